@@ -1,0 +1,2 @@
+"""kipax."""
+from kipax.kernels import make_kernel_fn

@@ -1,0 +1,53 @@
+"""One wording for bad input: the rule, the value given, the remedy, in one sentence.
+
+Every error that a user can cause derives from `KipaxError`, so that a command line can
+print it as a sentence (exit status 2 for `UsageError`, 1 for the others) instead of a
+traceback. `UsageError` is also a `ValueError`: library users may catch either.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["FailedRunError", "FileError", "KipaxError", "UsageError", "check_choice"]
+
+
+class KipaxError(Exception):
+    """Base class of the errors that kipax raises on purpose."""
+
+
+class UsageError(KipaxError, ValueError):
+    """An argument, flag or array breaks a rule; the message says which and what to do."""
+
+
+class FileError(KipaxError, OSError):
+    """A file could not be read or written; nothing that was saved before is lost."""
+
+
+class FailedRunError(KipaxError, RuntimeError):
+    """A computation failed (not finite, ill-conditioned, diverged); the last good state is safe."""
+
+
+def check_choice(what: str, given: str, choices: Iterable[str], *, also: str = "") -> None:
+    """Raises a `UsageError` that lists the choices unless `given` is one of them.
+
+    Args:
+        what: the noun for the message, such as "dataset".
+        given: the user's value.
+        choices: the valid values.
+        also: further valid forms that are no fixed names, such as "npz:PATH".
+
+    Example:
+        >>> check_choice("colour", "gren", ["green", "blue"])
+        Traceback (most recent call last):
+        kipax.errors.UsageError: unknown colour 'gren'; did you mean green? Choices: green, blue.
+    """
+    names = list(choices)
+    if given in names:
+        return
+    near = difflib.get_close_matches(given, names, n=2, cutoff=0.6)
+    near += [name for name in names if given and name.startswith(given) and name not in near]
+    hint = f" did you mean {' or '.join(near[:3])}?" if near else ""
+    listed = ", ".join([*names, *([also] if also else [])])
+    raise UsageError(f"unknown {what} {given!r};{hint} Choices: {listed}.")

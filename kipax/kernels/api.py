@@ -1,0 +1,287 @@
+"""`make_kernel_fn`: an architecture becomes a function from images to a kernel matrix."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from kipax import architectures
+from kipax.architectures import Architecture
+from kipax.errors import UsageError, check_choice
+from kipax.kernels import recursion
+from kipax.kernels.window import plan_levels
+
+__all__ = ["BACKENDS", "KINDS", "KernelFn", "KernelSpec", "make_kernel_fn", "pair_bytes"]
+
+KINDS = ("ntk", "nngp")
+BACKENDS = ("auto", "portable")
+
+_SLICE_BYTES = 256 * 1024  # a slice of a tile stays in a core's cache
+_MAX_TILE_PAIRS = 1024
+_ACCELERATOR_FACTOR = 64  # GPUs and TPUs want many pairs at once, not cache
+_LANES = 16
+# Below this a tile keeps its pooled tables for the backward pass; above, it recomputes them.
+_KEPT_TABLES_BYTES = 2 * 1024**3
+
+
+class KernelFn(Protocol):
+    """Anything with this signature plugs into ridge, blocks and distill."""
+
+    def __call__(self, x1: jax.Array, x2: jax.Array | None = None) -> jax.Array:
+        """Kernel of images ``(n1, H, W, C)`` and ``(n2, H, W, C)``: ``(n1, n2)``."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelSpec:
+    """A kernel by name: what travels to whoever computes a block.
+
+    Attributes:
+        architecture: the network.
+        kind: "ntk" or "nngp".
+        backend: see `make_kernel_fn`.
+    """
+
+    architecture: Architecture
+    kind: str = "ntk"
+    backend: str = "auto"
+
+    def make(self) -> KernelFn:
+        """The kernel function; the same object for equal specs."""
+        return _make_kernel_fn(self.architecture, self.kind, self.backend)
+
+
+def make_kernel_fn(
+    architecture: Architecture | str, *, kind: str = "ntk", backend: str = "auto"
+) -> KernelFn:
+    """The exact infinite-width kernel of a network, ``kernel_fn(x1, x2=None) -> (n1, n2)``.
+
+    ``kernel_fn(x1, x2)[i, j]`` is the NTK (or NNGP) of ``x1[i]`` and ``x2[j]`` in the NTK
+    parameterisation, readout included; ``kernel_fn(x)`` is ``kernel_fn(x, x)`` for half the
+    work. Identical images have correlation exactly 1. Images are ``(n, H, W, C)`` floating
+    point, any size that the pools allow; float64 is kept where JAX allows it, all else is
+    computed in float32. Differentiable in both arguments by `jax.grad` and `jax.vjp`, at
+    duplicates too (see `kipax.kernels.relu`).
+
+    Args:
+        architecture: an `Architecture` or a name for `kipax.architectures.from_name`.
+        kind: "ntk" or "nngp".
+        backend: "portable" is plain JAX; "auto" takes the fastest that runs here.
+
+    Raises:
+        UsageError: unknown names; on call, images of wrong rank, type, size or channels.
+
+    Cost: about 100 floating-point operations per position pair and ReLU: for ConvNet on
+    32 x 32 pixels 18 MFLOP an image pair forward, 3 to 5 times that for a gradient. Memory
+    beyond inputs and result: one tile of pairs (`pair_bytes` each), and as much for each
+    pair of a gradient, up to 2 GiB, above which tiles are recomputed. fc kernels need one
+    matrix product and nothing larger than ``(n1, n2)``.
+
+    Example:
+        >>> import jax, kipax
+        >>> kernel_fn = kipax.make_kernel_fn("convnet2", kind="ntk")
+        >>> x = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
+        >>> kernel_fn(x).shape, kernel_fn(x[:1], x).shape
+        ((3, 3), (1, 3))
+
+    Source: Nguyen et al. 2021, section 2 (kernels), by the displacement-window recursion of
+    `kipax.kernels.window`.
+    """
+    if isinstance(architecture, str):
+        architecture = architectures.from_name(architecture)
+    check_choice("kernel", kind, KINDS)
+    check_choice("backend", backend, BACKENDS)
+    return _make_kernel_fn(architecture, kind, backend)
+
+
+@functools.lru_cache(maxsize=64)
+def _make_kernel_fn(architecture: Architecture, kind: str, backend: str) -> KernelFn:
+    del backend  # one backend so far
+    ntk = kind == "ntk"
+    compute = jax.jit(
+        functools.partial(_matrix, architecture=architecture, ntk=ntk),
+        static_argnames=("symmetric",),
+    )
+
+    def kernel_fn(x1: jax.Array, x2: jax.Array | None = None) -> jax.Array:
+        x1 = _check_images(x1, architecture)
+        if x2 is None:
+            return compute(x1, x1, symmetric=True)
+        x2 = _check_images(x2, architecture)
+        if x1.shape[1:] != x2.shape[1:]:
+            raise UsageError(
+                f"both image sets must have one height, width and channel count; got "
+                f"{x1.shape[1:]} and {x2.shape[1:]}."
+            )
+        dtype = jnp.promote_types(x1.dtype, x2.dtype)
+        return compute(x1.astype(dtype), x2.astype(dtype), symmetric=False)
+
+    return kernel_fn
+
+
+def _check_images(x, architecture: Architecture) -> jax.Array:
+    x = jnp.asarray(x)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise UsageError(
+            f"a kernel takes preprocessed floating-point images; got {x.dtype}: apply the "
+            "preprocessing first."
+        )
+    if x.ndim != 4:
+        raise UsageError(f"images have the shape (n, height, width, channels); got {x.shape}.")
+    architecture.check_image_shape(x.shape[1:])
+    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
+
+
+def _matrix(x1, x2, *, symmetric: bool, architecture: Architecture, ntk: bool):
+    if not architecture.spatial_layers and architecture.readout == "flatten":
+        return _dot_product_matrix(x1, x2, architecture=architecture, ntk=ntk)
+    return _pairs_matrix(x1, x2, symmetric=symmetric, architecture=architecture, ntk=ntk)
+
+
+# -- kernels of inner products ----------------------------------------------------------
+
+
+def _dot_product_matrix(x1, x2, *, architecture: Architecture, ntk: bool):
+    """Flatten first: a function of ``x1 . x2`` and the norms alone; no spatial work."""
+    flat1, flat2 = (x.reshape(x.shape[0], -1) for x in (x1, x2))
+    size = flat1.shape[1]
+    k = jnp.matmul(flat1, flat2.T, precision=lax.Precision.HIGHEST) / size
+    first, second = (jnp.sum(f * f, axis=1) / size for f in (flat1, flat2))
+    same = _same(_fingerprint(x1)[:, None], _fingerprint(x2)[None])
+    floor = jnp.where(same, 1.0, -1.0).astype(k.dtype)
+    variances = (first[:, None], second[None])
+    k, theta = recursion.head((k, None), architecture, variances, floor, ntk=ntk)
+    return theta if ntk else k
+
+
+def _fingerprint(x: jax.Array) -> jax.Array:
+    """Two 32-bit hashes of each image's exact values, ``(n, 2)``: equal images, equal hashes.
+
+    Comparing all pairs of images value by value would cost as much as the kernel.
+    """
+    bits = lax.bitcast_convert_type(lax.stop_gradient(x) + 0.0, jnp.uint32)  # -0.0 becomes 0.0
+    bits = bits.reshape(x.shape[0], -1)
+    position = jnp.arange(bits.shape[1], dtype=jnp.uint32) * np.uint32(0x9E3779B1)
+
+    def digest(seed: int) -> jax.Array:
+        h = bits ^ (position + np.uint32(seed))
+        for shift, multiplier in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):  # murmur3's finaliser
+            h = (h ^ (h >> np.uint32(shift))) * np.uint32(multiplier)
+        return jnp.sum(h ^ (h >> np.uint32(16)), axis=1, dtype=jnp.uint32)
+
+    return jnp.stack([digest(0x243F6A88), digest(0x85A308D3)], axis=1)
+
+
+def _same(first: jax.Array, second: jax.Array) -> jax.Array:
+    return jnp.all(first == second, axis=-1)
+
+
+# -- kernels of position pairs ----------------------------------------------------------
+
+
+def _tile_pairs(shape: tuple[int, int], pairs: int) -> int:
+    """How many pairs go through the recursion together: enough to fill vectors, not caches."""
+    budget = _SLICE_BYTES * (1 if jax.default_backend() == "cpu" else _ACCELERATOR_FACTOR)
+    tile = min(budget // (4 * shape[0] * shape[1]), _MAX_TILE_PAIRS * budget // _SLICE_BYTES)
+    needed = math.ceil(pairs / _LANES) * _LANES
+    return max(_LANES, min(tile // _LANES * _LANES, needed))
+
+
+def _pairs_matrix(x1, x2, *, symmetric: bool, architecture: Architecture, ntk: bool):
+    n1, n2 = x1.shape[0], x2.shape[0]
+    if symmetric:
+        first, second = np.triu_indices(n1)
+        place = np.zeros((n1, n2), np.int32)
+        place[first, second] = place[second, first] = np.arange(len(first))
+    else:
+        first, second = (a.ravel() for a in np.indices((n1, n2)))
+        place = np.arange(n1 * n2, dtype=np.int32).reshape(n1, n2)
+    if not len(first):
+        return jnp.zeros((n1, n2), x1.dtype)
+
+    sides = _Sides.of(x1, x2, symmetric=symmetric, architecture=architecture)
+    pairs = _tile_pairs(x1.shape[1:3], len(first))
+    levels = plan_levels(architecture, x1.shape[1:3])
+
+    def tile(indices):
+        a, b = sides[0].take(indices[0]), sides[1].take(indices[1])
+        return recursion.pair_kernel(
+            a.images,
+            b.images,
+            (a.scales, b.scales),
+            _same(a.fingerprint, b.fingerprint),
+            architecture=architecture,
+            levels=levels,
+            ntk=ntk,
+        )
+
+    kept = len(first) * pair_bytes(architecture, x1.shape[1:3], ntk=ntk)
+    if kept > _KEPT_TABLES_BYTES:
+        tile = jax.checkpoint(tile)
+    tiles = _tiled(np.stack([first, second]), pairs)
+    return lax.map(tile, tiles).reshape(-1)[place]
+
+
+def _tiled(indices: np.ndarray, size: int) -> jax.Array:
+    """Index columns cut into tiles ``(tiles, rows, size)``; the last repeats its last column."""
+    padding = -indices.shape[1] % size
+    padded = np.pad(indices, ((0, 0), (0, padding)), mode="edge").astype(np.int32)
+    return jnp.asarray(padded.reshape(len(indices), -1, size).transpose(1, 0, 2))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Sides:
+    """One side's images ``(H, W, C, n)`` and what its ReLUs and comparisons need of them."""
+
+    images: jax.Array
+    scales: recursion.Scales
+    fingerprint: jax.Array
+
+    @staticmethod
+    def of(x1, x2, *, symmetric: bool, architecture: Architecture) -> tuple[_Sides, _Sides]:
+        first = _Sides._of_images(x1, architecture)
+        return first, first if symmetric else _Sides._of_images(x2, architecture)
+
+    @staticmethod
+    def _of_images(x, architecture: Architecture) -> _Sides:
+        images = jnp.moveaxis(x, 0, -1)
+        levels = plan_levels(architecture, x.shape[1:3])
+        size = _tile_pairs(x.shape[1:3], x.shape[0])
+
+        def tile(indices):
+            return recursion.image_scales(
+                images[..., indices[0]], architecture=architecture, levels=levels
+            )
+
+        stacked = lax.map(tile, _tiled(np.arange(x.shape[0])[None], size))
+        scales = jax.tree.map(
+            lambda a: jnp.moveaxis(a, 0, -2).reshape((*a.shape[1:-1], -1))[..., : x.shape[0]],
+            stacked,
+        )
+        return _Sides(images, scales, _fingerprint(x))
+
+    def take(self, indices: jax.Array) -> _Sides:
+        """The images of these indices, in this order."""
+        scales = jax.tree.map(lambda a: a[..., indices], self.scales)
+        return _Sides(self.images[..., indices], scales, self.fingerprint[indices])
+
+
+def pair_bytes(architecture: Architecture, shape: tuple[int, int], *, ntk: bool = True) -> int:
+    """Memory for one image pair's pooled tables in float32, bytes; what a gradient keeps.
+
+    Args:
+        architecture: the network.
+        shape: height and width of the images.
+        ntk: whether the NTK is computed, else the NNGP alone.
+    """
+    levels = plan_levels(architecture, shape)
+    floats = sum(level.displacements * math.prod(level.shape) for level in levels[1:])
+    return 4 * (2 if ntk else 1) * floats
