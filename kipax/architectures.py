@@ -70,10 +70,21 @@ class Architecture:
             raise UsageError(
                 f"the last layer is dense, the network's output; got {self.layers[-1]!r}."
             )
+        self._check_relus()
         if not (math.isfinite(self.W_std) and self.W_std > 0):
             raise UsageError(f"W_std must be positive and finite; got {self.W_std}.")
         if not (math.isfinite(self.b_std) and self.b_std >= 0):
             raise UsageError(f"b_std must be finite and not negative; got {self.b_std}.")
+
+    def _check_relus(self) -> None:
+        gaussian = False  # whether an infinitely wide layer's outputs arrive here
+        for layer in self.layers:
+            if layer == "relu" and not gaussian:
+                raise UsageError(
+                    "every relu needs a conv or dense of its own before it; got the layers "
+                    f"{', '.join(self.layers)}."
+                )
+            gaussian = layer in ("conv", "dense") or (gaussian and layer != "relu")
 
     @property
     def _readout_at(self) -> int:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from kipax import architectures
 from kipax.architectures import Architecture
@@ -34,7 +35,7 @@ _KEPT_TABLES_BYTES = 2 * 1024**3
 class KernelFn(Protocol):
     """Anything with this signature plugs into ridge, blocks and distill."""
 
-    def __call__(self, x1: jax.Array, x2: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x1: ArrayLike, x2: ArrayLike | None = None, /) -> jax.Array:
         """Kernel of images ``(n1, H, W, C)`` and ``(n2, H, W, C)``: ``(n1, n2)``."""
         ...
 
@@ -110,7 +111,7 @@ def _make_kernel_fn(architecture: Architecture, kind: str, backend: str) -> Kern
         static_argnames=("symmetric",),
     )
 
-    def kernel_fn(x1: jax.Array, x2: jax.Array | None = None) -> jax.Array:
+    def kernel_fn(x1: ArrayLike, x2: ArrayLike | None = None) -> jax.Array:
         x1 = _check_images(x1, architecture)
         if x2 is None:
             return compute(x1, x1, symmetric=True)

@@ -74,7 +74,8 @@ def _box_sum(k: jax.Array) -> jax.Array:
     for axis in (0, 1):
         size = k.shape[axis]
         padded = jnp.pad(k, [(1, 1) if a == axis else (0, 0) for a in range(k.ndim)])
-        k = sum(lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3))
+        before, here, after = (lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(3))
+        k = before + here + after
     return k
 
 
@@ -99,7 +100,7 @@ def _inside(shape: tuple[int, int], dy, dx, dtype) -> jax.Array:
     return (inside_y[..., :, None] & inside_x[..., None, :])[..., None].astype(dtype)
 
 
-def _run_layers(state, scales, dyx, level: Level, rules: _Rules, floor, anchor):
+def _run_layers(state, scales, displacement, level: Level, rules: _Rules, floor, anchor):
     """Takes one slice through the layers of a level; `scales` holds (first, second) pairs."""
     k, theta = state
     scales = iter(scales)
@@ -107,7 +108,8 @@ def _run_layers(state, scales, dyx, level: Level, rules: _Rules, floor, anchor):
     for layer in level.layers:
         if layer == "conv":
             if not clean:
-                mask = _inside(level.shape, *dyx, k.dtype)
+                dy, dx = displacement
+                mask = _inside(level.shape, dy, dx, k.dtype)
                 k, theta = k * mask, (None if theta is None else theta * mask)
             k, theta = _affine(k, theta, rules, lambda a: _box_sum(a) * (1.0 / 9.0))
             clean = False
@@ -200,9 +202,9 @@ def _pool(slices, level: Level, below: Level, rules: _Rules, pairs: int, dtype):
         return tuple(added), None
 
     zeros = tuple(jnp.zeros(shape, dtype) for _ in range(2 if has_theta else 1))
-    tables, _ = lax.scan(step, zeros, indices)
+    bordered, _ = lax.scan(step, zeros, indices)
     mask = _inside(below.shape, *_displacements(below.radius), dtype)
-    tables = [t[1:-1, 1:-1].reshape((-1, *shape[2:])) * mask for t in tables]
+    tables = [t[1:-1, 1:-1].reshape((-1, *shape[2:])) * mask for t in bordered]
     return tables[0], (tables[1] if has_theta else None)
 
 
@@ -265,7 +267,8 @@ def pair_kernel(
     """The kernel of each pair of a tile.
 
     Args:
-        x1, x2: image tiles ``(H, W, C, pairs)``.
+        x1: image tile ``(H, W, C, pairs)``.
+        x2: the other side's, likewise.
         scales: `image_scales` of each.
         same: whether the two images of a pair are identical, bool ``(pairs,)``.
         architecture: the network.
@@ -292,9 +295,7 @@ def pair_kernel(
     return theta
 
 
-def image_scales(
-    x: jax.Array, *, architecture: Architecture, levels: tuple[Level, ...]
-) -> Scales:
+def image_scales(x: jax.Array, *, architecture: Architecture, levels: tuple[Level, ...]) -> Scales:
     """The standard deviations that the ReLUs of `pair_kernel` divide by, per image.
 
     The same recursion on ``(x, x)`` with its own, smaller windows; at displacement zero the
@@ -302,7 +303,8 @@ def image_scales(
 
     Args:
         x: images ``(H, W, C, n)``.
-        architecture, levels: as in `pair_kernel`.
+        architecture: the network.
+        levels: as in `pair_kernel`.
     """
     rules, n, anchor = _rules(architecture, ntk=False), x.shape[-1], x[0, 0, 0, 0]
     same = jnp.ones((n,), bool)
@@ -323,8 +325,8 @@ def image_scales(
             head_variance = _read_out(slices, own, architecture, n, x.dtype)[0]
         elif below is not None and below.self_radius is not None:
             below = dataclasses.replace(below, radius=below.self_radius)
-            source = _pool(slices, own, below, rules, n, x.dtype)
-            variance = source[0][below.displacements // 2]
+            table = _pool(slices, own, below, rules, n, x.dtype)
+            source, variance = table, table[0][below.displacements // 2]
     return Scales(tuple(collected), head_variance)
 
 

@@ -7,6 +7,7 @@ of every pair, and rounds the correlation of identical images.
 from __future__ import annotations
 
 import jax
+from jax.typing import ArrayLike
 
 from kipax import architectures
 from kipax.architectures import Architecture
@@ -54,7 +55,7 @@ def make_reference_kernel_fn(architecture: Architecture | str, *, kind: str = "n
         raise UsageError("an architecture starts with its spatial layers or its readout.")
     _, _, nt_kernel_fn = stax.serial(*(make[layer]() for layer in architecture.layers))
 
-    def kernel_fn(x1: jax.Array, x2: jax.Array | None = None) -> jax.Array:
+    def kernel_fn(x1: ArrayLike, x2: ArrayLike | None = None) -> jax.Array:
         return nt_kernel_fn(x1, x2, get=kind)
 
     return kernel_fn

@@ -1,0 +1,1 @@
+"""Command-line programs: thin, one call into kipax each."""

@@ -1,0 +1,17 @@
+"""How a big kernel and its pullback are cut into blocks, and who computes them."""
+
+from kipax.blocks.executor import BlockExecutor, TargetPass, TargetRows, TargetSource
+from kipax.blocks.local import LocalExecutor
+from kipax.blocks.plan import Block, BlockPlan, default_memory_gb, plan_blocks
+
+__all__ = [
+    "Block",
+    "BlockExecutor",
+    "BlockPlan",
+    "LocalExecutor",
+    "TargetPass",
+    "TargetRows",
+    "TargetSource",
+    "default_memory_gb",
+    "plan_blocks",
+]

@@ -1,0 +1,101 @@
+"""The contract of whoever computes kernel blocks: indices travel, pixels do not.
+
+An executor is made with the targets (`TargetSource`) and a `BlockPlan`. It holds one
+support set at a time and returns sums over blocks, added in plan order. It knows neither
+the optimiser nor the loop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+from kipax.blocks.plan import BlockPlan
+from kipax.kernels import KernelSpec
+
+__all__ = ["BlockExecutor", "TargetPass", "TargetRows", "TargetSource"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TargetRows:
+    """Which training images are a step's targets.
+
+    Attributes:
+        indices: positions in the training images, int ``(n,)``.
+        step: the step that they belong to; augmentation keys fold it in.
+        augmentation_seed: None for no augmentation.
+    """
+
+    indices: np.ndarray
+    step: int = 0
+    augmentation_seed: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class TargetSource(Protocol):
+    """What an executor needs of a data set: preprocessed images and labels, by index."""
+
+    num_classes: int
+
+    def images(self, rows: TargetRows) -> np.ndarray:
+        """Preprocessed images ``(n, H, W, C)`` float32."""
+        ...
+
+    def labels(self, rows: TargetRows) -> np.ndarray:
+        """Centred one-hot labels ``(n, classes)`` float64."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TargetPass:
+    """What `BlockExecutor.target_pass` returns.
+
+    Attributes:
+        loss: of these rows' part of the batch.
+        d_x_support: its gradient through ``k_ts`` at fixed ``alpha``, float64 ``(s, H, W, C)``.
+        d_alpha: its gradient with respect to ``alpha``, float64 ``(s, classes)``.
+        correct: how many targets were classified correctly.
+    """
+
+    loss: float
+    d_x_support: np.ndarray
+    d_alpha: np.ndarray
+    correct: int
+
+
+class BlockExecutor(Protocol):
+    """Computes kernels, their pullbacks and sums over blocks, wherever that may be."""
+
+    plan: BlockPlan
+
+    def set_support(self, x_support: np.ndarray, *, version: int) -> None:
+        """Replaces the support images ``(s, H, W, C)``; `version` grows with every change."""
+        ...
+
+    def kernel(self, rows: TargetRows | None, *, kernel: KernelSpec) -> np.ndarray:
+        """``k_ts`` of the rows ``(n, s)``, or ``k_ss`` ``(s, s)`` for rows None; float64."""
+        ...
+
+    def vjp(
+        self, rows: TargetRows | None, cotangent: np.ndarray, *, kernel: KernelSpec
+    ) -> np.ndarray:
+        """The cotangent of ``x_support`` for a cotangent of `kernel`'s result; float64."""
+        ...
+
+    def target_pass(
+        self, rows: TargetRows, alpha: np.ndarray, *, kernel: KernelSpec, loss: str, count: int
+    ) -> TargetPass:
+        """Loss of ``k_ts alpha`` against the labels, with both gradients, in one pass.
+
+        `count` is the whole batch's number of targets, so that parts add up; `loss` names a
+        loss of `kipax.ridge`.
+        """
+        ...
+
+    def gram(self, rows: TargetRows, *, kernel: KernelSpec) -> tuple[np.ndarray, np.ndarray]:
+        """Label Solve's sums ``(k_ts^T k_ts, k_ts^T y_t)`` over the rows; float64."""
+        ...

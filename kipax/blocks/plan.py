@@ -1,0 +1,113 @@
+"""How a kernel matrix is cut into blocks: pure integers.
+
+A plan depends on shapes and the memory limit alone, never on who computes the blocks; it is
+made when a run begins and saved with it, because another cut rounds sums differently and
+Adam amplifies rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+
+from kipax.errors import UsageError
+
+__all__ = ["Block", "BlockPlan", "default_memory_gb", "plan_blocks", "spans"]
+
+DEFAULT_MEMORY_FRACTION = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """Half-open ranges of rows and columns of a kernel matrix."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+
+
+def spans(size: int, step: int) -> list[tuple[int, int]]:
+    """``size`` cut into half-open ranges of at most ``step``; the last may be shorter.
+
+    Example:
+        >>> spans(5, 2)
+        [(0, 2), (2, 4), (4, 5)]
+    """
+    if size < 0 or step < 1:
+        raise UsageError(f"a span needs size >= 0 and step >= 1; got {size} and {step}.")
+    return [(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockPlan:
+    """Block sizes of the two matrices of a KIP step.
+
+    Attributes:
+        target_rows: targets in a block of ``k_ts``; such a block spans all supports, because
+            a target's residual needs its whole row.
+        support_rows: supports in each direction of a block of ``k_ss``.
+
+    Example:
+        >>> plan = BlockPlan(target_rows=2, support_rows=2)
+        >>> [(b.rows, b.columns) for b in plan.support_blocks(3)]
+        [((0, 2), (0, 2)), ((0, 2), (2, 3)), ((2, 3), (2, 3))]
+    """
+
+    target_rows: int
+    support_rows: int
+
+    def __post_init__(self) -> None:
+        if min(self.target_rows, self.support_rows) < 1:
+            raise UsageError(f"block sizes must be positive; got {self}.")
+
+    def target_blocks(self, targets: int) -> list[tuple[int, int]]:
+        """Row ranges that cover ``targets`` rows of ``k_ts`` once."""
+        return spans(targets, self.target_rows)
+
+    def support_blocks(self, supports: int) -> Iterator[Block]:
+        """Blocks that cover ``k_ss`` on and above its diagonal blocks once."""
+        cuts = spans(supports, self.support_rows)
+        for i, rows in enumerate(cuts):
+            for columns in cuts[i:]:
+                yield Block(rows, columns)
+
+    def to_dict(self) -> dict[str, int]:
+        """JSON-ready; ``BlockPlan(**d)`` reads it."""
+        return dataclasses.asdict(self)
+
+
+def default_memory_gb() -> float:
+    """A quarter of this machine's total memory, in GB: fixed by the machine, not its load."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return round(total * DEFAULT_MEMORY_FRACTION / 1e9, 1)
+
+
+def plan_blocks(
+    targets: int, supports: int, *, bytes_per_pair: int, bytes_per_image: int, memory_gb: float
+) -> BlockPlan:
+    """The largest blocks that stay under the memory limit.
+
+    Args:
+        targets: rows of ``k_ts`` in a step.
+        supports: columns.
+        bytes_per_pair: what one kernel entry's gradient keeps (`kipax.kernels.pair_bytes`).
+        bytes_per_image: what one target image takes in a block.
+        memory_gb: the limit for one process, in 1e9 bytes.
+
+    Raises:
+        UsageError: the limit is not positive.
+
+    Example:
+        >>> plan_blocks(100, 10, bytes_per_pair=10**6, bytes_per_image=0, memory_gb=1.0)
+        BlockPlan(target_rows=50, support_rows=10)
+
+    Cost: none; half of the limit is left for the compiler's temporaries and the data.
+    """
+    if not memory_gb > 0:
+        raise UsageError(f"memory_gb must be positive; got {memory_gb}.")
+    budget = 0.5e9 * memory_gb
+    row_bytes = max(1, supports * bytes_per_pair + bytes_per_image)
+    target_rows = max(1, min(targets, int(budget // row_bytes)))
+    support_rows = max(1, min(supports, int((budget / max(1, bytes_per_pair)) ** 0.5)))
+    blocks = -(-targets // target_rows)
+    return BlockPlan(-(-targets // blocks), support_rows)  # even blocks: one shape to compile

@@ -1,0 +1,163 @@
+"""What a command prints: words and a progress bar to stderr, one JSON line to stdout.
+
+Exit status: 0 done, 1 failed, 2 wrong use, 130 stopped by the user. A traceback is shown
+only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from absl import app, flags
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from kipax import flags as config_flags
+from kipax.distill import RunResult, report
+from kipax.errors import KipaxError, UsageError
+
+__all__ = ["ConsoleReporter", "run_command", "run_experiment", "summarise"]
+
+flags.disclaim_key_flags()  # flags belong to the program that calls
+
+
+_RESULTS = ("support.npz", "images.png", "curve.png", "metrics.jsonl")
+_SECONDS_BETWEEN_LINES = 20.0  # without a terminal
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def describe_progress(progress: report.Progress) -> str:
+    """Loss, accuracy, pace and time left, in a line."""
+    parts = [] if progress.loss is None else [f"loss {progress.loss:.4f}"]
+    if progress.validation_accuracy is not None:
+        parts.append(f"validation {progress.validation_accuracy:.3f}")
+    elif progress.test_accuracy is not None:
+        parts.append(f"test {progress.test_accuracy:.3f}")
+    pace = progress.seconds_per_step
+    if pace is not None:
+        unit = f"{pace:.2f} s" if pace >= 0.1 else f"{1000 * pace:.2g} ms"
+        left = (progress.total - progress.step) * pace
+        parts += [f"{unit}/{progress.unit}", f"{_duration(left)} left"]
+    return " · ".join(parts)
+
+
+class ConsoleReporter(report.Reporter):
+    """Prints sentences and a bar; without a terminal, a line now and then."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._printed_at = -_SECONDS_BETWEEN_LINES
+
+    def say(self, sentence: str) -> None:
+        self._console.print(sentence, markup=False)
+
+    def progress(self, progress: report.Progress) -> None:
+        text = describe_progress(progress)
+        place = f"{progress.unit} {progress.step:,}/{progress.total:,}"
+        if not self._console.is_terminal:
+            due = time.monotonic() - self._printed_at > _SECONDS_BETWEEN_LINES
+            if due or progress.step == progress.total:
+                self.say(f"{place} · {text}")
+                self._printed_at = time.monotonic()
+            return
+        if self._bar is None:
+            columns = (
+                TextColumn("{task.fields[place]}"),
+                BarColumn(),
+                TextColumn("{task.fields[text]}"),
+            )
+            self._bar = Progress(*columns, console=self._console)
+            self._task = self._bar.add_task("", total=progress.total, place=place, text=text)
+            self._bar.start()
+        assert self._task is not None
+        self._bar.update(self._task, completed=progress.step, place=place, text=text)
+
+    def close(self) -> None:
+        """Leaves the bar as it stands."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def summarise(reporter: ConsoleReporter, result: RunResult) -> dict[str, Any]:
+    """Says what came out and where it is; returns the JSON line."""
+    before, after = result.initial.test_accuracy, result.evaluation.test_accuracy
+    if after is not None:
+        since = f", from {before:.3f} with real images" if before is not None else ""
+        reporter.say(f"test accuracy {after:.3f}{since}")
+    written = [f for f in _RESULTS if (result.workdir / f).exists()]
+    reporter.say(f"{result.workdir}/  {' '.join(written)}")
+    reporter.say(f'next: kipax.load("{result.workdir}/support.npz").predict(my_images)')
+    return {
+        "test_accuracy": after,
+        "initial_test_accuracy": before,
+        "validation_accuracy": result.evaluation.validation_accuracy,
+        "steps": result.steps,
+        "seconds_per_step": result.seconds_per_step,
+        "workdir": str(result.workdir),
+    }
+
+
+def run_experiment(config_class: type, run: Callable[..., RunResult]) -> None:
+    """A whole command: flags from a config dataclass, one run, its results.
+
+    Args:
+        config_class: a dataclass of `kipax.distill`.
+        run: ``run(config, workdir=, resume=, reporter=) -> RunResult``.
+    """
+    config_flags.define_flags(config_class)
+    flags.DEFINE_string("workdir", None, "folder of the run (runs/<data>-<network>-<support>)")
+    flags.DEFINE_boolean("resume", False, "continue the run in the workdir, if there is one")
+
+    def command(reporter: ConsoleReporter) -> dict[str, Any]:
+        chosen = flags.FLAGS
+        config: Any = config_flags.config_from_flags(config_class)
+        result = run(config, workdir=chosen.workdir, resume=chosen.resume, reporter=reporter)
+        reporter.close()
+        return summarise(reporter, result)
+
+    run_command(command)
+
+
+def run_command(command: Callable[[ConsoleReporter], dict[str, Any]]) -> None:
+    """Parses the flags, runs a command and prints its result as one JSON line.
+
+    Args:
+        command: gets a reporter, returns what to print.
+    """
+    flags.DEFINE_boolean("debug", False, "show the traceback of an error")
+    app.define_help_flags()
+    reporter = ConsoleReporter()
+    try:
+        words = flags.FLAGS(sys.argv)[1:]
+        if words:
+            raise UsageError(f"everything is a --flag; got {words[0]!r} (--help lists the flags).")
+        result = command(reporter)
+    except flags.Error as error:
+        _fail(f"{error} (--help lists the flags)", status=2)
+    except KeyboardInterrupt as error:
+        reporter.close()
+        _fail(str(error) or "stopped", status=130)
+    except (KipaxError, ImportError) as error:
+        reporter.close()
+        if flags.FLAGS.is_parsed() and flags.FLAGS.debug:
+            raise
+        _fail(str(error), status=2 if isinstance(error, UsageError) else 1)
+    else:
+        print(json.dumps(result), flush=True)
+
+
+def _fail(message: str, *, status: int) -> NoReturn:
+    print(message, file=sys.stderr, flush=True)
+    sys.exit(status)

@@ -1,0 +1,67 @@
+"""Class-balanced draws; every draw is a function of a seed and a step, with no state."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from kipax.data.datasets import balanced_order
+from kipax.errors import UsageError
+
+__all__ = ["balanced_batch", "check_support_size", "step_key"]
+
+
+def step_key(seed: int, *fold: int) -> jax.Array:
+    """A key for one purpose of one step: the seed with further integers folded in.
+
+    Example:
+        >>> bool((jax.random.key_data(step_key(0, 1)) == jax.random.key_data(step_key(0, 2))).all())
+        False
+    """
+    key = jax.random.key(seed)
+    for number in fold:
+        key = jax.random.fold_in(key, number)
+    return key
+
+
+def balanced_batch(key: jax.Array, classes: np.ndarray, size: int) -> np.ndarray:
+    """`size` distinct positions, as class-balanced as the set allows, without replacement.
+
+    Where `size` is no multiple of the number of classes, which classes get one more is drawn
+    too.
+
+    Args:
+        key: a JAX key.
+        classes: class of each image ``(n,)``.
+        size: how many, at most n.
+
+    Returns:
+        Positions ``(size,)`` int64, ascending.
+
+    Raises:
+        UsageError: `size` is larger than the set.
+
+    Example:
+        >>> classes = np.array([0, 0, 0, 1, 1, 1])
+        >>> classes[balanced_batch(jax.random.key(0), classes, 4)].tolist()
+        [0, 0, 1, 1]
+    """
+    if not 0 < size <= len(classes):
+        raise UsageError(f"a batch has between 1 and {len(classes)} images; got {size}.")
+    of_images, of_classes = jax.random.split(key)
+    ranking = np.asarray(jax.random.uniform(of_images, (len(classes),)))
+    turns = np.asarray(jax.random.permutation(of_classes, int(classes.max()) + 1))
+    return np.sort(balanced_order(ranking, turns[classes])[:size])
+
+
+def check_support_size(support: int, num_classes: int, available: int) -> None:
+    """Raises a `UsageError` unless `support` is a multiple of the classes and is to be had."""
+    if support < num_classes or support % num_classes:
+        below = support // num_classes * num_classes
+        near = [n for n in (below, below + num_classes) if n > 0]
+        which = f"the nearest are {near[0]} and {near[1]}" if len(near) > 1 else f"take {near[0]}"
+        raise UsageError(
+            f"support must be a multiple of the {num_classes} classes; got {support}: {which}."
+        )
+    if support > available:
+        raise UsageError(f"support must not exceed the {available} training images; got {support}.")

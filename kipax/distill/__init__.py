@@ -1,0 +1,19 @@
+"""Distillation: Kernel Inducing Points and Label Solve."""
+
+from kipax.distill.config import KIPConfig, LabelSolveConfig
+from kipax.distill.kip import Interrupted, run_kip
+from kipax.distill.label_solve import run_label_solve
+from kipax.distill.report import Progress, Reporter
+from kipax.distill.run import Evaluation, RunResult
+
+__all__ = [
+    "Evaluation",
+    "Interrupted",
+    "KIPConfig",
+    "LabelSolveConfig",
+    "Progress",
+    "Reporter",
+    "RunResult",
+    "run_kip",
+    "run_label_solve",
+]

@@ -1,0 +1,192 @@
+"""What a run is: one frozen dataclass for each method; flags are generated from them.
+
+Fields whose default is None depend on the data set: `resolve` fills them from the one table
+below, and a run prints and records what it took.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any, TypeVar
+
+from kipax import architectures
+from kipax.blocks import default_memory_gb
+from kipax.data import preprocessing
+from kipax.errors import UsageError, check_choice
+from kipax.kernels import KINDS, KernelSpec
+
+__all__ = [
+    "DATASET_DEFAULTS",
+    "KIPConfig",
+    "LabelSolveConfig",
+    "default_workdir",
+    "resolve",
+    "short_name",
+]
+
+INITS = ("real", "noise")
+
+# Learning rates and batch of Nguyen et al. 2021, appendix A; steps are a start, not the
+# paper's up to 50,000. digits is not in the paper: values chosen on its validation images.
+_PAPER = {"learning_rate": 0.01, "target_batch": 5000, "steps": 1000, "validation_examples": 0}
+DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
+    "digits": {
+        "learning_rate": 0.04,
+        "target_batch": 100,
+        "steps": 80,
+        "validation_examples": 180,
+    },
+    "mnist": _PAPER,
+    "fashion_mnist": _PAPER,
+    "svhn_cropped": _PAPER,
+    "cifar10": _PAPER | {"learning_rate": 0.04},
+    "cifar100": _PAPER | {"learning_rate": 0.04},
+    "npz": _PAPER | {"target_batch": 1000, "steps": 300},  # and any other set
+}
+
+
+def _field(default: Any, text: str, *, may_change: bool = False) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What both methods share. Read the fields' help with ``--help``.
+
+    Raises:
+        UsageError: a value out of range or an unknown name.
+    """
+
+    dataset: str = _field("digits", "data set: digits or npz:PATH")
+    support: int = _field(10, "number of distilled images, a multiple of the classes")
+    architecture: str = _field("convnet", "network whose kernel is used")
+    kernel: str = _field("ntk", "ntk or nngp")
+    preprocessing: str = _field("standard", "how raw pixels are treated")
+    ridge: float = _field(1e-6, "ridge relative to tr(k_ss) / support")
+    seed: int = _field(0, "seed of every random choice")
+    validation_examples: int | None = _field(None, "training images to hold out (by data set)")
+    eval_examples: int | None = _field(
+        None, "evaluate on this many test images, a fixed balanced part (all)", may_change=True
+    )
+    memory_gb: float | None = _field(
+        None, "memory limit of a process; a quarter of the machine's", may_change=True
+    )
+
+    def __post_init__(self) -> None:
+        architectures.from_name(self.architecture)
+        check_choice("kernel", self.kernel, KINDS)
+        check_choice("preprocessing", self.preprocessing, preprocessing.names())
+        self._check_positive("support", "ridge", "memory_gb", "eval_examples")
+        if self.seed < 0 or (self.validation_examples or 0) < 0:
+            raise UsageError("seed and validation_examples must not be negative.")
+
+    def _check_positive(self, *fields: str) -> None:
+        for name in fields:
+            value = getattr(self, name)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{name} must be positive; got {value}.")
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The kernel of `architecture`."""
+        return KernelSpec(architectures.from_name(self.architecture), self.kernel)
+
+    @property
+    def kernel_specs(self) -> tuple[KernelSpec, ...]:
+        """Every kernel that a run may use."""
+        return (self.kernel_spec,)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KIPConfig(RunConfig):
+    """A Kernel Inducing Points run (Nguyen et al. 2021, section 2).
+
+    Example:
+        >>> resolve(KIPConfig(dataset="digits", support=20)).learning_rate
+        0.04
+    """
+
+    steps: int | None = _field(None, "number of updates (by data set)", may_change=True)
+    target_batch: str | None = _field(
+        None, "targets a step, class-balanced, or 'all' for the full-batch gradient (by data set)"
+    )
+    learning_rate: float | None = _field(None, "Adam's learning rate (by data set)")
+    learn_labels: bool = _field(True, "learn the labels as well as the images")
+    init: str = _field("real", "first images: real ones, or uniform noise over their range")
+    sample_architectures: str = _field(
+        "", "comma-separated networks; each step draws one kernel (sampling KIP)"
+    )
+    eval_every: int | None = _field(
+        None, "evaluate every so many steps (about ten times a run)", may_change=True
+    )
+    checkpoint_every: int = _field(50, "keep a checkpoint every so many steps")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("init", self.init, INITS)
+        self._check_positive("learning_rate", "eval_every", "checkpoint_every")
+        if self.steps is not None and self.steps < 0:
+            raise UsageError(f"steps must not be negative; got {self.steps}.")
+        if self.target_batch not in (None, "all"):
+            batch = str(self.target_batch)
+            if not batch.isdecimal() or int(batch) < 1:
+                raise UsageError(f"target_batch is a positive integer or 'all'; got {batch!r}.")
+            object.__setattr__(self, "target_batch", batch)
+        _ = self.kernel_specs  # names in sample_architectures are checked here
+
+    @property
+    def kernel_specs(self) -> tuple[KernelSpec, ...]:
+        """The kernels that a step draws from; one if nothing is sampled."""
+        names = [n.strip() for n in self.sample_architectures.split(",") if n.strip()]
+        specs = [KernelSpec(architectures.from_name(name), self.kernel) for name in names]
+        return tuple(specs) or (self.kernel_spec,)
+
+    def batch_size(self, targets: int) -> int:
+        """Targets a step, of `targets` training images."""
+        if self.target_batch in (None, "all"):
+            return targets
+        size = int(str(self.target_batch))
+        if size > targets:
+            raise UsageError(
+                f"target_batch must not exceed the {targets} training images; got {size}: "
+                "use --target_batch=all."
+            )
+        return size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelSolveConfig(RunConfig):
+    """A Label Solve run: real images, labels in closed form (the paper's equation 2)."""
+
+
+Config = TypeVar("Config", bound=RunConfig)
+
+
+def resolve(config: Config) -> Config:
+    """The config with every field that depends on data set or machine filled in."""
+    defaults = DATASET_DEFAULTS.get(config.dataset.partition(":")[0], DATASET_DEFAULTS["npz"])
+    values = {k: v for k, v in defaults.items() if hasattr(config, k)}
+    if "target_batch" in values:
+        values["target_batch"] = str(values["target_batch"])
+    values["memory_gb"] = default_memory_gb()
+    missing = {k: v for k, v in values.items() if getattr(config, k) is None}
+    config = dataclasses.replace(config, **missing)
+    if isinstance(config, KIPConfig) and config.eval_every is None:
+        every = max(1, -(-(config.steps or 1) // 10))
+        config = dataclasses.replace(config, eval_every=every)
+    return config
+
+
+def short_name(dataset: str) -> str:
+    """A data set's name without a path: ``npz:/data/birds.npz`` is ``birds``."""
+    kind, _, path = dataset.partition(":")
+    return Path(path).stem if path else kind
+
+
+def default_workdir(config: RunConfig, *, method: str = "") -> str:
+    """``runs/<dataset>-<architecture>-<support>``, with the method appended if given."""
+    network = "sampled" if getattr(config, "sample_architectures", "") else config.architecture
+    name = f"runs/{short_name(config.dataset)}-{network}-{config.support}"
+    return f"{name}-{method}" if method else name

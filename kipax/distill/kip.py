@@ -1,0 +1,258 @@
+"""The KIP loop: steps, evaluation, checkpoints, resuming."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from kipax.blocks import TargetRows
+from kipax.data import Dataset, balanced_batch, step_key
+from kipax.distill.config import KIPConfig
+from kipax.distill.report import Progress, Reporter
+from kipax.distill.run import Evaluation, Run, RunResult, start_run
+from kipax.distill.state import DistillState, Purpose, make_optimizer, make_state
+from kipax.distill.step import Gradient, apply_update, compute_gradient
+from kipax.distill.workdir import GRID
+from kipax.errors import FailedRunError, FileError
+from kipax.kernels import KernelSpec
+from kipax.support import SupportSet
+
+__all__ = ["Interrupted", "run_kip"]
+
+_SECONDS_BETWEEN_SAVES = 10.0
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the run; its state is saved."""
+
+
+def run_kip(
+    config: KIPConfig,
+    *,
+    dataset: Dataset | None = None,
+    workdir: Path | str | None = None,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> RunResult:
+    """Learns a support set by KIP, on this machine, and leaves everything in a folder.
+
+    The support set after the last step is the result; the five checkpoints of lowest training
+    loss and the paper's grid of steps lie beside it. The same call on the same machine,
+    versions and thread count gives the same bytes, interrupted and resumed or not.
+
+    Args:
+        config: what to run; None fields are filled in by data set.
+        dataset: instead of loading ``config.dataset``, for example `Dataset.from_arrays`.
+        workdir: the run's folder; by default ``runs/<dataset>-<architecture>-<support>``.
+        resume: continue the run that lies there; starts where there is none.
+        reporter: hears sentences and progress.
+
+    Raises:
+        UsageError, FileError: wrong input; nothing is lost.
+        FailedRunError: the loss is not finite or has diverged; the last good state is saved.
+        Interrupted: Ctrl-C; the state is saved, resume continues.
+
+    Source: Nguyen et al. 2021, sections 2 and 2.1, appendix A.
+    """
+    run = start_run(
+        config,
+        method="kip",
+        dataset=dataset,
+        workdir=workdir,
+        resume=resume,
+        reporter=reporter or Reporter(),
+    )
+    return _Loop(run).run()
+
+
+class _Loop:
+    """The state of a KIP loop in this process."""
+
+    def __init__(self, run: Run):
+        assert isinstance(run.config, KIPConfig)
+        self._run, self._config = run, run.config
+        assert self._config.learning_rate is not None and self._config.steps is not None
+        self._steps: int = self._config.steps
+        self._optimizer = make_optimizer(self._config.learning_rate)
+        classes = run.first_classes
+        state = make_state(run.first_images, classes, run.dataset.num_classes, self._optimizer)
+        stored = run.workdir.load_latest()
+        self._state: DistillState = state.restore(stored) if stored else state
+        self._good = self._state  # the last state with a finite loss
+        self._saved_at = time.monotonic()
+        self._seconds: list[float] = []
+        self._evaluation = Evaluation(None, None)
+        self._initial = Evaluation(None, None)
+
+    def run(self) -> RunResult:
+        workdir, reporter = self._run.workdir, self._run.reporter
+        if self._state.step > self._steps:
+            reporter.say(f"the run is at step {self._state.step}, beyond --steps={self._steps}")
+            self._steps = self._state.step
+        if self._state.step:
+            reporter.say(f"continuing at step {self._state.step}")
+        workdir.truncate_metrics(self._state.step)
+        evaluated = [m for m in workdir.read_metrics() if "test_accuracy" in m]
+        if evaluated:
+            self._initial = _evaluation_of(evaluated[0])
+            self._evaluation = _evaluation_of(evaluated[-1])
+        try:
+            while self._state.step < self._steps:
+                self._advance()
+            return self._finish()
+        except KeyboardInterrupt:
+            self._save_latest(self._state)
+            raise Interrupted(
+                f"stopped after step {self._state.step}; continue with --resume"
+            ) from None
+        except FailedRunError as error:
+            raise self._failure(error) from error
+        except FileError as error:
+            raise FileError(f"{error} {self._whereabouts()}") from error
+
+    # -- one step ------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Measures the present state, records it, and updates it."""
+        state, began = self._state, time.monotonic()
+        gradient = self._measure()
+        following = apply_update(
+            state, gradient, self._optimizer, learn_labels=self._config.learn_labels
+        )
+        seconds = time.monotonic() - began
+        self._seconds.append(seconds)
+        assert self._config.eval_every is not None
+        evaluated = state.step % self._config.eval_every == 0
+        self._record(gradient.loss, seconds, evaluate=evaluated)
+        self._keep_checkpoint(gradient.loss)
+        self._state = following
+        if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+            self._save_latest(following)
+        self._show(gradient.loss)
+
+    def _measure(self) -> Gradient:
+        """Loss and gradient of the present state, on the batch and kernel of its step."""
+        state = self._state
+        gradient = compute_gradient(
+            state,
+            self._batch(state.step),
+            self._run.executor,
+            kernel=self._kernel(state.step),
+            ridge_scale=self._config.ridge,
+        )
+        self._good = state
+        return gradient
+
+    def _batch(self, step: int) -> TargetRows:
+        """The targets of a step: a function of seed and step alone."""
+        classes = self._run.dataset.y_train
+        if self._config.target_batch == "all":
+            return TargetRows(np.arange(len(classes)), step)
+        size = self._config.batch_size(len(classes))
+        key = step_key(self._config.seed, Purpose.BATCH, step)
+        return TargetRows(balanced_batch(key, classes, size), step)
+
+    def _kernel(self, step: int) -> KernelSpec:
+        """The kernel of a step; drawn where the run samples."""
+        specs = self._config.kernel_specs
+        if len(specs) == 1:
+            return specs[0]
+        key = step_key(self._config.seed, Purpose.ARCHITECTURE, step)
+        return specs[int(jax.random.randint(key, (), 0, len(specs)))]
+
+    # -- records -------------------------------------------------------------------------
+
+    def _support_set(self, state: DistillState, **facts) -> SupportSet:
+        learned = self._config.learn_labels and state.step > 0
+        return self._run.support_set(
+            state.images, state.labels, learned_labels=learned, step=state.step, **facts
+        )
+
+    def _record(self, loss: float, seconds: float, *, evaluate: bool) -> None:
+        line = {"step": self._state.step, "train_loss": loss, "seconds": round(seconds, 4)}
+        if evaluate:
+            self._evaluation = self._run.evaluate(self._support_set(self._state))
+            line |= self._evaluation.to_dict()
+            if self._state.step == 0:
+                self._initial = self._evaluation
+        self._run.workdir.add_metrics(line)
+
+    def _keep_checkpoint(self, loss: float) -> None:
+        step = self._state.step
+        regular = step % self._config.checkpoint_every == 0
+        if regular or step in GRID:
+            support = self._support_set(self._state, train_loss=loss)
+            kept_loss = loss if regular else None
+            self._run.workdir.save_checkpoint(support, step, train_loss=kept_loss)
+            self._save_latest(self._state)
+
+    def _save_latest(self, state: DistillState) -> None:
+        self._run.workdir.save_latest(state.to_arrays())
+        self._saved_at = time.monotonic()
+
+    def _show(self, loss: float) -> None:
+        evaluation = self._evaluation
+        self._run.reporter.progress(
+            Progress(
+                self._state.step,
+                self._steps,
+                loss=loss,
+                validation_accuracy=evaluation.validation_accuracy,
+                test_accuracy=evaluation.test_accuracy,
+                seconds_per_step=self._seconds_per_step(),
+            )
+        )
+
+    def _seconds_per_step(self) -> float | None:
+        settled = self._seconds[1:] or self._seconds  # the first compiles
+        return statistics.median(settled) if settled else None
+
+    # -- ends ----------------------------------------------------------------------------
+
+    def _finish(self) -> RunResult:
+        """Measures and keeps the last state, and writes the results."""
+        state, run = self._state, self._run
+        self._save_latest(state)
+        loss = self._measure().loss
+        self._record(loss, 0.0, evaluate=True)
+        facts = {"train_loss": loss} | self._evaluation.to_dict()
+        support = self._support_set(state, **facts)
+        regular = state.step % self._config.checkpoint_every == 0
+        run.workdir.save_checkpoint(support, state.step, train_loss=loss if regular else None)
+        self._save_latest(state)
+        support.save(run.workdir.path / "support.npz")
+        run.draw(support)
+        return RunResult(
+            support,
+            self._evaluation,
+            self._initial,
+            state.step,
+            self._seconds_per_step(),
+            run.workdir.path,
+        )
+
+    def _failure(self, error: FailedRunError) -> FailedRunError:
+        """Saves the last good state and says where it is."""
+        good = self._good
+        self._save_latest(good)
+        path = self._run.workdir.save_checkpoint(
+            self._support_set(good), good.step, train_loss=None
+        )
+        return FailedRunError(
+            f"stopped at step {self._state.step}: {error} The set of step {good.step}, the last "
+            f"good one, is in {path}; start again in another --workdir."
+        )
+
+    def _whereabouts(self) -> str:
+        file = self._run.workdir.path / "latest.npz"
+        if not file.exists():
+            return "Nothing of this run was saved yet."
+        return f"The last saved state is safe in {file}: mend the cause and continue with --resume."
+
+
+def _evaluation_of(line: dict) -> Evaluation:
+    return Evaluation(line.get("validation_accuracy"), line.get("test_accuracy"))

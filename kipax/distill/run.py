@@ -1,0 +1,246 @@
+"""What KIP and Label Solve runs share: data, executor, folder, evaluation, results."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from kipax import files, plots, ridge
+from kipax.blocks import BlockPlan, LocalExecutor, TargetRows, plan_blocks
+from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
+from kipax.data.datasets import balanced_order, image_hashes
+from kipax.distill.config import KIPConfig, RunConfig, default_workdir, resolve, short_name
+from kipax.distill.report import Reporter
+from kipax.distill.state import initial_images
+from kipax.distill.workdir import Workdir
+from kipax.kernels import pair_bytes
+from kipax.support import SupportSet
+from kipax.version import __version__
+
+__all__ = ["Evaluation", "Run", "RunResult", "start_run"]
+
+PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
+_IMAGE_BYTES_PER_PIXEL = 4 * 12  # a target's pixels and the per-image maps beside them
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Accuracies of a support set, fractions; None where a part is empty."""
+
+    validation_accuracy: float | None
+    test_accuracy: float | None
+
+    def to_dict(self) -> dict[str, float]:
+        """Those that there are, by name."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a finished run returns.
+
+    Attributes:
+        support: the distilled set, also in ``workdir/support.npz``.
+        evaluation: of it.
+        initial: of the images that the run began with, with fixed labels.
+        steps: number of updates (KIP), 0 for Label Solve.
+        seconds_per_step: median of this process, compiling left out; None without steps.
+        workdir: the run's folder.
+    """
+
+    support: SupportSet
+    evaluation: Evaluation
+    initial: Evaluation
+    steps: int
+    seconds_per_step: float | None
+    workdir: Path
+
+
+class _Targets:
+    """The training images of a data set as an executor's `TargetSource`."""
+
+    def __init__(self, dataset: Dataset, preprocessor: Preprocessor):
+        self.num_classes = dataset.num_classes
+        self._dataset, self._preprocessor = dataset, preprocessor
+
+    def images(self, rows: TargetRows) -> np.ndarray:
+        return self._preprocessor.apply(self._dataset.x_train[rows.indices])
+
+    def labels(self, rows: TargetRows) -> np.ndarray:
+        return ridge.one_hot(self._dataset.y_train[rows.indices], self.num_classes)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """Everything of a run that does not change from step to step."""
+
+    config: RunConfig
+    dataset: Dataset
+    preprocessor: Preprocessor
+    executor: LocalExecutor
+    workdir: Workdir
+    reporter: Reporter
+    first_images: np.ndarray
+    first_classes: np.ndarray
+    method: str
+
+    def support_set(self, images, labels, *, learned_labels: bool, **facts: Any) -> SupportSet:
+        """Images and labels with this run's metadata and further facts."""
+        config = self.config
+        metadata = {
+            "method": {"kip": "KIP", "label_solve": "Label Solve"}[self.method],
+            "dataset": short_name(config.dataset),
+            "training_hash": self.dataset.training_hash,
+            "class_names": list(self.dataset.class_names),
+            "architecture": config.kernel_spec.architecture.to_dict(),
+            "kernel": config.kernel,
+            "ridge": config.ridge,
+            "label_convention": "centred one-hot (onehot - 1/classes)",
+            "learned_labels": learned_labels,
+            "seed": config.seed,
+            "config": _recorded(config),
+            "kipax_version": __version__,
+            "protocol": PROTOCOL,
+        } | facts
+        return SupportSet(np.asarray(images), np.asarray(labels), self.preprocessor, metadata)
+
+    def evaluate(self, support: SupportSet) -> Evaluation:
+        """Kernel ridge regression on the validation images and the (chosen) test images."""
+        data = self.dataset
+        x_test, y_test = _evaluated_part(data, self.config.eval_examples)
+        scores = support.scores(np.concatenate([data.x_validation, x_test]))  # one compilation
+        held = len(data.x_validation)
+        return Evaluation(
+            ridge.accuracy(scores[:held], data.y_validation) if held else None,
+            ridge.accuracy(scores[held:], y_test) if len(x_test) else None,
+        )
+
+    def initial_support(self) -> SupportSet:
+        """The images that the run begins with, labels fixed."""
+        labels = ridge.one_hot(self.first_classes, self.dataset.num_classes)
+        return self.support_set(self.first_images, labels, learned_labels=False, step=0)
+
+    def draw(self, support: SupportSet) -> None:
+        """Writes images.png and, if there were steps, curve.png; says so if it cannot."""
+        panels = {"initial": self.initial_support().to_uint8_images()}
+        if self.method == "kip":
+            panels["learned"] = support.to_uint8_images()
+        try:
+            names = self.dataset.class_names
+            pictures = {"images.png": plots.draw_images(panels, self.first_classes, names)}
+            metrics = self.workdir.read_metrics()
+            if metrics:
+                title = f"{self.method.upper()} · {self.config.dataset} · {len(support)} images"
+                pictures["curve.png"] = plots.draw_curve(metrics, title)
+            for name, figure in pictures.items():
+                files.write_bytes(self.workdir.path / name, plots.to_png(figure))
+        except ImportError as error:
+            self.reporter.say(str(error))
+
+
+def _recorded(config: RunConfig) -> dict[str, Any]:
+    """The config as metadata: without what neither defines nor explains the set."""
+    values = dataclasses.asdict(config)
+    return {k: v for k, v in values.items() if k not in ("dataset", "memory_gb", "eval_every")}
+
+
+def _evaluated_part(dataset: Dataset, examples: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """A fixed class-balanced part of the test images, chosen by content; or all."""
+    if examples is None or examples >= len(dataset.x_test):
+        return dataset.x_test, dataset.y_test
+    order = balanced_order(image_hashes(dataset.x_test), dataset.y_test)[:examples]
+    chosen = np.sort(order)
+    return dataset.x_test[chosen], dataset.y_test[chosen]
+
+
+def start_run(
+    config: RunConfig,
+    *,
+    method: str,
+    dataset: Dataset | None,
+    workdir: Path | str | None,
+    resume: bool,
+    reporter: Reporter,
+) -> Run:
+    """Loads data, fits the preprocessing, plans the blocks and opens the folder.
+
+    Raises:
+        UsageError, FileError: see `load_dataset` and `Workdir.open`.
+    """
+    if dataset is not None:
+        config = dataclasses.replace(config, dataset=dataset.name)
+    config = resolve(config)
+    if dataset is None:
+        dataset = load_dataset(config.dataset, validation_examples=config.validation_examples or 0)
+    reporter.say(f"{dataset!r} · {config.preprocessing} preprocessing")
+    for spec in config.kernel_specs:
+        spec.architecture.check_image_shape(dataset.image_shape)
+    preprocessor = fit_preprocessor(config.preprocessing, dataset.x_train)
+    images, classes = initial_images(config, dataset, preprocessor)
+    plan = _plan(config, dataset)
+
+    folder = Workdir(workdir or default_workdir(config, method="" if method == "kip" else method))
+    free = {f.name for f in dataclasses.fields(config) if f.metadata["may_change"]}
+    stored = folder.open(
+        {
+            "method": method,
+            "config": dataclasses.asdict(config),
+            "training_hash": dataset.training_hash,
+            "plan": plan.to_dict(),
+            "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
+        },
+        resume=resume,
+        free=free,
+    )
+    if stored["versions"]["jax"] != jax.__version__:
+        reporter.say(
+            f"begun with jax {stored['versions']['jax']}, continued with {jax.__version__}: "
+            "results may differ in rounding"
+        )
+    plan = BlockPlan(**stored["plan"])
+    executor = LocalExecutor(_Targets(dataset, preprocessor), plan)
+    run = Run(config, dataset, preprocessor, executor, folder, reporter, images, classes, method)
+    reporter.say(_describe(run))
+    return run
+
+
+def _targets_per_step(config: RunConfig, dataset: Dataset) -> int:
+    training = len(dataset.x_train)
+    return config.batch_size(training) if isinstance(config, KIPConfig) else training
+
+
+def _plan(config: RunConfig, dataset: Dataset) -> BlockPlan:
+    height, width, channels = dataset.image_shape
+    largest = max(
+        pair_bytes(spec.architecture, (height, width), ntk=spec.kind == "ntk")
+        for spec in config.kernel_specs
+    )
+    assert config.memory_gb is not None
+    return plan_blocks(
+        _targets_per_step(config, dataset),
+        config.support,
+        bytes_per_pair=largest + 8,
+        bytes_per_image=_IMAGE_BYTES_PER_PIXEL * height * width * channels,
+        memory_gb=config.memory_gb,
+    )
+
+
+def _describe(run: Run) -> str:
+    config, plan = run.config, run.executor.plan
+    targets = _targets_per_step(config, run.dataset)
+    blocks = len(plan.target_blocks(targets)) + sum(1 for _ in plan.support_blocks(config.support))
+    values: Mapping[str, Any] = dataclasses.asdict(config)
+    shown = ("learning_rate", "learn_labels", "ridge", "seed")
+    chosen = " · ".join(f"{k} {values[k]}" for k in shown if k in values)
+    kernels = " or ".join(s.architecture.name for s in config.kernel_specs)
+    return (
+        f"{config.kernel.upper()} of {kernels} · backend portable on {jax.default_backend()}\n"
+        f"{config.support} images against {targets:,} targets"
+        + (" a step" if run.method == "kip" else "")
+        + f" · {blocks} block{'s' * (blocks > 1)} · at most {config.memory_gb:g} GB\n{chosen}"
+    )

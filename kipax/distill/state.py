@@ -1,0 +1,99 @@
+"""What a KIP run carries from step to step, and its first value."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from kipax import ridge
+from kipax.data import Dataset, Preprocessor, balanced_batch, step_key
+from kipax.data.sampling import check_support_size
+from kipax.distill.config import RunConfig
+
+__all__ = ["DistillState", "Purpose", "initial_images", "make_optimizer", "make_state"]
+
+
+class Purpose:
+    """What a random key is for; folded into the seed before the step."""
+
+    INIT, BATCH, ARCHITECTURE = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DistillState:
+    """The state of a KIP run before a step.
+
+    Attributes:
+        step: number of updates so far.
+        images: float32 ``(s, H, W, C)``, preprocessed space.
+        labels: float32 ``(s, classes)``.
+        opt_state: optax's.
+    """
+
+    step: int
+    images: jax.Array
+    labels: jax.Array
+    opt_state: optax.OptState
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Plain arrays for a file; `restore` reads them."""
+        leaves = jax.tree.leaves(self.opt_state)
+        arrays = {f"opt_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        images, labels = np.asarray(self.images), np.asarray(self.labels)
+        return arrays | {"images": images, "labels": labels, "step": np.asarray(self.step)}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> DistillState:
+        """The state that `to_arrays` wrote; `self` gives the structure of the optimiser."""
+        leaves, structure = jax.tree.flatten(self.opt_state)
+        stored = [jnp.asarray(arrays[f"opt_{i}"]) for i in range(len(leaves))]
+        return DistillState(
+            int(arrays["step"]),
+            jnp.asarray(arrays["images"]),
+            jnp.asarray(arrays["labels"]),
+            jax.tree.unflatten(structure, stored),
+        )
+
+
+def make_optimizer(learning_rate: float) -> optax.GradientTransformation:
+    """Adam with optax's defaults, as in the paper's appendix A."""
+    return optax.adam(learning_rate)
+
+
+def initial_images(
+    config: RunConfig, dataset: Dataset, preprocessor: Preprocessor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Class-balanced first images, preprocessed float32, and their classes, by class.
+
+    Real training images, or uniform noise between the smallest and largest preprocessed pixel
+    (``init="noise"``).
+
+    Raises:
+        UsageError: support is no multiple of the classes, or larger than the data.
+    """
+    check_support_size(config.support, dataset.num_classes, len(dataset.x_train))
+    key = step_key(config.seed, Purpose.INIT)
+    chosen = balanced_batch(key, dataset.y_train, config.support)
+    chosen = chosen[np.argsort(dataset.y_train[chosen], kind="stable")]
+    images = preprocessor.apply(dataset.x_train[chosen])
+    if getattr(config, "init", "real") == "noise":
+        sample = preprocessor.apply(dataset.x_train[:10_000])
+        noise_key = jax.random.fold_in(key, 1)
+        images = np.asarray(
+            jax.random.uniform(
+                noise_key, images.shape, minval=float(sample.min()), maxval=float(sample.max())
+            )
+        )
+    return images, dataset.y_train[chosen]
+
+
+def make_state(
+    images: np.ndarray, classes: np.ndarray, num_classes: int, optimizer
+) -> DistillState:
+    """The state at step 0: these images, centred one-hot labels, a fresh optimiser."""
+    x = jnp.asarray(images, jnp.float32)
+    y = jnp.asarray(ridge.one_hot(classes, num_classes), jnp.float32)
+    return DistillState(0, x, y, optimizer.init((x, y)))

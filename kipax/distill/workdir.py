@@ -1,0 +1,169 @@
+"""A run's folder: its description, state, checkpoints and metrics; always resumable.
+
+run.json                       what the run is: config, plan, data hash, versions
+latest.npz                     rolling state of the run
+metrics.jsonl                  one JSON object a line
+checkpoints/step_000335.npz    support sets, `kipax.load` reads them
+support.npz images.png curve.png
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kipax import files
+from kipax.errors import FileError, UsageError
+from kipax.support import SupportSet
+
+__all__ = ["GRID", "Workdir"]
+
+# Checkpoints that transfer experiments read; Nguyen et al. 2021, appendix A.
+GRID = (0, 1, 4, 12, 37, 112, 335, 1000, 3000, 10000, 20000, 50000)
+_KEPT_BY_LOSS = 5  # the paper reports mean and deviation over the five lowest
+
+
+class Workdir:
+    """The folder of one run.
+
+    Args:
+        path: where it is or will be.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._records: dict[int, float] = {}  # training loss of each regular checkpoint
+
+    # -- opening -------------------------------------------------------------------------
+
+    def open(self, description: Mapping[str, Any], *, resume: bool, free: set[str]) -> dict:
+        """Claims the folder for a run, or finds the same run in it.
+
+        Args:
+            description: JSON-ready; its ``config`` maps flags to values.
+            resume: whether to continue a run that lies here.
+            free: flags that may differ from the stored run's.
+
+        Returns:
+            The description that holds: the stored one's, with the new values of free flags.
+
+        Raises:
+            UsageError: another run lies here, or this one with other flags; says which.
+            FileError: the folder cannot be made or read.
+        """
+        file = self.path / "run.json"
+        description = dict(json.loads(json.dumps(description)))
+        if file.exists():
+            stored = files.read_json(file)
+            self._check_same(stored, description, resume=resume, free=free)
+            config = stored["config"] | {k: description["config"][k] for k in free}
+            description = stored | {"config": config}
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"could not make {self.path}: {error.strerror or error}.") from error
+        files.write_json(file, description)
+        return dict(description)
+
+    def _check_same(self, stored: Mapping, new: Mapping, *, resume: bool, free: set[str]) -> None:
+        if not resume:
+            raise UsageError(
+                f"{self.path} holds a run already: continue it with --resume, or choose another "
+                "--workdir."
+            )
+        try:
+            pairs = {"method": (stored["method"], new["method"])}
+            pairs |= {
+                f"--{k}": (stored["config"].get(k), v)
+                for k, v in new["config"].items()
+                if k not in free
+            }
+            hashes = stored["training_hash"], new["training_hash"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise FileError(f"{self.path / 'run.json'} is damaged: it lacks {error}.") from error
+        differing = [f"{k} was {a}, now {b}" for k, (a, b) in pairs.items() if a != b]
+        if differing:
+            raise UsageError(
+                f"--resume needs the flags of the run in {self.path}: {'; '.join(differing)}."
+            )
+        if hashes[0] != hashes[1]:
+            raise UsageError(
+                f"--resume needs the training images of the run in {self.path}; these are others."
+            )
+
+    # -- state ---------------------------------------------------------------------------
+
+    def save_latest(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Replaces the rolling state, and then drops checkpoints that are no longer kept."""
+        records = json.dumps(self._records)
+        content = {"state_" + k: v for k, v in arrays.items()} | {"records": np.array(records)}
+        files.write_npz(self.path / "latest.npz", content)
+        self._prune()
+
+    def load_latest(self) -> dict[str, np.ndarray] | None:
+        """The rolling state's arrays, or None where there is none yet."""
+        file = self.path / "latest.npz"
+        if not file.exists():
+            return None
+        content = files.read_npz(file, ["records"])
+        self._records = {int(k): v for k, v in json.loads(str(content["records"][()])).items()}
+        prefix = "state_"
+        return {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
+
+    # -- checkpoints ---------------------------------------------------------------------
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Where the support set of a step lies."""
+        return self.path / "checkpoints" / f"step_{step:06d}.npz"
+
+    def save_checkpoint(self, support: SupportSet, step: int, *, train_loss: float | None) -> Path:
+        """Writes a step's support set; with `train_loss` it competes for the five lowest."""
+        path = self.checkpoint_path(step)
+        support.save(path, preprocessor_dir=self.path)
+        if train_loss is not None:
+            self._records[step] = train_loss
+        return path
+
+    def _prune(self) -> None:
+        """Deletes regular checkpoints beyond the five of lowest loss, never one of the grid."""
+        kept = sorted(self._records, key=lambda s: (self._records[s], s))[:_KEPT_BY_LOSS]
+        for step in set(self._records) - set(kept):
+            del self._records[step]
+            if step not in GRID:
+                self.checkpoint_path(step).unlink(missing_ok=True)
+
+    @property
+    def lowest_losses(self) -> dict[int, float]:
+        """Training loss of the kept regular checkpoints, by step."""
+        return dict(self._records)
+
+    # -- metrics -------------------------------------------------------------------------
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drops the lines of `step` and later, and a line that was cut off."""
+        kept = [json.dumps(m) + "\n" for m in self.read_metrics() if m["step"] < step]
+        files.write_bytes(self.path / "metrics.jsonl", "".join(kept).encode())
+
+    def add_metrics(self, line: Mapping[str, Any]) -> None:
+        """Appends one line."""
+        file = self.path / "metrics.jsonl"
+        try:
+            with open(file, "a") as f:
+                f.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise FileError(f"could not write {file}: {error.strerror or error}.") from error
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All whole lines."""
+        file = self.path / "metrics.jsonl"
+        lines = []
+        for text in file.read_text().splitlines() if file.exists() else []:
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                continue  # cut off by a kill
+        return lines

@@ -1,0 +1,103 @@
+"""Reading and writing files: atomic, without pickles, one clear error for what is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kipax.errors import FileError
+
+__all__ = ["read_json", "read_npz", "write_bytes", "write_json", "write_npz"]
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Writes a file so that at any instant either the old or the new one is there, whole.
+
+    Raises:
+        FileError: the disk is full, the folder is missing or not writable; the old file stays.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with open(partial, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise FileError(f"could not write {path}: {reason}.") from error
+
+
+def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes arrays as an uncompressed npz, atomically and byte for byte reproducibly."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
+    write_bytes(path, buffer.getvalue())
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Writes indented JSON with sorted keys, atomically."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path | str) -> Any:
+    """Reads a JSON file; raises a `FileError` if it is missing or damaged."""
+    try:
+        return json.loads(Path(path).read_text())
+    except OSError as error:
+        raise FileError(f"could not read {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise FileError(f"{path} is damaged: it is not JSON ({error}).") from error
+
+
+def read_npz(
+    path: Path | str, required: Iterable[str] = (), *, optional: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Reads an npz without ever unpickling anything.
+
+    Args:
+        path: the file.
+        required: names that it must hold.
+        optional: further names to read where they are there; None reads all.
+
+    Raises:
+        FileError: missing, unreadable, truncated, no npz, holding pickled objects, or
+            without a required array.
+    """
+    required = list(required)
+    try:
+        with open(path, "rb") as f:
+            if not zipfile.is_zipfile(f):
+                raise FileError(f"{path} is not an npz file, or is truncated.")
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in required if name not in archive.files]
+            if missing:
+                held = ", ".join(archive.files) or "nothing"
+                raise FileError(f"{path} lacks {', '.join(missing)}; it holds {held}.")
+            names = archive.files if optional is None else [*required, *optional]
+            return {name: archive[name] for name in names if name in archive.files}
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"could not read {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise FileError(
+                f"{path} holds pickled objects, which kipax never loads: save plain arrays "
+                "(numeric dtypes, no lists of differing lengths)."
+            ) from error
+        raise FileError(f"{path} is damaged: {error}.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise FileError(f"{path} is damaged or truncated: {error}.") from error
+    except Exception as error:  # lzma and tokenizer errors have no common base
+        raise FileError(f"{path} is damaged: {error}.") from error

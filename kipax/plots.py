@@ -1,0 +1,110 @@
+"""Results to figures; computes nothing. Needs matplotlib, the extra ``plots``.
+
+Figures are plain `matplotlib.figure.Figure` objects: no pyplot, no global state.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["draw_curve", "draw_images", "to_png"]
+
+_MISSING = "figures need matplotlib: pip install 'kipax[plots]'"
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(_MISSING) from error
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def draw_images(
+    panels: Mapping[str, np.ndarray], classes: np.ndarray, class_names: Sequence[str]
+) -> Figure:
+    """Image sets side by side, one row a class.
+
+    Args:
+        panels: title to uint8 images ``(n, H, W, C)``, all of one length and order.
+        classes: class of each image ``(n,)``.
+        class_names: names of the classes.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    rows = [np.flatnonzero(classes == c) for c in range(len(class_names))]
+    columns = max(1, max(len(row) for row in rows))
+    cell = 0.75 if columns <= 2 else 0.45
+    width = max(2.6, cell * columns + 0.9) * len(panels)
+    figure = _new_figure(min(width, 60), min(cell * len(rows) + 0.7, 60))
+    for position, (title, images) in enumerate(panels.items()):
+        axes = figure.add_subplot(1, len(panels), position + 1)
+        canvas = _canvas(images, rows, columns)
+        axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        height = images.shape[1] + 1
+        ticks = [i * height + height / 2 for i in range(len(rows))] if position == 0 else []
+        axes.set_yticks(ticks, class_names if ticks else [], fontsize=7)
+        axes.set_xticks([])
+        axes.tick_params(length=0)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.set_title(title, fontsize=9)
+    return figure
+
+
+def _canvas(images: np.ndarray, rows: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """One white sheet with a row of images for each class; grey, or RGB for 3 channels."""
+    _, height, width, channels = images.shape
+    shown = images if channels == 3 else images[..., 0]
+    shape = (len(rows) * (height + 1) + 1, columns * (width + 1) + 1)
+    canvas = np.full((*shape, 3) if channels == 3 else shape, 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, index in enumerate(row):
+            top, left = i * (height + 1) + 1, j * (width + 1) + 1
+            canvas[top : top + height, left : left + width] = shown[index]
+    return canvas
+
+
+def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
+    """Training loss and accuracies over steps.
+
+    Args:
+        metrics: one mapping a step, with ``step``, ``train_loss`` and, where evaluated,
+            ``validation_accuracy`` and ``test_accuracy``.
+        title: of the figure.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    figure = _new_figure(6, 3.6)
+    loss_axes = figure.add_subplot()
+    accuracy_axes = loss_axes.twinx()
+    steps = [m["step"] for m in metrics if "train_loss" in m]
+    losses = [m["train_loss"] for m in metrics if "train_loss" in m]
+    lines = loss_axes.plot(steps, losses, color="0.6", label="training loss")
+    loss_axes.set(xlabel="step", ylabel="training loss", yscale="log", title=title)
+    for key, colour in (("validation_accuracy", "C1"), ("test_accuracy", "C0")):
+        points = [(m["step"], m[key]) for m in metrics if key in m]
+        if points:
+            label = key.replace("_", " ")
+            lines += accuracy_axes.plot(
+                *zip(*points, strict=True), f"{colour}o-", ms=3, label=label
+            )
+    accuracy_axes.set(ylabel="accuracy (kernel ridge regression)", ylim=(0, 1))
+    accuracy_axes.legend(handles=lines, loc="lower right", fontsize=8)
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as a PNG file's bytes, without a date inside."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

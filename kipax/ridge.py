@@ -1,0 +1,224 @@
+"""Kernel ridge regression and Label Solve: arrays in, arrays out, float64 inside.
+
+All algebra runs on the host in NumPy and SciPy in float64, whatever JAX's global setting:
+the condition number of a support kernel reaches 1e6 to 1e8, too much for float32. Kernels
+may come in as float32. The notation of every function: ``k_ss`` ``(s, s)``, ``k_ts``
+``(t, s)``, labels ``y`` ``(n, classes)``, and the ridge relative to the kernel's scale,
+``k_reg = k_ss + ridge * tr(k_ss) / s * I`` (Nguyen et al. 2021, appendix A).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+
+from kipax.errors import FailedRunError, UsageError, check_choice
+
+__all__ = [
+    "LOSSES",
+    "Loss",
+    "RidgeSolution",
+    "accuracy",
+    "label_solve",
+    "loss_by_name",
+    "mean_square_error",
+    "one_hot",
+    "predict",
+    "solve",
+]
+
+# Below this reciprocal condition number a float64 solution has no correct digits left.
+_SMALLEST_RCOND = 1e-14
+
+
+def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
+    """Mean-centred one-hot labels, ``onehot - 1 / classes``: float64 ``(n, num_classes)``.
+
+    Example:
+        >>> one_hot(np.array([1]), 2)
+        array([[-0.5,  0.5]])
+
+    Source: Nguyen et al. 2021, appendix A (datasets).
+    """
+    return np.eye(num_classes)[np.asarray(classes)] - 1.0 / num_classes
+
+
+@dataclasses.dataclass(frozen=True)
+class RidgeSolution:
+    """A factored support kernel and the weights of its predictions.
+
+    Attributes:
+        alpha: ``k_reg^-1 y_support``, ``(s, classes)``: predictions are ``k_ts alpha``.
+        k_reg: the regularised kernel ``(s, s)``.
+        ridge: the relative ridge that it was made with.
+        condition: estimated condition number of `k_reg` in the 1-norm.
+    """
+
+    alpha: np.ndarray
+    k_reg: np.ndarray
+    ridge: float
+    condition: float
+    _factor: tuple[np.ndarray, bool]
+
+    def solve(self, b: np.ndarray) -> np.ndarray:
+        """``k_reg^-1 b`` for ``b`` of ``(s, ...)``."""
+        return scipy.linalg.cho_solve(self._factor, np.asarray(b, np.float64))
+
+    def pull_back(self, d_alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cotangents ``(d_k_ss, d_y_support)`` of a cotangent of `alpha`.
+
+        With ``d_y = k_reg^-1 d_alpha`` and ``d_reg = -sym(d_y alpha^T)``:
+        ``d_k_ss = d_reg + ridge / s * tr(d_reg) * I``, the second term through the trace in
+        the ridge.
+        """
+        d_y = self.solve(d_alpha)
+        d_reg = -0.5 * (d_y @ self.alpha.T + self.alpha @ d_y.T)
+        size = len(d_reg)
+        return d_reg + np.eye(size) * (self.ridge / size * np.trace(d_reg)), d_y
+
+
+def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolution:
+    """Kernel ridge regression: ``alpha = (k_ss + ridge * tr(k_ss) / s * I)^-1 y_support``.
+
+    Args:
+        k_ss: kernel of the support set, ``(s, s)``; its symmetric part is used.
+        y_support: labels ``(s, classes)``.
+        ridge: relative ridge, positive; 1e-6 in the paper.
+
+    Returns:
+        A `RidgeSolution`.
+
+    Raises:
+        UsageError: ridge is not positive.
+        FailedRunError: the kernel is not finite, or too ill-conditioned for float64; the
+            message names the condition number and what to try.
+
+    Cost: s^3 / 3 operations, 8 s^2 bytes.
+
+    Example:
+        >>> solution = solve(np.eye(2) * 4, np.array([[1.0], [2.0]]), ridge=1.0)
+        >>> solution.alpha.ravel().tolist()
+        [0.125, 0.25]
+
+    Source: Nguyen et al. 2021, equation 1 and appendix A.
+    """
+    if not (math.isfinite(ridge) and ridge > 0):
+        raise UsageError(f"the ridge must be positive and finite; got {ridge}; 1e-6 is usual.")
+    k_ss = np.asarray(k_ss, np.float64)
+    size = len(k_ss)
+    if not np.all(np.isfinite(k_ss)):
+        raise FailedRunError(
+            "the support kernel is not finite: images have diverged; try a smaller learning rate."
+        )
+    k_reg = 0.5 * (k_ss + k_ss.T) + np.eye(size) * (ridge * np.trace(k_ss) / size)
+    try:
+        factor = scipy.linalg.cho_factor(k_reg, lower=True)
+    except np.linalg.LinAlgError:
+        condition = np.linalg.cond(k_reg)
+        raise _ill_conditioned(condition, ridge) from None
+    norm = np.abs(k_reg).sum(axis=0).max()
+    rcond, _ = scipy.linalg.lapack.dpocon(factor[0], norm, uplo="L")
+    if rcond < _SMALLEST_RCOND:
+        raise _ill_conditioned(1.0 / max(rcond, 1e-300), ridge)
+    alpha = scipy.linalg.cho_solve(factor, np.asarray(y_support, np.float64))
+    return RidgeSolution(alpha, k_reg, ridge, float(1.0 / rcond), factor)
+
+
+def _ill_conditioned(condition: float, ridge: float) -> FailedRunError:
+    return FailedRunError(
+        f"the support kernel is too ill-conditioned to solve (condition {condition:.1e}) with "
+        f"ridge {ridge:g}: try ridge {max(10 * ridge, 1e-6):g}, or remove duplicated images."
+    )
+
+
+def predict(k_ts: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Scores ``k_ts alpha`` in float64, ``(t, classes)``."""
+    return np.asarray(k_ts, np.float64) @ alpha
+
+
+def accuracy(scores: np.ndarray, classes: np.ndarray) -> float:
+    """Fraction of rows of `scores` whose largest entry stands at ``classes[row]``."""
+    return float(np.mean(np.argmax(scores, axis=1) == classes))
+
+
+# A loss maps scores and labels (both (t, classes)) and the whole batch's count to this
+# part's loss and its gradient with respect to the scores, so that parts simply add up.
+Loss = Callable[[np.ndarray, np.ndarray, int], tuple[float, np.ndarray]]
+
+
+def mean_square_error(
+    scores: np.ndarray, labels: np.ndarray, count: int
+) -> tuple[float, np.ndarray]:
+    """``1/2 * mean`` over targets and classes of ``(scores - labels)^2``, and its gradient.
+
+    Args:
+        scores: predictions of a part of the targets ``(t, classes)``.
+        labels: their labels.
+        count: number of targets of the whole batch; parts' losses and gradients add up.
+
+    Returns:
+        ``(loss, d_scores)``.
+
+    Example:
+        >>> mean_square_error(np.array([[2.0]]), np.array([[1.0]]), 1)
+        (0.5, array([[1.]]))
+
+    Source: Nguyen et al. 2021, equation 1 (as a sum there; the authors' code takes the mean).
+    """
+    residual = scores - labels
+    scale = 1.0 / (count * labels.shape[1])
+    return float(0.5 * scale * np.sum(residual**2)), residual * scale
+
+
+LOSSES: dict[str, Loss] = {"mse": mean_square_error}
+
+
+def loss_by_name(name: str) -> Loss:
+    """The loss called `name`; raises a `UsageError` that lists the choices."""
+    check_choice("loss", name, LOSSES)
+    return LOSSES[name]
+
+
+def label_solve(
+    k_ss: np.ndarray, gram: np.ndarray, cross: np.ndarray, *, ridge: float
+) -> np.ndarray:
+    """The labels that minimise the KRR loss in closed form, of least norm.
+
+    ``y* = (k_ts k_reg^-1)^+ y_t``, from sums over targets alone: with ``b = k_ts k_reg^-1``,
+    ``b^T b = k_reg^-1 gram k_reg^-1`` and ``b^T y_t = k_reg^-1 cross``, so that ``k_ts`` of
+    all targets need never exist at once. Directions in which ``b^T b`` is below ``1e-13`` of
+    its largest eigenvalue are left out of the pseudo-inverse: rounding has decided them.
+
+    Args:
+        k_ss: kernel of the support set ``(s, s)``.
+        gram: ``k_ts^T k_ts`` summed over all targets ``(s, s)``.
+        cross: ``k_ts^T y_t`` likewise ``(s, classes)``.
+        ridge: relative ridge, as in `solve`.
+
+    Returns:
+        Labels ``(s, classes)``.
+
+    Raises:
+        FailedRunError: as `solve`, or sums that are not finite.
+
+    Cost: a dozen s^3 operations.
+
+    Example:
+        >>> k = np.eye(2)
+        >>> label_solve(k, k.T @ k, k.T @ np.array([[1.0], [2.0]]), ridge=1e-9).round(6).ravel()
+        array([1., 2.])
+
+    Source: Nguyen et al. 2021, equation 2.
+    """
+    solution = solve(k_ss, np.asarray(cross, np.float64), ridge=ridge)
+    if not (np.all(np.isfinite(gram)) and np.all(np.isfinite(cross))):
+        raise FailedRunError("the target kernel is not finite: check the images for NaN.")
+    normal = solution.solve(solution.solve(np.asarray(gram, np.float64)).T)
+    values, vectors = scipy.linalg.eigh(0.5 * (normal + normal.T))
+    keep = values > 1e-13 * values[-1]
+    projected = vectors[:, keep].T @ solution.alpha
+    return vectors[:, keep] @ (projected / values[keep, None])

@@ -1,0 +1,58 @@
+"""Installs kipax: ``pip install -e .`` for the core; extras in brackets, see the README."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+version: dict[str, str] = {}
+exec((HERE / "kipax" / "version.py").read_text(), version)
+
+# rich (progress bars) and orbax-checkpoint come with flax, scipy with jax.
+CORE = [
+    "jax>=0.6.2",
+    "jaxlib>=0.6.2",
+    "flax>=0.10.7",
+    "optax>=0.2.5",
+    "numpy>=1.26",
+    "absl-py>=1.4",
+]
+EXTRAS = {
+    "plots": ["matplotlib>=3.8"],
+    "data": ["tensorflow-datasets>=4.9.10", "importlib-resources", "pillow"],
+    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "matplotlib>=3.8"],
+    # The only set in which Launchpad imports: CPython 3.10, TensorFlow 2.8.0, numpy 1.26.
+    "launchpad": [
+        "dm-launchpad==0.5.2; python_version == '3.10'",
+        "tensorflow==2.8.0; python_version == '3.10' and platform_machine == 'x86_64'",
+        "protobuf==3.20.3; python_version == '3.10'",
+        "numpy==1.26.4; python_version == '3.10'",
+        "jax==0.6.2; python_version == '3.10'",
+        "six; python_version == '3.10'",
+    ],
+    # On 3.11 and later: pip install --no-deps neural-tangents==0.6.5 && pip install frozendict
+    "nt": [
+        "neural-tangents==0.6.4; python_version == '3.10'",
+        "tf2jax==0.3.5; python_version == '3.10'",
+    ],
+    "dev": ["ruff==0.17.6", "mypy==2.4.1"],
+}
+EXTRAS["all"] = sorted({p for name, ps in EXTRAS.items() if name != "dev" for p in ps})
+
+setup(
+    name="kipax",
+    version=version["__version__"],
+    description="Kernel dataset distillation with exact infinite-width kernels, in JAX",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["kipax", "kipax.*"]),
+    package_data={"kipax.data": ["digits.npz"], "kipax": ["py.typed"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+    license="Apache-2.0",
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,33 @@
+"""Fixtures and settings of the whole suite."""
+
+import os
+
+# Set before JAX starts: the suite is the same on a machine with an accelerator.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import hypothesis
+import jax
+import pytest
+
+hypothesis.settings.register_profile(
+    "kipax", max_examples=25, deadline=None, derandomize=True, database=None
+)
+hypothesis.settings.load_profile("kipax")
+
+
+@pytest.fixture
+def x64():
+    """JAX's float64 for one test."""
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    yield
+    jax.config.update("jax_enable_x64", before)
+
+
+@pytest.fixture(autouse=True)
+def _doctest_names(doctest_namespace):
+    import numpy as np
+
+    import kipax
+
+    doctest_namespace.update(np=np, kipax=kipax, jax=jax, jnp=jax.numpy)

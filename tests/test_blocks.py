@@ -1,0 +1,144 @@
+"""Plans cover a matrix once; the executor equals the whole computation, however it is cut."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kipax import architectures, make_kernel_fn, ridge
+from kipax.blocks import BlockPlan, LocalExecutor, TargetRows, plan_blocks
+from kipax.errors import UsageError
+from kipax.kernels import KernelSpec
+from tests.closeness import assert_close
+
+SPEC = KernelSpec(architectures.from_name("convnet1"))
+TARGETS, SUPPORTS, CLASSES = 11, 5, 3
+
+
+@given(
+    targets=st.integers(0, 60),
+    supports=st.integers(1, 40),
+    rows=st.integers(1, 70),
+    size=st.integers(1, 50),
+)
+def test_plans_cover_once(targets, supports, rows, size):
+    plan = BlockPlan(target_rows=rows, support_rows=size)
+    covered = [i for span in plan.target_blocks(targets) for i in range(*span)]
+    assert covered == list(range(targets))
+    seen = np.zeros((supports, supports), int)
+    for block in plan.support_blocks(supports):
+        seen[slice(*block.rows), slice(*block.columns)] += 1
+        if block.rows != block.columns:
+            seen[slice(*block.columns), slice(*block.rows)] += 1
+    assert np.all(seen == 1)
+
+
+@given(
+    targets=st.integers(1, 60_000),
+    supports=st.integers(1, 1000),
+    bytes_per_pair=st.integers(1, 10**7),
+    memory=st.floats(0.01, 1000),
+)
+def test_blocks_stay_under_the_limit(targets, supports, bytes_per_pair, memory):
+    plan = plan_blocks(
+        targets, supports, bytes_per_pair=bytes_per_pair, bytes_per_image=1000, memory_gb=memory
+    )
+    used = plan.target_rows * (supports * bytes_per_pair + 1000)
+    assert plan.target_rows == 1 or used <= 0.5e9 * memory
+    assert plan.support_rows == 1 or plan.support_rows**2 * bytes_per_pair <= 0.5e9 * memory
+    assert 1 <= plan.target_rows <= targets
+    assert 1 <= plan.support_rows <= supports
+
+
+def test_bad_plans():
+    with pytest.raises(UsageError, match="memory_gb must be positive"):
+        plan_blocks(1, 1, bytes_per_pair=1, bytes_per_image=1, memory_gb=0)
+    with pytest.raises(UsageError, match="block sizes must be positive"):
+        BlockPlan(0, 1)
+
+
+class _Source:
+    num_classes = CLASSES
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.x = rng.normal(size=(20, 6, 6, 1)).astype(np.float32)
+        self.y = ridge.one_hot(rng.integers(0, CLASSES, 20), CLASSES)
+
+    def images(self, rows):
+        return self.x[rows.indices]
+
+    def labels(self, rows):
+        return self.y[rows.indices]
+
+
+ROWS = TargetRows(np.array([3, 1, 4, 15, 9, 2, 6, 5, 8, 7, 19]))
+
+
+@pytest.fixture
+def source():
+    return _Source()
+
+
+@pytest.fixture
+def x_support():
+    return np.random.default_rng(1).normal(size=(SUPPORTS, 6, 6, 1)).astype(np.float32)
+
+
+@pytest.fixture(params=[(100, 100), (4, 2), (1, 1)], ids=str)
+def executor(request, source, x_support):
+    executor = LocalExecutor(source, BlockPlan(*request.param))
+    executor.set_support(x_support, version=0)
+    return executor
+
+
+def test_kernel(executor, source, x_support):
+    kernel_fn = make_kernel_fn(SPEC.architecture)
+    k_ts = executor.kernel(ROWS, kernel=SPEC)
+    assert k_ts.dtype == np.float64
+    assert_close(k_ts, kernel_fn(source.x[ROWS.indices], x_support), 1e-6)
+    k_ss = executor.kernel(None, kernel=SPEC)
+    assert_close(k_ss, kernel_fn(x_support), 1e-6)
+    np.testing.assert_array_equal(k_ss, k_ss.T)
+
+
+def test_vjp(executor, source, x_support):
+    kernel_fn = make_kernel_fn(SPEC.architecture)
+    rng = np.random.default_rng(2)
+    of_targets = rng.normal(size=(TARGETS, SUPPORTS))
+    of_support = rng.normal(size=(SUPPORTS, SUPPORTS))
+    _, pull = jax.vjp(lambda x: kernel_fn(source.x[ROWS.indices], x), x_support)
+    expected = pull(jnp.asarray(of_targets, jnp.float32))[0]
+    assert_close(executor.vjp(ROWS, of_targets, kernel=SPEC), expected, 1e-5)
+    _, pull = jax.vjp(lambda x: kernel_fn(x, x), x_support)
+    expected = pull(jnp.asarray(of_support, jnp.float32))[0]
+    assert_close(executor.vjp(None, of_support, kernel=SPEC), expected, 1e-5)
+
+
+def test_one_pass_equals_two_stages(executor, source):
+    alpha = np.random.default_rng(3).normal(size=(SUPPORTS, CLASSES))
+    result = executor.target_pass(ROWS, alpha, kernel=SPEC, loss="mse", count=TARGETS)
+    k_ts, labels = executor.kernel(ROWS, kernel=SPEC), source.labels(ROWS)
+    scores = k_ts @ alpha
+    loss, d_scores = ridge.mean_square_error(scores, labels, TARGETS)
+    assert result.loss == pytest.approx(loss, rel=1e-6)
+    assert_close(result.d_alpha, k_ts.T @ d_scores, 1e-6)
+    two_stages = executor.vjp(ROWS, d_scores @ alpha.T, kernel=SPEC)
+    assert_close(result.d_x_support, two_stages, 1e-5)
+    assert result.correct == np.sum(scores.argmax(1) == labels.argmax(1))
+
+
+def test_gram(executor, source):
+    gram, cross = executor.gram(ROWS, kernel=SPEC)
+    k_ts = executor.kernel(ROWS, kernel=SPEC)
+    assert_close(gram, k_ts.T @ k_ts, 1e-6)
+    assert_close(cross, k_ts.T @ source.labels(ROWS), 1e-6)
+
+
+def test_unknown_loss(executor):
+    with pytest.raises(UsageError, match="unknown loss 'hinge'"):
+        executor.target_pass(
+            ROWS, np.zeros((SUPPORTS, CLASSES)), kernel=SPEC, loss="hinge", count=1
+        )

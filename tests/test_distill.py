@@ -1,0 +1,342 @@
+"""KIP and Label Solve: gradients, exact resuming, checkpoints, and how runs fail."""
+
+import dataclasses
+import errno
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kipax
+from kipax import Dataset, KIPConfig, LabelSolveConfig, run_kip, run_label_solve
+from kipax.blocks import TargetRows
+from kipax.distill import Interrupted, Reporter, config, state, step
+from kipax.distill.run import start_run
+from kipax.errors import FailedRunError, FileError, UsageError
+from tests.closeness import assert_close
+
+SMALL = KIPConfig(
+    architecture="fc1", support=20, steps=9, target_batch="60", checkpoint_every=2, eval_every=3
+)
+
+
+class Stop(Reporter):
+    """Presses Ctrl-C after a step."""
+
+    def __init__(self, after):
+        self._after = after
+
+    def progress(self, progress):
+        if progress.step == self._after:
+            raise KeyboardInterrupt
+
+
+def _bytes(folder, *names):
+    return [(folder / name).read_bytes() for name in names]
+
+
+def _without_seconds(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+# -- the gradient -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ["fc2", "convnet2"])
+def test_gradient_of_the_whole_loss(x64, tmp_path, architecture):
+    """Against jax.grad of equation 1 in float64, kernel, solve, ridge and all."""
+    settings = dataclasses.replace(SMALL, architecture=architecture, ridge=1e-3)
+    run = start_run(
+        settings, method="kip", dataset=None, workdir=tmp_path, resume=False, reporter=Reporter()
+    )
+    optimizer = state.make_optimizer(0.1)
+    at = state.make_state(run.first_images, run.first_classes, 10, optimizer)
+    rows = TargetRows(np.arange(30))
+    spec = run.config.kernel_spec
+    gradient = step.compute_gradient(at, rows, run.executor, kernel=spec, ridge_scale=1e-3)
+
+    x_target = jnp.asarray(run.preprocessor.apply(run.dataset.x_train[:30]), jnp.float64)
+    y_target = jnp.asarray(kipax.ridge.one_hot(run.dataset.y_train[:30], 10))
+    kernel_fn = spec.make()
+
+    def loss(images, labels):
+        k_ss, k_ts = kernel_fn(images), kernel_fn(x_target, images)
+        size = len(images)
+        alpha = jnp.linalg.solve(k_ss + 1e-3 * jnp.trace(k_ss) / size * jnp.eye(size), labels)
+        return 0.5 * jnp.mean((k_ts @ alpha - y_target) ** 2)
+
+    images, labels = (jnp.asarray(a, jnp.float64) for a in (at.images, at.labels))
+    expected, (d_images, d_labels) = jax.value_and_grad(loss, (0, 1))(images, labels)
+    assert gradient.loss == pytest.approx(float(expected), rel=1e-4)
+    assert_close(gradient.d_images, d_images, 2e-3)
+    assert_close(gradient.d_labels, d_labels, 2e-3)
+
+
+# -- runs ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    return run_kip(SMALL, workdir=folder)
+
+
+def test_learns(finished):
+    losses = [m["train_loss"] for m in _without_seconds(finished.workdir)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert finished.evaluation.test_accuracy > finished.initial.test_accuracy
+    assert finished.support.metadata["test_accuracy"] == finished.evaluation.test_accuracy
+    assert finished.support.metadata["learned_labels"] is True
+
+
+def test_everything_is_there(finished):
+    names = {p.name for p in finished.workdir.iterdir()}
+    wanted = {"run.json", "latest.npz", "metrics.jsonl", "support.npz", "images.png", "curve.png"}
+    assert wanted <= names
+    loaded = kipax.load(finished.workdir / "support.npz")
+    data = kipax.load_dataset("digits")
+    accuracy = np.mean(loaded.predict(data.x_test) == data.y_test)
+    assert accuracy == pytest.approx(finished.evaluation.test_accuracy)
+
+
+def test_checkpoints_of_lowest_loss_and_grid(finished):
+    by_step = {m["step"]: m["train_loss"] for m in _without_seconds(finished.workdir)}
+    regular = sorted((s for s in by_step if s % 2 == 0), key=by_step.get)[:5]
+    expected = {0, 1, 4, 9, *regular}
+    folder = finished.workdir / "checkpoints"
+    assert {int(p.stem.removeprefix("step_")) for p in folder.iterdir()} == expected
+    for path in folder.iterdir():
+        assert kipax.load(path).metadata["train_loss"] == by_step[kipax.load(path).metadata["step"]]
+    first = kipax.load(folder / "step_000000.npz")
+    assert first.metadata["learned_labels"] is False
+
+
+@pytest.mark.parametrize("stop_after", [0, 3, 6])
+def test_resumes_bit_for_bit(finished, tmp_path, stop_after):
+    with pytest.raises(Interrupted, match=f"after step {stop_after + 1}; continue with --resume"):
+        run_kip(SMALL, workdir=tmp_path, reporter=Stop(stop_after))
+    run_kip(SMALL, workdir=tmp_path, resume=True)
+    names = ["support.npz", "checkpoints/step_000004.npz", "checkpoints/step_000009.npz"]
+    assert _bytes(tmp_path, *names) == _bytes(finished.workdir, *names)
+    assert _without_seconds(tmp_path) == _without_seconds(finished.workdir)
+    listed = [
+        sorted(p.name for p in (f / "checkpoints").iterdir()) for f in (tmp_path, finished.workdir)
+    ]
+    assert listed[0] == listed[1]
+
+
+def test_more_steps_continue_the_same_run(finished, tmp_path):
+    run_kip(dataclasses.replace(SMALL, steps=5), workdir=tmp_path)
+    longer = run_kip(SMALL, workdir=tmp_path, resume=True)
+    np.testing.assert_array_equal(longer.support.images, finished.support.images)
+
+
+def test_resume_on_an_empty_folder_starts(finished, tmp_path):
+    run_kip(SMALL, workdir=tmp_path / "new", resume=True)
+    name = "support.npz"
+    assert _bytes(tmp_path / "new", name) == _bytes(finished.workdir, name)
+
+
+def test_a_cut_off_metrics_line_is_dropped(finished, tmp_path):
+    with pytest.raises(Interrupted):
+        run_kip(SMALL, workdir=tmp_path, reporter=Stop(3))
+    with open(tmp_path / "metrics.jsonl", "a") as f:
+        f.write('{"step": 3, "train')
+    run_kip(SMALL, workdir=tmp_path, resume=True)
+    assert _without_seconds(tmp_path) == _without_seconds(finished.workdir)
+
+
+def test_seed_changes_the_run(finished, tmp_path):
+    other = run_kip(dataclasses.replace(SMALL, seed=1, steps=1), workdir=tmp_path)
+    assert not np.array_equal(other.support.images, finished.support.images)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learn_labels": False},
+        {"init": "noise"},
+        {"target_batch": "all"},
+        {"sample_architectures": "fc1,fc2"},
+        {"kernel": "nngp"},
+    ],
+    ids=str,
+)
+def test_variants(tmp_path, changes):
+    result = run_kip(dataclasses.replace(SMALL, **changes, steps=4), workdir=tmp_path)
+    losses = [m["train_loss"] for m in _without_seconds(tmp_path)]
+    assert min(losses[1:]) < losses[0]
+    fixed = np.array_equal(
+        result.support.labels, kipax.ridge.one_hot(np.arange(20) // 2, 10).astype(np.float32)
+    )
+    assert fixed == (not changes.get("learn_labels", True))
+
+
+def test_sampling_draws_every_kernel_again_on_resume(tmp_path):
+    settings = dataclasses.replace(SMALL, sample_architectures="fc1,fc2,convvec1")
+    whole = run_kip(settings, workdir=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run_kip(settings, workdir=tmp_path / "cut", reporter=Stop(4))
+    cut = run_kip(settings, workdir=tmp_path / "cut", resume=True)
+    np.testing.assert_array_equal(cut.support.images, whole.support.images)
+
+
+def test_own_arrays_and_a_callback(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(40) % 2
+    x = rng.normal(size=(40, 6, 5, 2)) + 2 * y[:, None, None, None]
+    arrays = {"x_train": x[:30], "y_train": y[:30], "x_test": x[30:], "y_test": y[30:]}
+    data = Dataset.from_arrays(arrays, class_names=["low", "high"])
+    heard = []
+
+    class Listen(Reporter):
+        def progress(self, progress):
+            heard.append(progress.loss)
+
+    settings = KIPConfig(architecture="fc1", support=4, steps=3, target_batch="30")
+    result = run_kip(settings, dataset=data, workdir=tmp_path, reporter=Listen())
+    assert len(heard) == 3
+    assert result.evaluation.test_accuracy == 1.0
+    assert result.support.metadata["dataset"] == "arrays"
+    assert result.evaluation.validation_accuracy is None
+
+
+# -- Label Solve --------------------------------------------------------------------------------
+
+
+def test_label_solve(tmp_path):
+    settings = LabelSolveConfig(architecture="fc1", support=50)
+    result = run_label_solve(settings, workdir=tmp_path)
+    assert result.evaluation.test_accuracy > result.initial.test_accuracy + 0.03
+    data = kipax.load_dataset("digits", validation_examples=180)
+    support = result.support
+    kernel_fn = support.kernel_fn()
+    k_ts = np.asarray(kernel_fn(support.preprocess(data.x_train), support.images), np.float64)
+    k_ss = np.asarray(kernel_fn(support.images), np.float64)
+    k_reg = k_ss + 1e-6 * np.trace(k_ss) / 50 * np.eye(50)
+    b = np.linalg.solve(k_reg, k_ts.T).T
+    expected = np.linalg.pinv(b) @ kipax.ridge.one_hot(data.y_train, 10)
+    assert_close(support.labels, expected, 1e-3)
+
+
+def test_label_solve_resumes(tmp_path, monkeypatch):
+    monkeypatch.setattr("kipax.distill.label_solve._SECONDS_BETWEEN_SAVES", 0.0)
+    settings = LabelSolveConfig(architecture="fc1", support=20, memory_gb=1e-5)
+    whole = run_label_solve(settings, workdir=tmp_path / "whole")
+    steps = json.loads((tmp_path / "whole" / "run.json").read_text())["plan"]["target_rows"]
+    assert steps < 400
+    with pytest.raises(KeyboardInterrupt):
+        run_label_solve(settings, workdir=tmp_path / "cut", reporter=Stop(2 * steps))
+    cut = run_label_solve(settings, workdir=tmp_path / "cut", resume=True)
+    np.testing.assert_array_equal(cut.support.labels, whole.support.labels)
+
+
+# -- what goes wrong ----------------------------------------------------------------------------
+
+
+def test_a_folder_that_holds_a_run(finished):
+    with pytest.raises(UsageError, match=r"holds a run already: continue it with --resume"):
+        run_kip(SMALL, workdir=finished.workdir)
+
+
+def test_resume_with_other_flags(finished):
+    other = dataclasses.replace(SMALL, ridge=1e-4, seed=3, steps=20, eval_every=1)
+    with pytest.raises(UsageError) as error:
+        run_kip(other, workdir=finished.workdir, resume=True)
+    assert "--ridge was 1e-06, now 0.0001; --seed was 0, now 3" in str(error.value)
+    assert "--steps" not in str(error.value)
+    with pytest.raises(UsageError, match="method was kip, now label_solve"):
+        run_label_solve(
+            LabelSolveConfig(architecture="fc1", support=20),
+            workdir=finished.workdir,
+            resume=True,
+        )
+
+
+def test_not_finite_keeps_the_last_good_state(tmp_path, monkeypatch):
+    real, calls = step.ridge.mean_square_error, []
+
+    def poisoned(*args):
+        calls.append(1)
+        loss, gradient = real(*args)
+        return (loss, gradient * np.nan) if len(calls) == 4 else (loss, gradient)
+
+    monkeypatch.setitem(step.ridge.LOSSES, "mse", poisoned)
+    with pytest.raises(FailedRunError) as error:
+        run_kip(SMALL, workdir=tmp_path)
+    message = str(error.value)
+    assert "stopped at step 3: the loss or its gradient is not finite; condition of k_ss" in message
+    assert "try a larger ridge or a smaller learning rate" in message
+    good = tmp_path / "checkpoints" / "step_000002.npz"
+    assert str(good) in message
+    assert kipax.load(good).metadata["step"] == 2
+
+
+def test_divergence_stops_the_run(tmp_path):
+    with pytest.raises(FailedRunError, match="diverged|not finite|ill-conditioned"):
+        run_kip(dataclasses.replace(SMALL, learning_rate=1e4, steps=40), workdir=tmp_path)
+
+
+def test_a_full_disk_says_what_is_safe(tmp_path, monkeypatch):
+    import os
+
+    real, calls = os.fsync, []
+
+    def full(fd):
+        calls.append(1)
+        if len(calls) > 12:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(fd)
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(FileError, match=r"No space left.*is safe in .*latest.npz.*--resume"):
+        run_kip(SMALL, workdir=tmp_path)
+    monkeypatch.undo()
+    run_kip(SMALL, workdir=tmp_path, resume=True)
+    assert kipax.load(tmp_path / "support.npz").metadata["step"] == 9
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"support": 15}, "multiple of the 10 classes; got 15: the nearest are 10 and 20"),
+        ({"support": 5000}, "not exceed the 1257 training images"),
+        ({"target_batch": "2000"}, "not exceed the 1257 .* --target_batch=all"),
+        ({"architecture": "convnet4"}, "at least 16 x 16 pixels; got 8 x 8"),
+        ({"dataset": "cifar"}, "unknown dataset 'cifar'"),
+    ],
+)
+def test_bad_runs_leave_nothing_behind(tmp_path, flags, message):
+    with pytest.raises(UsageError, match=message):
+        run_kip(dataclasses.replace(SMALL, **flags), workdir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"target_batch": "many"}, "positive integer or 'all'; got 'many'"),
+        ({"target_batch": "0"}, "positive integer or 'all'"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"ridge": float("nan")}, "ridge must be positive"),
+        ({"steps": -1}, "steps must not be negative"),
+        ({"init": "zeros"}, "unknown init 'zeros'; Choices: real, noise"),
+        ({"sample_architectures": "fc1,fcx"}, "unknown architecture 'fcx'"),
+        ({"kernel": "rbf"}, "Choices: ntk, nngp"),
+        ({"seed": -1}, "must not be negative"),
+    ],
+)
+def test_bad_values(flags, message):
+    with pytest.raises(UsageError, match=message):
+        KIPConfig(**flags)
+
+
+def test_defaults_come_from_the_table():
+    resolved = config.resolve(KIPConfig(dataset="cifar10"))
+    assert (resolved.learning_rate, resolved.target_batch) == (0.04, "5000")
+    assert config.resolve(KIPConfig(dataset="npz:a/b.npz")).learning_rate == 0.01
+    assert config.resolve(KIPConfig(dataset="cifar10", learning_rate=0.5)).learning_rate == 0.5
+    assert config.default_workdir(KIPConfig(dataset="npz:a/b.npz")) == "runs/b-convnet-10"

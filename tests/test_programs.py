@@ -1,0 +1,106 @@
+"""The command lines as a user types them."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import kipax
+
+ROOT = pathlib.Path(__file__).parents[1]
+FAST = ["--architecture=fc1", "--support=20", "--steps=3", "--target_batch=50"]
+
+
+def _start(program, *flags):
+    command = [sys.executable, "-m", f"experiments.{program}", *flags]
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def _run(program, *flags):
+    process = _start(program, *flags)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def test_kip(tmp_path):
+    status, out, err = _run("kip", *FAST, f"--workdir={tmp_path}")
+    assert status == 0, err
+    result = json.loads(out)  # one line, and nothing else, on stdout
+    assert 0 <= result["test_accuracy"] <= 1
+    assert result["steps"] == 3
+    assert result["workdir"] == str(tmp_path)
+    assert result["seconds_per_step"] > 0
+    assert "digits · 8×8×1 · 10 classes" in err
+    assert "learning_rate 0.04" in err
+    assert "test accuracy" in err
+    assert len(kipax.load(tmp_path / "support.npz")) == 20
+
+
+def test_label_solve(tmp_path):
+    status, out, err = _run(
+        "label_solve", "--architecture=fc1", "--support=20", f"--workdir={tmp_path}"
+    )
+    assert status == 0, err
+    result = json.loads(out)
+    assert result["test_accuracy"] > result["initial_test_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message", "expected"),
+    [
+        (["--dataset=digit"], "unknown dataset 'digit'; did you mean digits?", 2),
+        (["--nonsense=1"], "Unknown command line flag 'nonsense'", 2),
+        (["--support=15"], "the nearest are 10 and 20", 2),
+        (["digits"], "everything is a --flag; got 'digits'", 2),
+        (["--dataset=npz:/nowhere.npz"], "could not read /nowhere.npz: No such file", 1),
+    ],
+)
+def test_errors_are_one_sentence(tmp_path, flags, message, expected):
+    status, out, err = _run("kip", *flags, f"--workdir={tmp_path / 'run'}")
+    assert status == expected
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    status, _, err = _run("kip", "--dataset=digit", "--debug", f"--workdir={tmp_path / 'run'}")
+    assert status != 0
+    assert "Traceback" in err
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_resumed_is_the_same_run(tmp_path, how):
+    flags = [*FAST[:2], "--target_batch=50", "--steps=400", "--checkpoint_every=5"]
+    status, _, err = _run("kip", *flags, f"--workdir={tmp_path / 'whole'}")
+    assert status == 0, err
+    process = _start("kip", *flags, f"--workdir={tmp_path / 'cut'}")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "cut" / "checkpoints" / "step_000040.npz").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "continue with --resume" in err
+    assert not (tmp_path / "cut" / "support.npz").exists()
+    status, _, err = _run("kip", *flags, f"--workdir={tmp_path / 'cut'}", "--resume")
+    assert status == 0, err
+    assert "continuing at step" in err
+    whole, cut = ((tmp_path / run / "support.npz").read_bytes() for run in ("whole", "cut"))
+    assert whole == cut
