@@ -45,7 +45,7 @@ def _without_seconds(folder):
 # -- the gradient -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("architecture", ["fc2", "convnet2"])
+@pytest.mark.parametrize("architecture", ["fc2", "convnet1"])
 def test_gradient_of_the_whole_loss(x64, tmp_path, architecture):
     """Against jax.grad of equation 1 in float64, kernel, solve, ridge and all."""
     settings = dataclasses.replace(SMALL, architecture=architecture, ridge=1e-3)
@@ -114,9 +114,9 @@ def test_checkpoints_of_lowest_loss_and_grid(finished):
     assert first.metadata["learned_labels"] is False
 
 
-@pytest.mark.parametrize("stop_after", [0, 3, 6])
+@pytest.mark.parametrize("stop_after", [1, 4, 7])
 def test_resumes_bit_for_bit(finished, tmp_path, stop_after):
-    with pytest.raises(Interrupted, match=f"after step {stop_after + 1}; continue with --resume"):
+    with pytest.raises(Interrupted, match=f"after step {stop_after}; continue with --resume"):
         run_kip(SMALL, workdir=tmp_path, reporter=Stop(stop_after))
     run_kip(SMALL, workdir=tmp_path, resume=True)
     names = ["support.npz", "checkpoints/step_000004.npz", "checkpoints/step_000009.npz"]
@@ -275,9 +275,12 @@ def test_not_finite_keeps_the_last_good_state(tmp_path, monkeypatch):
     assert kipax.load(good).metadata["step"] == 2
 
 
-def test_divergence_stops_the_run(tmp_path):
-    with pytest.raises(FailedRunError, match="diverged|not finite|ill-conditioned"):
-        run_kip(dataclasses.replace(SMALL, learning_rate=1e4, steps=40), workdir=tmp_path)
+def test_divergence_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("kipax.distill.step._DIVERGED", 0.1)
+    with pytest.raises(
+        FailedRunError, match=r"at step 0: the loss has diverged to .* try a larger"
+    ):
+        run_kip(SMALL, workdir=tmp_path)
 
 
 def test_a_full_disk_says_what_is_safe(tmp_path, monkeypatch):

@@ -162,7 +162,7 @@ def test_truncated_anywhere(saved, tmp_path):
     whole, cut = saved.read_bytes(), tmp_path / "cut.npz"
     for size in range(0, len(whole), max(1, len(whole) // 40)):
         cut.write_bytes(whole[:size])
-        with pytest.raises(FileError, match="truncated|damaged"):
+        with pytest.raises(FileError, match=r"truncated|damaged"):
             kipax.load(cut)
 
 

@@ -166,18 +166,18 @@ def _make_dataset(name: str, source: str, arrays: dict, validation_examples: int
     y_train = _check_labels(source, "y_train", arrays["y_train"], len(x_train))
     y_test = _check_labels(source, "y_test", arrays["y_test"], len(x_test))
     class_names = _class_names(source, arrays.get("label_names"), y_train)
-    for key, labels in (("y_train", y_train), ("y_test", y_test)):
-        if labels.max(initial=0) >= len(class_names):
-            raise UsageError(
-                f"{source}: labels run from 0 to {len(class_names) - 1}; {key} holds "
-                f"{labels.max()}."
-            )
     empty = sorted(set(range(len(class_names))) - set(y_train.tolist()))
     if empty:
         raise UsageError(
             f"{source}: every class needs a training image; there is none of {empty[:5]}: "
             "number the classes from 0 without gaps."
         )
+    for key, labels in (("y_train", y_train), ("y_test", y_test)):
+        if labels.max(initial=0) >= len(class_names):
+            raise UsageError(
+                f"{source}: labels run from 0 to {len(class_names) - 1}; {key} holds "
+                f"{labels.max()}."
+            )
     return _hold_out(name, (x_train, y_train, x_test, y_test), class_names, validation_examples)
 
 

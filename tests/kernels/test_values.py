@@ -1,5 +1,7 @@
 """Values and gradients of the portable kernel against references, in float64 and float32."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,19 @@ from tests.golden import make_kernels
 from tests.kernels import numpy_recursion
 from tests.kernels.cases import CASES
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+
+def _params(chosen) -> list:
+    """The cases; those not chosen for the fast suite are slow. One compilation per case."""
+    marks = {c: [pytest.mark.xdist_group(c.id)] for c in CASES}
+    slow = [pytest.mark.slow]
+    return [pytest.param(c, marks=marks[c] + ([] if chosen(c) else slow), id=c.id) for c in CASES]
+
+
+_FEW = ("fc3", "convvec3", "convnet2", "myrtle5", "deep-global", "linear")
+every_case = pytest.mark.parametrize("case", _params(lambda c: c.kind == "ntk"))
+few_cases = pytest.mark.parametrize(
+    "case", _params(lambda c: c.kind == "ntk" and c.architecture.name in _FEW)
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,18 +33,38 @@ def golden():
     return files.read_npz(make_kernels.PATH)
 
 
-def _check_against(answers, case):
+@functools.cache
+def _compiled(case):
+    """``of_pair(x1, x2, cotangent)`` and ``of_self(x, cotangent)``: values and pullbacks."""
     kernel_fn = make_kernel_fn(case.architecture, kind=case.kind)
-    x1, x2 = case.images()
-    of_pair, of_self = case.cotangents()
-    k, pull = jax.vjp(kernel_fn, jnp.asarray(x1), jnp.asarray(x2))
-    assert k.dtype == jnp.float64
-    assert_close(k, answers["k"], 1e-10)
-    for actual, name in zip(pull(jnp.asarray(of_pair)), ("d_x1", "d_x2"), strict=True):
-        assert_close(actual, answers[name], 1e-8)
-    k_self, pull_self = jax.vjp(kernel_fn, jnp.asarray(x1))
-    assert_close(k_self, answers["k_self"], 1e-7)
-    assert_close(pull_self(jnp.asarray(of_self))[0], answers["d_self"], 1e-5)
+
+    def of_pair(x1, x2, cotangent):
+        k, pull = jax.vjp(kernel_fn, x1, x2)
+        return k, *pull(cotangent)
+
+    def of_self(x, cotangent):
+        k, pull = jax.vjp(kernel_fn, x)
+        return k, *pull(cotangent)
+
+    return jax.jit(of_pair), jax.jit(of_self)
+
+
+def _evaluate(case, x1, x2, dtype=np.float64):
+    """The portable kernel's answers for a case's cotangents."""
+    of_pair, of_self = _compiled(case)
+    ct_pair, ct_self = (c.astype(dtype) for c in case.cotangents())
+    x1, x2 = x1.astype(dtype), x2.astype(dtype)
+    names = ("k", "d_x1", "d_x2", "k_self", "d_self")
+    values = (*of_pair(x1, x2, ct_pair), *of_self(x1, ct_self))
+    assert all(v.dtype == dtype for v in values)
+    return dict(zip(names, values, strict=True))
+
+
+def _check_against(answers, case):
+    actual = _evaluate(case, *case.images())
+    tolerances = {"k": 1e-10, "d_x1": 1e-8, "d_x2": 1e-8, "k_self": 1e-7, "d_self": 1e-5}
+    for name, tolerance in tolerances.items():
+        assert_close(actual[name], answers[name], tolerance)
 
 
 @every_case
@@ -50,55 +84,43 @@ def test_live_neural_tangents(x64, case):
     _check_against(answers, case)
 
 
+def _with_shared_image(case):
+    x1, x2 = case.images()
+    x2[1] = x1[0]
+    return x1, x2
+
+
 @every_case
 def test_self_kernel_and_duplicates_exact(x64, case):
     """neural-tangents rounds identical images; a NumPy recursion with c = 1 does not."""
-    x1, x2 = case.images()
-    x2[1] = x1[0]  # shared between the two sides
-    kernel_fn = make_kernel_fn(case.architecture, kind=case.kind)
+    x1, x2 = _with_shared_image(case)
+    actual = _evaluate(case, x1, x2)
     expected = numpy_recursion.kernel(x1, x2, case.architecture, case.kind)
-    assert_close(kernel_fn(x1, x2), expected, 1e-10)
+    assert_close(actual["k"], expected, 1e-10)
     expected = numpy_recursion.kernel(x1, x1, case.architecture, case.kind)
-    k_self = kernel_fn(x1)
-    assert_close(k_self, expected, 1e-10)
-    np.testing.assert_array_equal(k_self, np.asarray(k_self).T)
+    assert_close(actual["k_self"], expected, 1e-10)
+    np.testing.assert_array_equal(actual["k_self"], np.asarray(actual["k_self"]).T)
 
 
-@every_case
+@few_cases
 def test_float32_against_float64(x64, case):
-    kernel_fn = make_kernel_fn(case.architecture, kind=case.kind)
-    x1, x2 = (x.astype(np.float32) for x in case.images())
-    x2[1] = x1[0]
-    single = kernel_fn(x1, x2)
-    assert single.dtype == jnp.float32
-    double = kernel_fn(x1.astype(np.float64), x2.astype(np.float64))
-    assert_close(single, double, 1e-5)
-    d1, d2 = np.diag(kernel_fn(x1)), np.diag(kernel_fn(x1.astype(np.float64)))
-    assert np.all(np.abs(d1 / d2 - 1) < 3e-6)  # no bias on the diagonal
+    x1, x2 = (x.astype(np.float32) for x in _with_shared_image(case))
+    single, double = _evaluate(case, x1, x2, np.float32), _evaluate(case, x1, x2)
+    for name in ("k", "k_self"):
+        assert_close(single[name], double[name], 1e-5)
+    for name in ("d_x1", "d_x2", "d_self"):
+        assert_close(single[name], double[name], 1e-4)
+    ratio = np.diag(single["k_self"]) / np.diag(double["k_self"])
+    assert np.all(np.abs(ratio - 1) < 3e-6)  # no bias on the diagonal
 
 
-@every_case
+@few_cases
 def test_float32_of_nearly_duplicated_images(x64, case):
-    kernel_fn = make_kernel_fn(case.architecture, kind=case.kind)
-    x1, _ = (x.astype(np.float32) for x in case.images())
-    near = (x1 * np.float32(1 + 1e-6)).astype(np.float32)
-    near[1] = x1[1] + np.float32(1e-4)
-    double = kernel_fn(x1.astype(np.float64), near.astype(np.float64))
-    assert_close(kernel_fn(x1, near), double, 1e-3)
-
-
-@every_case
-def test_float32_gradients(x64, case):
-    """Also on the self-kernel, whose diagonal has correlation one."""
-    kernel_fn = make_kernel_fn(case.architecture, kind=case.kind)
     x1 = case.images()[0].astype(np.float32)
-    cotangent = case.cotangents()[1]
-
-    def pulled(dtype):
-        _, pull = jax.vjp(kernel_fn, jnp.asarray(x1, dtype))
-        return pull(jnp.asarray(cotangent, dtype))[0]
-
-    assert_close(pulled(jnp.float32), pulled(jnp.float64), 1e-4)
+    near = x1[:2] * np.float32(1 + 1e-6)
+    near[1] = x1[1] + np.float32(1e-4)
+    single, double = _evaluate(case, x1, near, np.float32), _evaluate(case, x1, near)
+    assert_close(single["k"], double["k"], 1e-3)
 
 
 def test_flat_patches_have_correlation_one(x64):
