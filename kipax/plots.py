@@ -42,9 +42,10 @@ def draw_images(
     """
     rows = [np.flatnonzero(classes == c) for c in range(len(class_names))]
     columns = max(1, max(len(row) for row in rows))
-    cell = 0.75 if columns <= 2 else 0.45
-    width = max(2.6, cell * columns + 0.9) * len(panels)
-    figure = _new_figure(min(width, 60), min(cell * len(rows) + 0.7, 60))
+    cell = 0.6 if columns <= 2 else 0.45  # inches an image
+    names = 0.3 + 0.07 * max(len(name) for name in class_names)
+    width = names + max(0.7, cell * columns + 0.1) * len(panels)
+    figure = _new_figure(min(width, 60), min(cell * len(rows) + 0.4, 60))
     for position, (title, images) in enumerate(panels.items()):
         axes = figure.add_subplot(1, len(panels), position + 1)
         canvas = _canvas(images, rows, columns)
@@ -99,7 +100,7 @@ def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
                 *zip(*points, strict=True), f"{colour}o-", ms=3, label=label
             )
     accuracy_axes.set(ylabel="accuracy (kernel ridge regression)", ylim=(0, 1))
-    accuracy_axes.legend(handles=lines, loc="lower right", fontsize=8)
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=8)
     return figure
 
 

@@ -4,7 +4,7 @@ import os
 
 # Set before JAX starts: the suite is the same on a machine with an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Most of the time goes into compiling; .ci/run compiles the slow tests at full optimisation.
+# Most of the time goes into compiling.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import hypothesis

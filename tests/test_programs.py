@@ -44,7 +44,7 @@ def test_kip(tmp_path):
     assert result["workdir"] == str(tmp_path)
     assert result["seconds_per_step"] > 0
     assert "digits · 8×8×1 · 10 classes" in err
-    assert "learning_rate 0.04" in err
+    assert "learning_rate 0.02" in err
     assert "test accuracy" in err
     assert len(kipax.load(tmp_path / "support.npz")) == 20
 

@@ -1,0 +1,1 @@
+"""Benchmarks: checked for equality before they are timed."""

@@ -65,7 +65,7 @@ def main() -> dict:
     assert errors[0] < 1e-5, errors
     assert errors[1] < 1e-4, errors
 
-    result = {"jax": jax.__version__, "cores": os.cpu_count(), "shape": SHAPE}
+    result: dict = {"jax": jax.__version__, "cores": os.cpu_count(), "shape": SHAPE}
     for name, our, their in zip(("forward", "pullback"), ours, theirs, strict=True):
         pair_ms = {}
         for n1, n2 in REFERENCE_BLOCKS:

@@ -33,9 +33,9 @@ INITS = ("real", "noise")
 _PAPER = {"learning_rate": 0.01, "target_batch": 5000, "steps": 1000, "validation_examples": 0}
 DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {
-        "learning_rate": 0.04,
-        "target_batch": 100,
-        "steps": 80,
+        "learning_rate": 0.02,
+        "target_batch": 200,
+        "steps": 60,
         "validation_examples": 180,
     },
     "mnist": _PAPER,
@@ -105,7 +105,7 @@ class KIPConfig(RunConfig):
 
     Example:
         >>> resolve(KIPConfig(dataset="digits", support=20)).learning_rate
-        0.04
+        0.02
     """
 
     steps: int | None = _field(None, "number of updates (by data set)", may_change=True)

@@ -208,7 +208,7 @@ class _Loop:
         )
 
     def _seconds_per_step(self) -> float | None:
-        settled = self._seconds[1:] or self._seconds  # the first compiles
+        settled = self._seconds[1:]  # the first compiles
         return statistics.median(settled) if settled else None
 
     # -- ends ----------------------------------------------------------------------------

@@ -49,7 +49,8 @@ class RunResult:
         evaluation: of it.
         initial: of the images that the run began with, with fixed labels.
         steps: number of updates (KIP), 0 for Label Solve.
-        seconds_per_step: median of this process, compiling left out; None without steps.
+        seconds_per_step: median of this process, the first, which compiles, left out; None
+            without a second step.
         workdir: the run's folder.
     """
 

@@ -14,17 +14,16 @@ from tests.kernels import numpy_recursion
 from tests.kernels.cases import CASES
 
 
-def _params(chosen) -> list:
-    """The cases; those not chosen for the fast suite are slow. One compilation per case."""
-    marks = {c: [pytest.mark.xdist_group(c.id)] for c in CASES}
-    slow = [pytest.mark.slow]
-    return [pytest.param(c, marks=marks[c] + ([] if chosen(c) else slow), id=c.id) for c in CASES]
+def _params(cases) -> list:
+    """Cases for parametrize; NNGPs are slow."""
+    slow = {"ntk": [], "nngp": [pytest.mark.slow]}
+    return [pytest.param(c, marks=slow[c.kind], id=c.id) for c in cases]
 
 
 _FEW = ("fc3", "convvec3", "convnet2", "myrtle5", "deep-global", "linear")
-every_case = pytest.mark.parametrize("case", _params(lambda c: c.kind == "ntk"))
+every_case = pytest.mark.parametrize("case", _params(CASES))
 few_cases = pytest.mark.parametrize(
-    "case", _params(lambda c: c.kind == "ntk" and c.architecture.name in _FEW)
+    "case", _params([c for c in CASES if c.architecture.name in _FEW])
 )
 
 
@@ -67,11 +66,24 @@ def _check_against(answers, case):
         assert_close(actual[name], answers[name], tolerance)
 
 
+def _check_identical_images(case):
+    """neural-tangents rounds identical images; a NumPy recursion with c = 1 does not."""
+    x1, x2 = _with_shared_image(case)
+    actual = _evaluate(case, x1, x2)
+    expected = numpy_recursion.kernel(x1, x2, case.architecture, case.kind)
+    assert_close(actual["k"], expected, 1e-10)
+    expected = numpy_recursion.kernel(x1, x1, case.architecture, case.kind)
+    assert_close(actual["k_self"], expected, 1e-10)
+    np.testing.assert_array_equal(actual["k_self"], np.asarray(actual["k_self"]).T)
+
+
 @every_case
-def test_golden_neural_tangents(x64, golden, case):
+def test_float64(x64, golden, case):
+    """Golden values of neural-tangents; identical images against the exact recursion."""
     prefix = f"{case.id}/"
     answers = {k.removeprefix(prefix): v for k, v in golden.items() if k.startswith(prefix)}
     _check_against(answers, case)
+    _check_identical_images(case)
 
 
 @pytest.mark.slow
@@ -90,20 +102,9 @@ def _with_shared_image(case):
     return x1, x2
 
 
-@every_case
-def test_self_kernel_and_duplicates_exact(x64, case):
-    """neural-tangents rounds identical images; a NumPy recursion with c = 1 does not."""
-    x1, x2 = _with_shared_image(case)
-    actual = _evaluate(case, x1, x2)
-    expected = numpy_recursion.kernel(x1, x2, case.architecture, case.kind)
-    assert_close(actual["k"], expected, 1e-10)
-    expected = numpy_recursion.kernel(x1, x1, case.architecture, case.kind)
-    assert_close(actual["k_self"], expected, 1e-10)
-    np.testing.assert_array_equal(actual["k_self"], np.asarray(actual["k_self"]).T)
-
-
 @few_cases
-def test_float32_against_float64(x64, case):
+def test_float32(x64, case):
+    """Against float64: distinct, duplicated and nearly duplicated images."""
     x1, x2 = (x.astype(np.float32) for x in _with_shared_image(case))
     single, double = _evaluate(case, x1, x2, np.float32), _evaluate(case, x1, x2)
     for name in ("k", "k_self"):
@@ -113,10 +114,6 @@ def test_float32_against_float64(x64, case):
     ratio = np.diag(single["k_self"]) / np.diag(double["k_self"])
     assert np.all(np.abs(ratio - 1) < 3e-6)  # no bias on the diagonal
 
-
-@few_cases
-def test_float32_of_nearly_duplicated_images(x64, case):
-    x1 = case.images()[0].astype(np.float32)
     near = x1[:2] * np.float32(1 + 1e-6)
     near[1] = x1[1] + np.float32(1e-4)
     single, double = _evaluate(case, x1, near, np.float32), _evaluate(case, x1, near)
