@@ -1,10 +1,11 @@
 """Kernel Inducing Points: learn a few images (and labels) that stand for a data set.
 
-Claim: ten learned digits classify the test digits better than 0.93 by kernel ridge
-regression with the ConvNet NTK; ten real ones reach 0.58 to 0.73.
+Claim: ten learned digits classify the test digits with an accuracy of about 0.95 by kernel
+ridge regression with the ConvNet NTK; ten real ones reach 0.58 to 0.73.
 
 Command:  python -m experiments.kip --dataset=digits --support=10
-Expected: MEASURED
+Expected: test accuracy 0.950 from 0.667; 55 s on 2 CPU cores, jax 0.10.2, of which 25 s are
+          compiling. Seed 1 gave 0.925; the 360 test images alone mean a spread of 0.01.
 
 Source: Nguyen et al. 2021, arXiv:2107.13034.
 """

@@ -94,7 +94,7 @@ def summarise(reporter: ConsoleReporter, result: RunResult) -> dict[str, Any]:
     """Says what came out and where it is; returns the JSON line."""
     before, after = result.initial.test_accuracy, result.evaluation.test_accuracy
     if after is not None:
-        since = f", from {before:.3f} with real images" if before is not None else ""
+        since = f", from {before:.3f} with the initial images" if before is not None else ""
         reporter.say(f"test accuracy {after:.3f}{since}")
     written = [f for f in _RESULTS if (result.workdir / f).exists()]
     reporter.say(f"{result.workdir}/  {' '.join(written)}")

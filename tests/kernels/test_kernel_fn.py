@@ -1,6 +1,7 @@
 """The behaviour of make_kernel_fn beyond its numbers."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -79,14 +80,27 @@ def test_fc_is_a_dot_product_kernel():
     assert _largest_intermediate(jaxpr) <= 2 * largest  # two 32-bit hashes of each pixel at once
 
 
-@pytest.mark.parametrize("name", ["fc2", "convnet2"])
-def test_matrix_products_at_highest_precision(name):
-    x = _images(3, 8, 8, 1)
-    text = str(jax.make_jaxpr(jax.grad(lambda a: make_kernel_fn(name)(a, a).sum()))(x))
-    products = [line for line in text.splitlines() if "dot_general" in line]
-    assert text.count("dot_general") == text.count("Precision.HIGHEST, Precision.HIGHEST") or (
-        not products
-    )
+@pytest.mark.parametrize(("name", "products"), [("fc2", 3), ("convnet2", 0)])
+def test_matrix_products_at_highest_precision(name, products):
+    """Forward and both gradients; TF32 and bfloat16 defaults ruin a kernel."""
+    kernel_fn = make_kernel_fn(name)
+    x = jax.ShapeDtypeStruct((3, 8, 8, 1), jnp.float32)
+    gradient = jax.jit(jax.value_and_grad(lambda a, b: kernel_fn(a, b).sum(), (0, 1)))
+    lowered = gradient.lower(x, x).as_text()
+    lines = [line for line in lowered.splitlines() if "stablehlo.dot_general" in line]
+    assert len(lines) == products
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in lines)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_lowers_for_accelerators(platform):
+    """Lowering alone; what a GPU or TPU computes is checked where there is one."""
+    kernel_fn = make_kernel_fn("convnet1")
+    x = jax.ShapeDtypeStruct((3, 4, 4, 1), jnp.float32)
+    gradient = jax.jit(jax.grad(lambda a, b: kernel_fn(a, b).sum()))
+    exported = jax.export.export(gradient, platforms=[platform])(x, x)
+    assert exported.platforms == (platform,)
+    assert "optimization_barrier" in exported.mlir_module()
 
 
 def test_same_function_for_same_spec():
