@@ -18,7 +18,13 @@ from kipax.errors import FailedRunError, FileError, UsageError
 from tests.closeness import assert_close
 
 SMALL = KIPConfig(
-    architecture="fc1", support=20, steps=9, target_batch="60", checkpoint_every=2, eval_every=3
+    architecture="fc1",
+    support=20,
+    steps=9,
+    target_batch="60",
+    learning_rate=0.04,
+    checkpoint_every=2,
+    eval_every=3,
 )
 
 
