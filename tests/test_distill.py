@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -208,6 +209,20 @@ def test_own_arrays_and_a_callback(tmp_path):
     assert result.evaluation.test_accuracy == 1.0
     assert result.support.metadata["dataset"] == "arrays"
     assert result.evaluation.validation_accuracy is None
+
+
+def test_without_matplotlib_it_goes_on_and_says_which_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    heard = []
+
+    class Listen(Reporter):
+        def say(self, sentence):
+            heard.append(sentence)
+
+    run_kip(dataclasses.replace(SMALL, steps=1), workdir=tmp_path, reporter=Listen())
+    assert sum("pip install 'kipax[plots]'" in sentence for sentence in heard) == 1
+    assert (tmp_path / "support.npz").exists()
+    assert not (tmp_path / "images.png").exists()
 
 
 # -- Label Solve --------------------------------------------------------------------------------
