@@ -68,7 +68,7 @@ class ConsoleReporter(report.Reporter):
         if not self._console.is_terminal:
             due = time.monotonic() - self._printed_at > _SECONDS_BETWEEN_LINES
             if due or progress.step == progress.total:
-                self.say(f"{place} · {text}")
+                self.say(f"{place} · {text}" if text else place)
                 self._printed_at = time.monotonic()
             return
         if self._bar is None:

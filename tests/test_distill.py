@@ -211,6 +211,18 @@ def test_own_arrays_and_a_callback(tmp_path):
     assert result.evaluation.validation_accuracy is None
 
 
+def test_evaluates_on_a_balanced_part_of_the_test_images(tmp_path):
+    result = run_kip(dataclasses.replace(SMALL, steps=0, eval_examples=50), workdir=tmp_path)
+    accuracy = result.evaluation.test_accuracy
+    assert accuracy * 50 == pytest.approx(round(accuracy * 50))
+    assert (
+        accuracy
+        != run_kip(
+            dataclasses.replace(SMALL, steps=0), workdir=tmp_path / "all"
+        ).evaluation.test_accuracy
+    )
+
+
 def test_without_matplotlib_it_goes_on_and_says_which_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     heard = []

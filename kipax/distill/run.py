@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -112,14 +113,22 @@ class Run:
 
     def evaluate(self, support: SupportSet) -> Evaluation:
         """Kernel ridge regression on the validation images and the (chosen) test images."""
-        data = self.dataset
-        x_test, y_test = _evaluated_part(data, self.config.eval_examples)
+        data, (x_test, y_test) = self.dataset, self._test_part
         scores = support.scores(np.concatenate([data.x_validation, x_test]))  # one compilation
         held = len(data.x_validation)
         return Evaluation(
             ridge.accuracy(scores[:held], data.y_validation) if held else None,
             ridge.accuracy(scores[held:], y_test) if len(x_test) else None,
         )
+
+    @functools.cached_property
+    def _test_part(self) -> tuple[np.ndarray, np.ndarray]:
+        """A fixed class-balanced part of the test images, chosen by content; or all."""
+        x, y, examples = self.dataset.x_test, self.dataset.y_test, self.config.eval_examples
+        if examples is None or examples >= len(x):
+            return x, y
+        chosen = np.sort(balanced_order(image_hashes(x), y)[:examples])
+        return x[chosen], y[chosen]
 
     def initial_support(self) -> SupportSet:
         """The images that the run begins with, labels fixed."""
@@ -148,15 +157,6 @@ def _recorded(config: RunConfig) -> dict[str, Any]:
     """The config as metadata: without what neither defines nor explains the set."""
     values = dataclasses.asdict(config)
     return {k: v for k, v in values.items() if k not in ("dataset", "memory_gb", "eval_every")}
-
-
-def _evaluated_part(dataset: Dataset, examples: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """A fixed class-balanced part of the test images, chosen by content; or all."""
-    if examples is None or examples >= len(dataset.x_test):
-        return dataset.x_test, dataset.y_test
-    order = balanced_order(image_hashes(dataset.x_test), dataset.y_test)[:examples]
-    chosen = np.sort(order)
-    return dataset.x_test[chosen], dataset.y_test[chosen]
 
 
 def start_run(
