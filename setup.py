@@ -16,18 +16,25 @@ CORE = [
     "optax>=0.2.5",
     "numpy>=1.26",
     "absl-py>=1.4",
+    "dm-pix>=0.4.3",
+]
+DATA = ["tensorflow-datasets>=4.9.10", "importlib-resources", "pillow>=10"]
+# The only set in which Launchpad imports: CPython 3.10, TensorFlow 2.8.0, numpy 1.26.
+TENSORFLOW_310 = [
+    "tensorflow==2.8.0; python_version == '3.10' and platform_machine == 'x86_64'",
+    "protobuf==3.20.3; python_version == '3.10'",
+    "numpy==1.26.4; python_version == '3.10'",
+    "jax==0.6.2; python_version == '3.10'",
 ]
 EXTRAS = {
     "plots": ["matplotlib>=3.8"],
-    "data": ["tensorflow-datasets>=4.9.10", "importlib-resources", "pillow"],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "matplotlib>=3.8"],
-    # The only set in which Launchpad imports: CPython 3.10, TensorFlow 2.8.0, numpy 1.26.
+    "data": DATA,
+    # TensorFlow too: to prepare most sets, and to read those stored as tfrecord.
+    "tfds": [*DATA, *TENSORFLOW_310, "tensorflow>=2.18; python_version >= '3.11'"],
+    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "matplotlib>=3.8", *DATA],
     "launchpad": [
         "dm-launchpad==0.5.2; python_version == '3.10'",
-        "tensorflow==2.8.0; python_version == '3.10' and platform_machine == 'x86_64'",
-        "protobuf==3.20.3; python_version == '3.10'",
-        "numpy==1.26.4; python_version == '3.10'",
-        "jax==0.6.2; python_version == '3.10'",
+        *TENSORFLOW_310,
         "six; python_version == '3.10'",
     ],
     # On 3.11 and later: pip install --no-deps neural-tangents==0.6.5 && pip install frozendict
@@ -37,7 +44,8 @@ EXTRAS = {
     ],
     "dev": ["ruff==0.17.6", "mypy==2.4.1"],
 }
-EXTRAS["all"] = sorted({p for name, ps in EXTRAS.items() if name != "dev" for p in ps})
+NOT_IN_ALL = ("dev", "tfds")  # TensorFlow is 2 GB, and most users need none
+EXTRAS["all"] = sorted({p for name, ps in EXTRAS.items() if name not in NOT_IN_ALL for p in ps})
 
 setup(
     name="kipax",

@@ -1,8 +1,6 @@
 """`SupportSet`: distilled images, their labels and everything needed to use them; one file.
 
-The file is a plain npz without pickles: ``images``, ``labels``, ``preprocessor_*`` arrays and
-``metadata``, one JSON string. It holds no wall-clock time, so that equal runs give equal
-bytes.
+The file's format is that of `kipax.support_file`.
 """
 
 from __future__ import annotations
@@ -11,28 +9,23 @@ import base64
 import dataclasses
 import functools
 import html
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kipax import files, plots, ridge
+from kipax import exports, files, plots, ridge, support_file
 from kipax.architectures import Architecture
-from kipax.data.preprocessing import Preprocessor, from_arrays, hash_arrays
+from kipax.data import Dataset, Preprocessor
 from kipax.errors import FileError, KipaxError, UsageError
 from kipax.kernels import KernelFn, make_kernel_fn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["FORMAT_VERSION", "SupportSet", "load"]
+__all__ = ["SupportSet", "load"]
 
-FORMAT_VERSION = 1
-_REQUIRED = ("images", "labels", "metadata")
-_PREFIX = "preprocessor_"
-_LARGE_PREPROCESSOR_BYTES = 1_000_000
 _SCORE_PAIRS = 20_000  # kernel entries computed at once by `scores`
 
 
@@ -47,6 +40,10 @@ class SupportSet:
         preprocessor: treats new images as the training images were.
         metadata: JSON-ready facts: dataset, class_names, architecture, kernel, ridge, method,
             learned_labels, step, seed, accuracies with their protocol, kipax_version.
+        statistics: what the preprocessing forgot of each image, float32 ``(n, k)``; None takes
+            a typical image's where a picture is drawn.
+        pictures: uint8 ``(n, H, W, C)`` in files that keep their whitening as a recipe, so
+            that they can be drawn without it.
 
     Raises:
         UsageError: images, labels or class names do not fit together.
@@ -56,6 +53,8 @@ class SupportSet:
     labels: np.ndarray
     preprocessor: Preprocessor
     metadata: Mapping[str, Any]
+    statistics: np.ndarray | None = None
+    pictures: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for field in ("images", "labels"):
@@ -72,6 +71,14 @@ class SupportSet:
             raise UsageError(
                 f"labels have {self.labels.shape[1]} classes but there are "
                 f"{len(self.class_names)} class names."
+            )
+        if self.statistics is not None and len(self.statistics) != len(self.images):
+            raise UsageError(
+                f"there are statistics of {len(self.statistics)} images for {len(self.images)}."
+            )
+        if self.pictures is not None and self.pictures.shape != self.images.shape:
+            raise UsageError(
+                f"pictures have the shape {self.pictures.shape}, images {self.images.shape}."
             )
 
     # -- facts ---------------------------------------------------------------------------
@@ -111,6 +118,15 @@ class SupportSet:
             )
         return self.preprocessor.apply(x)
 
+    def check_fits(self, dataset: Dataset) -> None:
+        """Raises a `UsageError` unless a data set has this set's image shape and classes."""
+        shape, classes = self.images.shape[1:], len(self.class_names)
+        if dataset.image_shape != shape or dataset.num_classes != classes:
+            raise UsageError(
+                f"this support set takes images {shape} of {classes} classes; {dataset.name} has "
+                f"{dataset.image_shape} and {dataset.num_classes}."
+            )
+
     def scores(self, x: np.ndarray) -> np.ndarray:
         """Kernel ridge regression's scores of raw images: ``k_ts k_reg^-1 labels``.
 
@@ -122,8 +138,12 @@ class SupportSet:
 
         Cost: n times len(self) kernel entries, a block at a time.
         """
-        targets, kernel_fn = self.preprocess(x), self.kernel_fn()
-        alpha, rows = self._alpha, max(1, _SCORE_PAIRS // len(self))
+        return self.scores_of_preprocessed(self.preprocess(x))
+
+    def scores_of_preprocessed(self, targets: np.ndarray) -> np.ndarray:
+        """`scores` of images that went through `preprocess` already."""
+        kernel_fn, alpha = self.kernel_fn(), self._alpha
+        rows = max(1, _SCORE_PAIRS // len(self))
         scores = np.zeros((len(targets), self.labels.shape[1]))
         for start in range(0, len(targets), rows):
             part = targets[start : start + rows]
@@ -143,7 +163,9 @@ class SupportSet:
 
     def to_uint8_images(self) -> np.ndarray:
         """Pictures ``(n, H, W, C)`` uint8: preprocessing undone, training range to 0..255."""
-        raw = self.preprocessor.invert(self.images)
+        if self.pictures is not None:
+            return self.pictures
+        raw = self.preprocessor.invert(self.images, self.statistics)
         low, high = self.preprocessor.low, self.preprocessor.high
         scaled = (raw - low) * (255.0 / max(high - low, 1e-12))
         return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
@@ -186,41 +208,79 @@ class SupportSet:
             return sentence
         return f'{sentence}<img src="data:image/png;base64,{png}">'
 
+    # -- for other tools -----------------------------------------------------------------
+
+    def to_arrays(self, layout: str = "NHWC", *, preprocessed: bool = False) -> dict:
+        """``images`` (uint8, or float32 if `preprocessed`), ``labels`` and ``soft_labels``.
+
+        See `kipax.exports.to_arrays`; networks are trained on the preprocessed ones.
+        """
+        images = self.images if preprocessed else self.to_uint8_images()
+        return exports.to_arrays(images, self.labels, layout)
+
+    def to_torch(self, *, preprocessed: bool = True) -> dict:
+        """`to_arrays` as torch tensors, images ``(n, C, H, W)``.
+
+        Raises:
+            ImportError: torch is not installed.
+        """
+        images = self.images if preprocessed else self.to_uint8_images()
+        return exports.to_torch(images, self.labels)
+
+    def save_png(self, path: Path | str) -> None:
+        """Writes `plot` as one PNG. Needs matplotlib."""
+        files.write_bytes(path, plots.to_png(self.plot()))
+
+    def save_folder(self, folder: Path | str) -> None:
+        """Writes a PNG an image, a folder a class, and ``labels.csv``. Needs Pillow."""
+        exports.write_folder(folder, self.to_uint8_images(), self.labels, self.class_names)
+
     # -- files ---------------------------------------------------------------------------
 
-    def save(self, path: Path | str, *, preprocessor_dir: Path | str | None = None) -> None:
+    def save(
+        self,
+        path: Path | str,
+        *,
+        embed_preprocessor: bool = True,
+        preprocessor_dir: Path | str | None = None,
+    ) -> None:
         """Writes one npz, atomically.
 
         Args:
             path: where to.
+            embed_preprocessor: False keeps a whitening of more than 1 MB as a recipe (data
+                set, settings, probes): the file stays small, and whoever loads it fits the
+                whitening again, or takes it from the cache, when it is first needed.
             preprocessor_dir: if given, a preprocessor of more than 1 MB is written there once,
                 under its hash, and the file refers to it: for checkpoints, whose folder is
                 this one or below it.
 
         Raises:
             FileError: it could not be written; an older file stays as it was.
+            UsageError: the metadata does not say how to fit the whitening again.
         """
-        arrays, metadata = self.preprocessor.to_arrays(), dict(self.metadata)
-        metadata |= {"format_version": FORMAT_VERSION, "preprocessing": self.preprocessor.name}
-        size = sum(a.nbytes for a in arrays.values())
-        if preprocessor_dir is not None and size > _LARGE_PREPROCESSOR_BYTES:
-            digest = hash_arrays(arrays)
-            store = Path(preprocessor_dir) / _store_name(digest)
-            if not store.exists():
-                files.write_npz(store, arrays)
-            arrays, metadata["preprocessor_hash"] = {}, digest
-        content = {"images": self.images, "labels": self.labels}
-        content |= {_PREFIX + name: a for name, a in arrays.items()}
-        content["metadata"] = np.array(json.dumps(metadata, sort_keys=True))
-        files.write_npz(path, content)
+        pictures = None if embed_preprocessor else self.to_uint8_images()
+        content = support_file.Content(
+            self.images, self.labels, self.preprocessor, self.metadata, self.statistics, pictures
+        )
+        support_file.write(
+            path,
+            content,
+            embed_preprocessor=embed_preprocessor,
+            preprocessor_dir=preprocessor_dir,
+        )
 
 
-def _store_name(digest: str) -> str:
-    return f"preprocessor-{digest[:16]}.npz"
-
-
-def load(path: Path | str) -> SupportSet:
+def load(
+    path: Path | str, *, dataset: Dataset | str | None = None, data_dir: Path | str | None = None
+) -> SupportSet:
     """Reads a support set that kipax wrote: ``kipax.load("runs/.../support.npz")``.
+
+    Args:
+        path: the file.
+        dataset: the data set it was distilled from, or how `load_dataset` finds it here; of
+            use only where the file keeps its whitening as a recipe.
+        data_dir: where TensorFlow Datasets lie, likewise.
 
     Raises:
         FileError: the file is missing, damaged, truncated, foreign, or from a newer kipax.
@@ -230,26 +290,9 @@ def load(path: Path | str) -> SupportSet:
         Traceback (most recent call last):
         kipax.errors.FileError: could not read missing.npz: No such file or directory.
     """
-    path = Path(path)
-    arrays = files.read_npz(path)
-    missing = [name for name in _REQUIRED if name not in arrays]
-    if missing:
-        raise FileError(
-            f"{path} is no support set: it lacks {', '.join(missing)}; it holds "
-            f"{', '.join(arrays) or 'nothing'}."
-        )
     try:
-        metadata = json.loads(str(arrays["metadata"][()]))
-        version = metadata.pop("format_version")
-        if version != FORMAT_VERSION:
-            raise FileError(
-                f"{path} has format version {version}; this kipax reads {FORMAT_VERSION}: "
-                "upgrade kipax."
-            )
-        digest = metadata.pop("preprocessor_hash", None)
-        stored = _read_store(path, digest) if digest else _preprocessor_arrays(arrays)
-        preprocessor = from_arrays(metadata.pop("preprocessing"), stored)
-        support = SupportSet(arrays["images"], arrays["labels"], preprocessor, metadata)
+        content = support_file.read(path, dataset=dataset, data_dir=data_dir)
+        support = SupportSet(**vars(content))
         str(support)  # touches every field of the metadata that the set itself needs
         return support
     except FileError:
@@ -258,21 +301,3 @@ def load(path: Path | str) -> SupportSet:
         raise FileError(f"{path} is damaged: its metadata lacks {error}.") from error
     except (KipaxError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path} is damaged: {error}") from error
-
-
-def _preprocessor_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {k.removeprefix(_PREFIX): v for k, v in arrays.items() if k.startswith(_PREFIX)}
-
-
-def _read_store(path: Path, digest: str) -> dict[str, np.ndarray]:
-    """The preprocessor of a checkpoint, from its folder or the one above."""
-    name = _store_name(digest)
-    for folder in (path.parent, path.parent.parent):
-        if (folder / name).exists():
-            arrays = files.read_npz(folder / name)
-            if hash_arrays(arrays) != digest:
-                raise FileError(f"{folder / name} is damaged: its hash is another.")
-            return arrays
-    raise FileError(
-        f"{path} needs {name} beside it or one folder up, where the run stored its preprocessor."
-    )

@@ -4,6 +4,8 @@ import os
 
 # Set before JAX starts: the suite is the same on a machine with an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests leave nothing in the user's cache.
+os.environ["KIPAX_CACHE"] = ""
 # Most of the time goes into compiling.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 

@@ -169,6 +169,8 @@ def test_seed_changes_the_run(finished, tmp_path):
         {"target_batch": "all"},
         {"sample_architectures": "fc1,fc2"},
         {"kernel": "nngp"},
+        {"preprocessing": "zca"},
+        {"preprocessing": "zca_paper", "zca_lambda": 1.0, "augment_fraction": 0.5},
     ],
     ids=str,
 )
@@ -189,6 +191,28 @@ def test_sampling_draws_every_kernel_again_on_resume(tmp_path):
         run_kip(settings, workdir=tmp_path / "cut", reporter=Stop(4))
     cut = run_kip(settings, workdir=tmp_path / "cut", resume=True)
     np.testing.assert_array_equal(cut.support.images, whole.support.images)
+
+
+def test_augmented_targets_are_drawn_again_on_resume(tmp_path):
+    settings = dataclasses.replace(SMALL, augment_fraction=0.5)
+    whole = run_kip(settings, workdir=tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run_kip(settings, workdir=tmp_path / "cut", reporter=Stop(4))
+    cut = run_kip(settings, workdir=tmp_path / "cut", resume=True)
+    np.testing.assert_array_equal(cut.support.images, whole.support.images)
+    plain = run_kip(SMALL, workdir=tmp_path / "plain")
+    assert not np.array_equal(plain.support.images, whole.support.images)
+
+
+def test_a_whitened_run_draws_its_own_images(tmp_path):
+    """Before the first step the pictures are the real images, through the whitening and back."""
+    settings = dataclasses.replace(SMALL, preprocessing="zca", steps=0)
+    support = run_kip(settings, workdir=tmp_path).support
+    scaled = kipax.load_dataset("digits").x_train * (255.0 / 16)
+    pictures = kipax.load(tmp_path / "support.npz").to_uint8_images()
+    assert all(np.abs(scaled - p).max(axis=(1, 2, 3)).min() <= 0.6 for p in pictures)
+    assert support.statistics.shape == (20, 2)
+    assert support.metadata["config"]["zca_lambda"] == 0.1
 
 
 def test_own_arrays_and_a_callback(tmp_path):
@@ -363,6 +387,10 @@ def test_bad_runs_leave_nothing_behind(tmp_path, flags, message):
         ({"sample_architectures": "fc1,fcx"}, "unknown architecture 'fcx'"),
         ({"kernel": "rbf"}, "Choices: ntk, nngp"),
         ({"seed": -1}, "must not be negative"),
+        ({"zca_lambda": 0.0, "preprocessing": "zca"}, "zca_lambda must be positive, since"),
+        ({"zca_lambda": 0.1}, "zca_lambda needs --preprocessing=zca or zca_paper"),
+        ({"augment_fraction": 1.5}, "augment_fraction runs from 0 to 1; got 1.5"),
+        ({"image_size": 0}, "image_size must be positive"),
     ],
 )
 def test_bad_values(flags, message):
@@ -376,3 +404,27 @@ def test_defaults_come_from_the_table():
     assert config.resolve(KIPConfig(dataset="npz:a/b.npz")).learning_rate == 0.01
     assert config.resolve(KIPConfig(dataset="cifar10", learning_rate=0.5)).learning_rate == 0.5
     assert config.default_workdir(KIPConfig(dataset="npz:a/b.npz")) == "runs/b-convnet-10"
+    npz = KIPConfig(dataset="npz:a/b.npz")
+    assert config.resolve(npz, training_examples=999).target_batch == "all"
+    assert config.resolve(npz, training_examples=1000).target_batch == "1000"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (KIPConfig(dataset="cifar10"), None),
+        (KIPConfig(dataset="cifar10", preprocessing="zca"), 0.1),
+        (KIPConfig(dataset="svhn_cropped", preprocessing="zca"), 0.1),
+        (KIPConfig(dataset="svhn_cropped", preprocessing="zca", augment_fraction=1.0), 100.0),
+        (LabelSolveConfig(dataset="svhn_cropped", preprocessing="zca"), 100.0),
+        (KIPConfig(dataset="svhn_cropped", preprocessing="zca", zca_lambda=2.0), 2.0),
+    ],
+)
+def test_whitening_defaults_are_the_papers(settings, expected):
+    assert config.resolve(settings).zca_lambda == expected
+
+
+def test_svhn_whitened_without_augmentation_falls_back_as_the_paper_did():
+    svhn = KIPConfig(dataset="svhn_cropped", preprocessing="zca")
+    assert config.resolve(svhn).learning_rate == 0.04
+    assert config.resolve(dataclasses.replace(svhn, augment_fraction=1.0)).learning_rate == 0.01

@@ -15,19 +15,41 @@ ROOMS = [
     "version",
     "errors",
     "files",
+    "download",
     "architectures",
     "kernels",
     "ridge",
     "data",
     "plots",
+    "exports",
+    "support_file",
     "support",
+    "released",
     "blocks",
     "distill",
     "flags",
     "console",
 ]
-HEAVY = ["tensorflow", "tensorflow_datasets", "launchpad", "ray", "neural_tangents", "matplotlib"]
-ALLOWED = {"neural_tangents": {"kernels/_ntcompat.py"}, "matplotlib": {"plots.py"}}
+HEAVY = [
+    "tensorflow",
+    "tensorflow_datasets",
+    "launchpad",
+    "ray",
+    "neural_tangents",
+    "matplotlib",
+    "dm_pix",
+    "PIL",
+    "torch",
+]
+ALLOWED = {
+    "neural_tangents": {"kernels/_ntcompat.py"},
+    "matplotlib": {"plots.py"},
+    "tensorflow": {"data/tfds.py"},
+    "tensorflow_datasets": {"data/tfds.py"},
+    "dm_pix": {"data/image_ops.py"},
+    "PIL": {"data/resize.py", "exports.py"},
+    "torch": {"exports.py"},
+}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

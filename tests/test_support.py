@@ -200,7 +200,7 @@ def test_a_full_disk_keeps_the_old_file(saved, monkeypatch):
 
 
 def test_a_large_preprocessor_is_stored_once(tmp_path, monkeypatch):
-    monkeypatch.setattr("kipax.support._LARGE_PREPROCESSOR_BYTES", 0)
+    monkeypatch.setattr("kipax.support_file._LARGE_BYTES", 0)
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     for step in (1, 2):

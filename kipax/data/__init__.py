@@ -1,8 +1,10 @@
-"""Data sets, preprocessing and sampling."""
+"""Data sets, preprocessing, augmentation and sampling."""
 
-from kipax.data.datasets import Dataset, load_dataset
-from kipax.data.preprocessing import Preprocessor, Standard, fit_preprocessor
+from kipax.data.datasets import Dataset
+from kipax.data.fit import fit_preprocessor, from_arrays
+from kipax.data.preprocessing import Preprocessor, Standard
 from kipax.data.sampling import balanced_batch, step_key
+from kipax.data.sources import load_dataset
 
 __all__ = [
     "Dataset",
@@ -10,6 +12,7 @@ __all__ = [
     "Standard",
     "balanced_batch",
     "fit_preprocessor",
+    "from_arrays",
     "load_dataset",
     "step_key",
 ]

@@ -1,20 +1,26 @@
-"""Image classification sets as arrays: the embedded digits and a user's own npz."""
+"""`Dataset`: raw images and classes, checked once, split by content."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from kipax import files
-from kipax.errors import UsageError, check_choice
+from kipax.errors import UsageError
 
-__all__ = ["Dataset", "balanced_order", "image_hashes", "load_dataset", "names"]
+__all__ = [
+    "ARRAYS",
+    "Dataset",
+    "balanced_order",
+    "image_hashes",
+    "make_dataset",
+    "split_by_content",
+]
 
-_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+_TEST_PART = 6  # one image in so many is a test image where a set has no test part
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,6 +36,7 @@ class Dataset:
         class_names: one for each class.
         training_hash: sha256 over the sorted hashes of training and validation images with
             their labels: independent of the order and of what is held out.
+        note: what a reader did to the images, in words; empty where nothing.
     """
 
     name: str
@@ -41,6 +48,7 @@ class Dataset:
     y_test: np.ndarray
     class_names: tuple[str, ...]
     training_hash: str
+    note: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -65,10 +73,24 @@ class Dataset:
         named = dict(arrays)
         if class_names is not None:
             named["label_names"] = np.array(list(class_names))
-        missing = [key for key in _ARRAYS if key not in named]
+        missing = [key for key in ARRAYS if key not in named]
         if missing:
-            raise UsageError(f"a data set needs {', '.join(_ARRAYS)}; missing: {missing}.")
-        return _make_dataset(name, name, named, validation_examples)
+            raise UsageError(f"a data set needs {', '.join(ARRAYS)}; missing: {missing}.")
+        return make_dataset(name, name, named, validation_examples)
+
+    def hold_out(self, validation_examples: int) -> Dataset:
+        """The same images with another number held out of training, chosen by content.
+
+        Raises:
+            UsageError: so many cannot be held out.
+        """
+        if validation_examples == len(self.x_validation):
+            return self
+        x = np.concatenate([self.x_train, self.x_validation])
+        y = np.concatenate([self.y_train, self.y_validation])
+        arrays = x, y, self.x_test, self.y_test
+        data = _hold_out(self.name, arrays, self.class_names, validation_examples)
+        return dataclasses.replace(data, note=self.note)
 
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
@@ -114,49 +136,47 @@ def _training_hash(hashes: np.ndarray, classes: np.ndarray) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def names() -> tuple[str, ...]:
-    """Names of the data sets that need no path."""
-    return tuple(_NAMED)
+def split_by_content(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Training and test arrays of a set without a test part.
 
-
-def load_dataset(name: str, *, validation_examples: int = 0) -> Dataset:
-    """Loads a data set by name.
-
-    * ``digits``: 1,797 real 8 x 8 digits that come with the package.
-    * ``npz:PATH``: ``x_train y_train x_test y_test`` and, optionally, ``label_names``; images
-      ``(n, H, W)`` or ``(n, H, W, C)``, labels integers from 0.
+    Within each class, one image in six, at least one, is a test image: those with the smallest
+    sha256 of their pixels, so that the split does not depend on order or file names.
 
     Args:
-        name: as above.
-        validation_examples: training images to hold out, class-balanced, chosen by content
-            (smallest sha256 of the pixels within each class), whatever their order.
+        x: images ``(n, H, W, C)``.
+        y: classes ``(n,)``.
+        names: names of the classes.
 
     Raises:
-        UsageError: unknown name; too many validation examples; arrays that are no data set
-            (shapes, dtypes, labels out of range, pixels that are not finite, an empty class).
-        FileError: an unreadable, truncated or pickled file.
+        UsageError: a class has a single image.
 
     Example:
-        >>> load_dataset("digits", validation_examples=180)
-        digits · 8×8×1 · 10 classes · 1,257 train / 180 validation / 360 test
+        >>> x = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
+        >>> len(split_by_content(x, np.arange(12) % 2, ["a", "b"])["x_test"])
+        2
     """
-    kind, colon, path = name.partition(":")
-    if colon and kind == "npz":
-        arrays, source = files.read_npz(path, _ARRAYS, optional=["label_names"]), path
-    else:
-        check_choice("dataset", name, names(), also="npz:PATH")
-        arrays, source = _NAMED[name](), name
-    return _make_dataset(name, source, arrays, validation_examples)
+    hashes, test = image_hashes(x), np.zeros(len(x), bool)
+    for label, name in enumerate(names):
+        members = np.flatnonzero(y == label)
+        if len(members) < 2:
+            raise UsageError(
+                f"every class needs at least two images, one to train and one to test; {name!r} "
+                f"has {len(members)}."
+            )
+        ranked = sorted(members, key=lambda i: hashes[i].tobytes())
+        test[ranked[: max(1, len(members) // _TEST_PART)]] = True
+    return {"x_train": x[~test], "y_train": y[~test], "x_test": x[test], "y_test": y[test]}
 
 
-def _read_digits() -> dict[str, np.ndarray]:
-    return files.read_npz(Path(__file__).with_name("digits.npz"), _ARRAYS)
-
-
-_NAMED = {"digits": _read_digits}
-
-
-def _make_dataset(name: str, source: str, arrays: dict, validation_examples: int) -> Dataset:
+def make_dataset(
+    name: str,
+    source: str,
+    arrays: Mapping[str, np.ndarray],
+    validation_examples: int,
+    *,
+    note: str = "",
+) -> Dataset:
+    """A `Dataset` of checked arrays; `source` names them in messages."""
     x_train, x_test = (_check_images(source, key, arrays[key]) for key in ("x_train", "x_test"))
     if x_train.shape[1:] != x_test.shape[1:]:
         raise UsageError(
@@ -166,6 +186,8 @@ def _make_dataset(name: str, source: str, arrays: dict, validation_examples: int
     y_train = _check_labels(source, "y_train", arrays["y_train"], len(x_train))
     y_test = _check_labels(source, "y_test", arrays["y_test"], len(x_test))
     class_names = _class_names(source, arrays.get("label_names"), y_train)
+    if len(class_names) < 2:
+        raise UsageError(f"{source}: a data set needs at least two classes; got one.")
     empty = sorted(set(range(len(class_names))) - set(y_train.tolist()))
     if empty:
         raise UsageError(
@@ -178,7 +200,8 @@ def _make_dataset(name: str, source: str, arrays: dict, validation_examples: int
                 f"{source}: labels run from 0 to {len(class_names) - 1}; {key} holds "
                 f"{labels.max()}."
             )
-    return _hold_out(name, (x_train, y_train, x_test, y_test), class_names, validation_examples)
+    data = _hold_out(name, (x_train, y_train, x_test, y_test), class_names, validation_examples)
+    return dataclasses.replace(data, note=note)
 
 
 def _hold_out(name: str, arrays, class_names, validation_examples: int) -> Dataset:

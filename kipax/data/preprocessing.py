@@ -9,19 +9,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from kipax.errors import FileError, UsageError, check_choice
+from kipax.errors import UsageError
 
-__all__ = ["Preprocessor", "Standard", "fit_preprocessor", "from_arrays", "hash_arrays", "names"]
+__all__ = ["Preprocessor", "Standard", "check_channels", "hash_arrays"]
 
 
 class Preprocessor(Protocol):
     """What every preprocessing offers."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What it is called in flags and files."""
+        ...
 
     @property
     def low(self) -> float:
@@ -33,16 +36,30 @@ class Preprocessor(Protocol):
         """Largest training pixel, in raw units."""
         ...
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was chosen, not fitted; JSON-ready."""
+        ...
+
     def apply(self, x: np.ndarray) -> np.ndarray:
         """Raw images ``(n, H, W, C)``, in the units of the training images, to float32."""
         ...
 
-    def invert(self, x: np.ndarray) -> np.ndarray:
-        """Preprocessed images back to raw units, float32, not clipped."""
+    def statistics(self, x: np.ndarray) -> np.ndarray:
+        """What `apply` forgets of each raw image, float32 ``(n, k)``; k may be 0."""
+        ...
+
+    def invert(self, x: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
+        """Preprocessed images back to raw units, float32, not clipped.
+
+        Args:
+            x: preprocessed images ``(n, H, W, C)``.
+            statistics: theirs, from `statistics`; None for those of a typical image.
+        """
         ...
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything that `from_arrays` needs."""
+        """Everything that `kipax.data.from_arrays` needs."""
         ...
 
 
@@ -76,21 +93,29 @@ class Standard:
         std = np.sqrt(_stream_mean(x, lambda batch: (batch - mean) ** 2))
         return cls(mean, np.where(std > 0, std, 1.0), float(x.min()), float(x.max()))
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
     def apply(self, x: np.ndarray) -> np.ndarray:
         """``(x - mean) / std`` as float32.
 
         Raises:
             UsageError: the images do not have the fitted number of channels.
         """
-        x = np.asarray(x)
-        if x.ndim != 4 or x.shape[-1] != len(self.mean):
-            raise UsageError(
-                f"this preprocessing takes images (n, height, width, {len(self.mean)}); got "
-                f"{x.shape}."
-            )
-        return ((x - self.mean) / self.std).astype(np.float32)
+        return self.standardise(x).astype(np.float32)
 
-    def invert(self, x: np.ndarray) -> np.ndarray:
+    def standardise(self, x: np.ndarray) -> np.ndarray:
+        """``(x - mean) / std`` as float64; raises as `apply`."""
+        x = check_channels(x, self.mean.shape[-1])
+        return (x - self.mean) / self.std
+
+    def statistics(self, x: np.ndarray) -> np.ndarray:
+        """Nothing is forgotten: ``(n, 0)``."""
+        return np.zeros((len(x), 0), np.float32)
+
+    def invert(self, x: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
         """``x * std + mean`` as float32."""
         return (np.asarray(x) * self.std + self.mean).astype(np.float32)
 
@@ -106,44 +131,22 @@ class Standard:
         return cls(arrays["mean"], arrays["std"], low, high)
 
 
+def check_channels(x: np.ndarray, channels: int) -> np.ndarray:
+    """`x` if it holds images of so many channels, else raises a `UsageError`."""
+    x = np.asarray(x)
+    if x.ndim != 4 or x.shape[-1] != channels:
+        raise UsageError(
+            f"this preprocessing takes images (n, height, width, {channels}); got {x.shape}."
+        )
+    return x
+
+
 def _stream_mean(x: np.ndarray, f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Mean of ``f(x)`` per channel, 1,000 images at a time, in float64."""
     total = np.zeros(x.shape[-1])
     for start in range(0, len(x), 1000):
         total += f(x[start : start + 1000].astype(np.float64)).sum(axis=(0, 1, 2))
     return total / (x.size / x.shape[-1])
-
-
-_PREPROCESSORS = {"standard": Standard}
-
-
-def names() -> tuple[str, ...]:
-    """Names of the preprocessings."""
-    return tuple(_PREPROCESSORS)
-
-
-def fit_preprocessor(name: str, x_train: np.ndarray) -> Preprocessor:
-    """Fits the preprocessing called `name` to training images.
-
-    Raises:
-        UsageError: unknown name; the message lists the choices.
-    """
-    check_choice("preprocessing", name, names())
-    return _PREPROCESSORS[name].fit(x_train)
-
-
-def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Preprocessor:
-    """Restores a fitted preprocessor from a file's arrays.
-
-    Raises:
-        FileError: unknown name or missing or misshapen arrays.
-    """
-    if name not in _PREPROCESSORS:
-        raise FileError(f"unknown preprocessing {name!r}: written by a newer kipax?")
-    try:
-        return _PREPROCESSORS[name].from_arrays(arrays)
-    except (KeyError, ValueError) as error:
-        raise FileError(f"the {name} preprocessing is incomplete: {error}.") from error
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:

@@ -8,7 +8,13 @@ import numpy as np
 from kipax.data.datasets import balanced_order
 from kipax.errors import UsageError
 
-__all__ = ["balanced_batch", "check_support_size", "step_key"]
+__all__ = ["Purpose", "balanced_batch", "check_support_size", "step_key"]
+
+
+class Purpose:
+    """What a random key is for; folded into the seed before the step."""
+
+    INIT, BATCH, ARCHITECTURE, AUGMENTATION = 0, 1, 2, 3
 
 
 def step_key(seed: int, *fold: int) -> jax.Array:

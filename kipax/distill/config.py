@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from kipax import architectures
 from kipax.blocks import default_memory_gb
-from kipax.data import preprocessing
+from kipax.data import fit
+from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice
 from kipax.kernels import KINDS, KernelSpec
 
@@ -59,11 +60,24 @@ class RunConfig:
         UsageError: a value out of range or an unknown name.
     """
 
-    dataset: str = _field("digits", "data set: digits or npz:PATH")
+    dataset: str = _field(
+        "digits",
+        "digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, another set of "
+        "TensorFlow Datasets, npz:PATH or folder:PATH",
+    )
+    data_dir: str | None = _field(
+        None, "where prepared TensorFlow Datasets lie (its own default)", may_change=True
+    )
+    image_size: int | None = _field(None, "side in pixels for pictures of differing sizes (32)")
     support: int = _field(10, "number of distilled images, a multiple of the classes")
     architecture: str = _field("convnet", "network whose kernel is used")
     kernel: str = _field("ntk", "ntk or nngp")
-    preprocessing: str = _field("standard", "how raw pixels are treated")
+    preprocessing: str = _field(
+        "standard", "how raw pixels are treated: standard, zca or zca_paper"
+    )
+    zca_lambda: float | None = _field(
+        None, "regularisation of zca, relative to the mean eigenvalue (0.1; SVHN 100)"
+    )
     ridge: float = _field(1e-6, "ridge relative to tr(k_ss) / support")
     seed: int = _field(0, "seed of every random choice")
     validation_examples: int | None = _field(None, "training images to hold out (by data set)")
@@ -77,10 +91,17 @@ class RunConfig:
     def __post_init__(self) -> None:
         architectures.from_name(self.architecture)
         check_choice("kernel", self.kernel, KINDS)
-        check_choice("preprocessing", self.preprocessing, preprocessing.names())
-        self._check_positive("support", "ridge", "memory_gb", "eval_examples")
+        check_choice("preprocessing", self.preprocessing, fit.names())
+        self._check_positive("support", "ridge", "memory_gb", "eval_examples", "image_size")
+        if self.zca_lambda is not None:
+            self._check_zca_lambda(self.zca_lambda)
         if self.seed < 0 or (self.validation_examples or 0) < 0:
             raise UsageError("seed and validation_examples must not be negative.")
+
+    def _check_zca_lambda(self, zca_lambda: float) -> None:
+        check_lambda(zca_lambda)
+        if self.preprocessing == "standard":
+            raise UsageError("zca_lambda needs --preprocessing=zca or zca_paper; got standard.")
 
     def _check_positive(self, *fields: str) -> None:
         for name in fields:
@@ -113,6 +134,9 @@ class KIPConfig(RunConfig):
         None, "targets a step, class-balanced, or 'all' for the full-batch gradient (by data set)"
     )
     learning_rate: float | None = _field(None, "Adam's learning rate (by data set)")
+    augment_fraction: float = _field(
+        0.0, "share of the targets of a step that is augmented (the paper: 0, 0.25, 0.5, 1)"
+    )
     learn_labels: bool = _field(True, "learn the labels as well as the images")
     init: str = _field("real", "first images: real ones, or uniform noise over their range")
     sample_architectures: str = _field(
@@ -126,6 +150,8 @@ class KIPConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("init", self.init, INITS)
+        if not 0 <= self.augment_fraction <= 1:
+            raise UsageError(f"augment_fraction runs from 0 to 1; got {self.augment_fraction}.")
         self._check_positive("learning_rate", "eval_every", "checkpoint_every")
         if self.steps is not None and self.steps < 0:
             raise UsageError(f"steps must not be negative; got {self.steps}.")
@@ -164,19 +190,39 @@ class LabelSolveConfig(RunConfig):
 Config = TypeVar("Config", bound=RunConfig)
 
 
-def resolve(config: Config) -> Config:
-    """The config with every field that depends on data set or machine filled in."""
-    defaults = DATASET_DEFAULTS.get(config.dataset.partition(":")[0], DATASET_DEFAULTS["npz"])
-    values = {k: v for k, v in defaults.items() if hasattr(config, k)}
-    if "target_batch" in values:
-        values["target_batch"] = str(values["target_batch"])
-    values["memory_gb"] = default_memory_gb()
+def resolve(config: Config, *, training_examples: int | None = None) -> Config:
+    """The config with every field that depends on data set or machine filled in.
+
+    Args:
+        config: what the user said.
+        training_examples: how many targets there are; a default batch beyond them is all.
+    """
+    values = {k: v for k, v in _defaults(config).items() if hasattr(config, k)}
+    batch = values.get("target_batch")
+    if batch is not None:
+        beyond = training_examples is not None and batch > training_examples
+        values["target_batch"] = "all" if beyond else str(batch)
     missing = {k: v for k, v in values.items() if getattr(config, k) is None}
     config = dataclasses.replace(config, **missing)
     if isinstance(config, KIPConfig) and config.eval_every is None:
         every = max(1, -(-(config.steps or 1) // 10))
         config = dataclasses.replace(config, eval_every=every)
     return config
+
+
+def _defaults(config: RunConfig) -> dict[str, Any]:
+    """The data set's row of the table; SVHN whitened has rules of its own."""
+    kind = config.dataset.partition(":")[0]
+    values = DATASET_DEFAULTS.get(kind, DATASET_DEFAULTS["npz"])
+    values = values | {"memory_gb": default_memory_gb()}
+    if config.preprocessing == "standard":
+        return values
+    if kind != "svhn_cropped":
+        return values | {"zca_lambda": 0.1}
+    if isinstance(config, KIPConfig) and config.augment_fraction == 0:
+        # The paper found such runs unstable and fell back to CIFAR-10's hyperparameters.
+        return values | {"zca_lambda": 0.1, "learning_rate": 0.04}
+    return values | {"zca_lambda": 100.0}
 
 
 def short_name(dataset: str) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 
 from kipax.blocks import TargetRows
 from kipax.data import Dataset, balanced_batch, step_key
+from kipax.data.sampling import Purpose
 from kipax.distill.config import KIPConfig
 from kipax.distill.report import Progress, Reporter
 from kipax.distill.run import Evaluation, Run, RunResult, start_run
-from kipax.distill.state import DistillState, Purpose, make_optimizer, make_state
+from kipax.distill.state import DistillState, make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update, compute_gradient
 from kipax.distill.workdir import GRID
 from kipax.errors import FailedRunError, FileError
@@ -150,11 +151,12 @@ class _Loop:
     def _batch(self, step: int) -> TargetRows:
         """The targets of a step: a function of seed and step alone."""
         classes = self._run.dataset.y_train
+        seed = self._config.seed if self._config.augment_fraction > 0 else None
         if self._config.target_batch == "all":
-            return TargetRows(np.arange(len(classes)), step)
+            return TargetRows(np.arange(len(classes)), step, seed)
         size = self._config.batch_size(len(classes))
         key = step_key(self._config.seed, Purpose.BATCH, step)
-        return TargetRows(balanced_batch(key, classes, size), step)
+        return TargetRows(balanced_batch(key, classes, size), step, seed)
 
     def _kernel(self, step: int) -> KernelSpec:
         """The kernel of a step; drawn where the run samples."""

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from kipax import files, plots, ridge
-from kipax.blocks import BlockPlan, LocalExecutor, TargetRows, plan_blocks
+from kipax.blocks import BlockPlan, DatasetTargets, LocalExecutor, plan_blocks
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
 from kipax.data.datasets import balanced_order, image_hashes
 from kipax.distill.config import KIPConfig, RunConfig, default_workdir, resolve, short_name
@@ -25,6 +25,7 @@ from kipax.version import __version__
 
 __all__ = ["Evaluation", "Run", "RunResult", "start_run"]
 
+_NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every")
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
 _IMAGE_BYTES_PER_PIXEL = 4 * 12  # a target's pixels and the per-image maps beside them
 
@@ -63,20 +64,6 @@ class RunResult:
     workdir: Path
 
 
-class _Targets:
-    """The training images of a data set as an executor's `TargetSource`."""
-
-    def __init__(self, dataset: Dataset, preprocessor: Preprocessor):
-        self.num_classes = dataset.num_classes
-        self._dataset, self._preprocessor = dataset, preprocessor
-
-    def images(self, rows: TargetRows) -> np.ndarray:
-        return self._preprocessor.apply(self._dataset.x_train[rows.indices])
-
-    def labels(self, rows: TargetRows) -> np.ndarray:
-        return ridge.one_hot(self._dataset.y_train[rows.indices], self.num_classes)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
     """Everything of a run that does not change from step to step."""
@@ -88,6 +75,7 @@ class Run:
     workdir: Workdir
     reporter: Reporter
     first_images: np.ndarray
+    first_statistics: np.ndarray
     first_classes: np.ndarray
     method: str
 
@@ -109,19 +97,32 @@ class Run:
             "kipax_version": __version__,
             "protocol": PROTOCOL,
         } | facts
-        return SupportSet(np.asarray(images), np.asarray(labels), self.preprocessor, metadata)
+        return SupportSet(
+            np.asarray(images),
+            np.asarray(labels),
+            self.preprocessor,
+            metadata,
+            self.first_statistics,
+        )
 
     def evaluate(self, support: SupportSet) -> Evaluation:
         """Kernel ridge regression on the validation images and the (chosen) test images."""
-        data, (x_test, y_test) = self.dataset, self._test_part
-        scores = support.scores(np.concatenate([data.x_validation, x_test]))  # one compilation
-        held = len(data.x_validation)
+        x, y, held = self._evaluated
+        scores = support.scores_of_preprocessed(x)
         return Evaluation(
-            ridge.accuracy(scores[:held], data.y_validation) if held else None,
-            ridge.accuracy(scores[held:], y_test) if len(x_test) else None,
+            ridge.accuracy(scores[:held], y[:held]) if held else None,
+            ridge.accuracy(scores[held:], y[held:]) if len(y) > held else None,
         )
 
     @functools.cached_property
+    def _evaluated(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Validation and test images, preprocessed once a run; classes; how many are the former."""
+        data, (x_test, y_test) = self.dataset, self._test_part
+        x = np.concatenate([data.x_validation, x_test])
+        y = np.concatenate([data.y_validation, y_test])
+        return self.preprocessor.apply(x), y, len(data.x_validation)
+
+    @property
     def _test_part(self) -> tuple[np.ndarray, np.ndarray]:
         """A fixed class-balanced part of the test images, chosen by content; or all."""
         x, y, examples = self.dataset.x_test, self.dataset.y_test, self.config.eval_examples
@@ -156,7 +157,7 @@ class Run:
 def _recorded(config: RunConfig) -> dict[str, Any]:
     """The config as metadata: without what neither defines nor explains the set."""
     values = dataclasses.asdict(config)
-    return {k: v for k, v in values.items() if k not in ("dataset", "memory_gb", "eval_every")}
+    return {k: v for k, v in values.items() if k not in _NOT_RECORDED}
 
 
 def start_run(
@@ -175,14 +176,22 @@ def start_run(
     """
     if dataset is not None:
         config = dataclasses.replace(config, dataset=dataset.name)
-    config = resolve(config)
     if dataset is None:
-        dataset = load_dataset(config.dataset, validation_examples=config.validation_examples or 0)
-    reporter.say(f"{dataset!r} · {config.preprocessing} preprocessing")
+        dataset = load_dataset(
+            config.dataset,
+            validation_examples=resolve(config).validation_examples or 0,
+            data_dir=config.data_dir,
+            image_size=config.image_size,
+        )
+    config = resolve(config, training_examples=len(dataset.x_train))
+    _say_data(config, dataset, reporter)
     for spec in config.kernel_specs:
         spec.architecture.check_image_shape(dataset.image_shape)
-    preprocessor = fit_preprocessor(config.preprocessing, dataset.x_train)
-    images, classes = initial_images(config, dataset, preprocessor)
+    preprocessor = fit_preprocessor(config.preprocessing, dataset, zca_lambda=config.zca_lambda)
+    targets = DatasetTargets(
+        dataset, preprocessor, augment_fraction=getattr(config, "augment_fraction", 0.0)
+    )
+    images, statistics, classes = initial_images(config, dataset, preprocessor)
     plan = _plan(config, dataset)
 
     folder = Workdir(workdir or default_workdir(config, method="" if method == "kip" else method))
@@ -204,10 +213,33 @@ def start_run(
             "results may differ in rounding"
         )
     plan = BlockPlan(**stored["plan"])
-    executor = LocalExecutor(_Targets(dataset, preprocessor), plan)
-    run = Run(config, dataset, preprocessor, executor, folder, reporter, images, classes, method)
+    executor = LocalExecutor(targets, plan)
+    run = Run(
+        config=config,
+        dataset=dataset,
+        preprocessor=preprocessor,
+        executor=executor,
+        workdir=folder,
+        reporter=reporter,
+        first_images=images,
+        first_statistics=statistics,
+        first_classes=classes,
+        method=method,
+    )
     reporter.say(_describe(run))
     return run
+
+
+def _say_data(config: RunConfig, dataset: Dataset, reporter: Reporter) -> None:
+    words = f"{dataset!r} · {config.preprocessing} preprocessing"
+    if config.zca_lambda is not None:
+        words += f" (lambda {config.zca_lambda:g})"
+    fraction = getattr(config, "augment_fraction", 0)
+    if fraction:
+        words += f" · {fraction:.0%} of the targets augmented"
+    reporter.say(words)
+    if dataset.note:
+        reporter.say(dataset.note)
 
 
 def _targets_per_step(config: RunConfig, dataset: Dataset) -> int:

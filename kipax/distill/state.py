@@ -11,16 +11,10 @@ import optax
 
 from kipax import ridge
 from kipax.data import Dataset, Preprocessor, balanced_batch, step_key
-from kipax.data.sampling import check_support_size
+from kipax.data.sampling import Purpose, check_support_size
 from kipax.distill.config import RunConfig
 
-__all__ = ["DistillState", "Purpose", "initial_images", "make_optimizer", "make_state"]
-
-
-class Purpose:
-    """What a random key is for; folded into the seed before the step."""
-
-    INIT, BATCH, ARCHITECTURE = 0, 1, 2
+__all__ = ["DistillState", "initial_images", "make_optimizer", "make_state"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,11 +59,11 @@ def make_optimizer(learning_rate: float) -> optax.GradientTransformation:
 
 def initial_images(
     config: RunConfig, dataset: Dataset, preprocessor: Preprocessor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class-balanced first images, preprocessed float32, and their classes, by class.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Class-balanced first images, by class: preprocessed float32, statistics and classes.
 
     Real training images, or uniform noise between the smallest and largest preprocessed pixel
-    (``init="noise"``).
+    (``init="noise"``), which is drawn with the statistics of the real ones it stands for.
 
     Raises:
         UsageError: support is no multiple of the classes, or larger than the data.
@@ -78,7 +72,8 @@ def initial_images(
     key = step_key(config.seed, Purpose.INIT)
     chosen = balanced_batch(key, dataset.y_train, config.support)
     chosen = chosen[np.argsort(dataset.y_train[chosen], kind="stable")]
-    images = preprocessor.apply(dataset.x_train[chosen])
+    raw = dataset.x_train[chosen]
+    images, statistics = preprocessor.apply(raw), preprocessor.statistics(raw)
     if getattr(config, "init", "real") == "noise":
         sample = preprocessor.apply(dataset.x_train[:10_000])
         noise_key = jax.random.fold_in(key, 1)
@@ -87,7 +82,7 @@ def initial_images(
                 noise_key, images.shape, minval=float(sample.min()), maxval=float(sample.max())
             )
         )
-    return images, dataset.y_train[chosen]
+    return images, statistics, dataset.y_train[chosen]
 
 
 def make_state(

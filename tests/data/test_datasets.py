@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from kipax import Dataset, load_dataset
 from kipax.data import Standard, balanced_batch, fit_preprocessor
 from kipax.data.datasets import balanced_order
-from kipax.data.preprocessing import from_arrays
+from kipax.data.fit import from_arrays
 from kipax.data.sampling import check_support_size
 from kipax.errors import FileError, KipaxError, UsageError
 
-SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
+SHARED = pathlib.Path(__file__).parents[3] / "shared" / "data"
 
 
 def _arrays(n=40, classes=4, shape=(5, 4, 3)):
@@ -114,7 +114,7 @@ def test_bad_files(tmp_path):
 
 
 def test_unknown_dataset_lists_choices():
-    with pytest.raises(UsageError, match=r"did you mean digits\? Choices: digits, npz:PATH"):
+    with pytest.raises(UsageError, match=r"did you mean digits\? Choices: digits, mnist"):
         load_dataset("digit")
 
 

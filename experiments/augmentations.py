@@ -1,0 +1,61 @@
+"""A picture of every augmentation that a target image may get.
+
+Claim: each operation does what its name says, to the degree that the AutoAugment policy uses.
+Command: python -m experiments.augmentations --dataset=npz:cifar10.npz --out=augmentations.png
+Expected: a row an operation; the first column is the image itself. experiments/results has the
+          one of CIFAR-10. Time: seconds. Needs the extra ``plots``.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from kipax import files, load_dataset, plots
+from kipax.console import run_command
+from kipax.data import augmentation, image_ops
+
+flags.DEFINE_string("dataset", "cifar10", "an RGB data set, as for experiments.kip")
+flags.DEFINE_string("data_dir", None, "where prepared TensorFlow Datasets lie")
+flags.DEFINE_string("out", "augmentations.png", "the picture to write")
+_COLUMNS = 8
+
+
+def _rows(images: np.ndarray) -> dict[str, np.ndarray]:
+    """Each operation at the strongest level that the policy uses, on all images."""
+    levels: dict[str, int] = {}
+    for name, _, level in (slot for sub in augmentation.POLICY for slot in sub):
+        levels[name] = max(level, levels.get(name, 0))
+    x = jnp.asarray(images, jnp.float32)
+    rows: dict[str, jax.Array] = {"image": x}
+    for name, level in sorted(levels.items()):
+        amount = augmentation.magnitude(name, level)
+        number = augmentation.NAMES.index(name)
+        batched = jax.vmap(augmentation.apply_operation, (None, 0, None, None))
+        label = f"{name} {amount:g}" if amount else name
+        rows[label] = batched(jnp.asarray(number), x, jnp.asarray(amount), jnp.asarray(1.0))
+    rows["flip"] = jax.vmap(image_ops.flip)(x)
+    indices = np.arange(len(x))
+    for step in range(3):
+        augmented = augmentation.augment(images, indices, seed=0, step=step, fraction=1.0)
+        rows[f"policy, step {step}"] = jnp.asarray(augmented)
+    keys = jax.random.split(jax.random.key(0), len(x))
+    rows["rotation and shift"] = jax.vmap(augmentation.jitter)(keys, x)
+    return {name: np.asarray(row).astype(np.uint8) for name, row in rows.items()}
+
+
+def main(reporter) -> dict:
+    """Draws the picture."""
+    chosen = flags.FLAGS
+    data = load_dataset(chosen.dataset, data_dir=chosen.data_dir)
+    rows = _rows(data.x_train[:_COLUMNS])
+    images = np.concatenate(list(rows.values()))
+    classes = np.repeat(np.arange(len(rows)), _COLUMNS)
+    figure = plots.draw_images({"": images}, classes, list(rows))
+    files.write_bytes(chosen.out, plots.to_png(figure))
+    reporter.say(f"{len(rows) - 1} rows of augmented images in {chosen.out}")
+    return {"out": chosen.out}
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,134 @@
+"""Preprocessing by name: fitted to images, or restored from a file's arrays.
+
+A whitening takes half a minute to fit and is a function of its training images alone, so
+it is kept in a cache: ``$KIPAX_CACHE``, else ``kipax`` in ``$XDG_CACHE_HOME`` or
+``~/.cache``; an empty ``KIPAX_CACHE`` keeps nothing. Deleting the folder is always safe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kipax import files
+from kipax.data.datasets import Dataset
+from kipax.data.preprocessing import Preprocessor, Standard
+from kipax.data.zca import ZCA, ZCAPaper
+from kipax.errors import FileError, UsageError, check_choice
+
+__all__ = [
+    "cache_dir",
+    "fit_key",
+    "fit_preprocessor",
+    "from_arrays",
+    "names",
+    "read_cache",
+    "write_cache",
+]
+
+_PREPROCESSORS: dict[str, Any] = {"standard": Standard, "zca": ZCA, "zca_paper": ZCAPaper}
+_FORMULAS = 1  # grows when a fit gives another matrix, so that the cache forgets
+
+
+def names() -> tuple[str, ...]:
+    """Names of the preprocessings."""
+    return tuple(_PREPROCESSORS)
+
+
+def cache_dir() -> Path | None:
+    """The folder of fitted whitenings, made when first written; None for no cache."""
+    chosen = os.environ.get("KIPAX_CACHE")
+    if chosen is not None:
+        return Path(chosen) if chosen else None
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "kipax"
+
+
+def fit_key(
+    name: str, settings: Mapping[str, float], training_hash: str, validation_examples: int
+) -> str:
+    """sha256 of what a fit depends on.
+
+    Args:
+        name: of the preprocessing.
+        settings: its own.
+        training_hash: `Dataset.training_hash`.
+        validation_examples: how many of those images were held out, by content.
+    """
+    facts = f"{name} {sorted(settings.items())} {training_hash} {validation_examples} {_FORMULAS}"
+    return hashlib.sha256(facts.encode()).hexdigest()
+
+
+def fit_preprocessor(
+    name: str, data: Dataset | np.ndarray, *, zca_lambda: float | None = None
+) -> Preprocessor:
+    """Fits the preprocessing called `name` to raw training images.
+
+    Args:
+        name: ``standard``, ``zca`` (the official notebooks') or ``zca_paper`` (the text's).
+        data: a data set, of which held-out images are not used, or images ``(n, H, W, C)``;
+            the whitening of a data set is kept in the cache.
+        zca_lambda: the whitenings' regularisation, 0.1 by default; of no use otherwise.
+
+    Raises:
+        UsageError: unknown name, with the choices; `zca_lambda` not positive, or given to a
+            preprocessing that has none.
+
+    Example:
+        >>> fit_preprocessor("standard", np.zeros((1, 2, 2, 3))).name
+        'standard'
+    """
+    check_choice("preprocessing", name, names())
+    x_train = data.x_train if isinstance(data, Dataset) else data
+    kind = _PREPROCESSORS[name]
+    if kind is Standard:
+        if zca_lambda is not None:
+            raise UsageError(f"zca_lambda belongs to zca and zca_paper; {name} has no use for it.")
+        return kind.fit(x_train)
+    settings = {"zca_lambda": 0.1 if zca_lambda is None else float(zca_lambda)}
+    if not isinstance(data, Dataset):
+        return kind.fit(x_train, **settings)
+    key = fit_key(name, settings, data.training_hash, len(data.x_validation))
+    fitted = read_cache(name, key)
+    if fitted is None:
+        fitted = kind.fit(x_train, **settings)
+        write_cache(key, fitted)
+    return fitted
+
+
+def read_cache(name: str, key: str) -> Preprocessor | None:
+    """The fitted preprocessing kept under a `fit_key`; None where there is no sound one."""
+    folder = cache_dir()
+    if folder is not None:
+        with contextlib.suppress(FileError):
+            return from_arrays(name, files.read_npz(folder / f"{key}.npz"))
+    return None
+
+
+def write_cache(key: str, fitted: Preprocessor) -> None:
+    """Keeps a fitted preprocessing under its `fit_key`, where there is a cache and room."""
+    folder = cache_dir()
+    if folder is not None:
+        with contextlib.suppress(OSError):  # a full disk costs the next run half a minute
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write_npz(folder / f"{key}.npz", fitted.to_arrays())
+
+
+def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Preprocessor:
+    """Restores a fitted preprocessor from a file's arrays.
+
+    Raises:
+        FileError: unknown name or missing or misshapen arrays.
+    """
+    if name not in _PREPROCESSORS:
+        raise FileError(f"unknown preprocessing {name!r}: written by a newer kipax?")
+    try:
+        return _PREPROCESSORS[name].from_arrays(arrays)
+    except (KeyError, ValueError) as error:
+        raise FileError(f"the {name} preprocessing is incomplete: {error}.") from error

@@ -1,0 +1,154 @@
+"""AutoAugment's operations on single images, as Pillow computes them, in JAX.
+
+An image is ``(H, W, 3)`` float32 with whole values from 0 to 255. Sampling comes from dm-pix;
+what dm-pix computes otherwise than Pillow (contrast about each channel's own mean, brightness
+as a sum) or not at all is written out here in Pillow's integer arithmetic.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+
+__all__ = [
+    "auto_contrast",
+    "brightness",
+    "color",
+    "contrast",
+    "equalize",
+    "flip",
+    "identity",
+    "invert",
+    "posterize",
+    "resample",
+    "rotation",
+    "sharpness",
+    "solarize",
+]
+
+FILL = 128.0  # grey, for pixels from outside the image
+
+
+def _pix() -> ModuleType:
+    try:
+        import dm_pix
+    except ImportError as error:
+        raise ImportError("augmentation needs dm-pix: pip install dm-pix") from error
+    return dm_pix
+
+
+# -- geometry ---------------------------------------------------------------------------------
+
+
+def resample(
+    x: jax.Array, matrix: jax.Array, offset: jax.Array, *, order: int, mode: str
+) -> jax.Array:
+    """``out[p] = x[c + matrix (p - c) + offset]``, p and c (the centre) as (row, column).
+
+    Args:
+        x: ``(H, W, C)``.
+        matrix: ``(2, 2)``.
+        offset: ``(2,)`` in pixels.
+        order: 0 takes the nearest pixel, 1 interpolates linearly.
+        mode: ``constant`` fills with grey 128, ``nearest`` repeats the border.
+    """
+    centre = jnp.array([(x.shape[0] - 1) / 2, (x.shape[1] - 1) / 2])
+    whole = jnp.eye(3).at[:2, :2].set(matrix)
+    shift = jnp.append(centre - matrix @ centre + offset, 0.0)
+    return _pix().affine_transform(x, whole, offset=shift, order=order, mode=mode, cval=FILL)
+
+
+def rotation(degrees: jax.Array) -> jax.Array:
+    """The matrix for `resample` that turns a picture counter-clockwise."""
+    angle = jnp.deg2rad(degrees)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
+
+
+def flip(x: jax.Array) -> jax.Array:
+    """Left and right exchanged."""
+    return _pix().flip_left_right(x)
+
+
+# -- colour: each takes an image and a magnitude ------------------------------------------------
+
+
+def identity(x: jax.Array, _: jax.Array) -> jax.Array:
+    """The image itself."""
+    return x
+
+
+def invert(x: jax.Array, _: jax.Array) -> jax.Array:
+    """``255 - x``."""
+    return 255.0 - x
+
+
+def solarize(x: jax.Array, threshold: jax.Array) -> jax.Array:
+    """Inverts values from `threshold` (0 to 256) on."""
+    return jnp.round(255.0 * _pix().solarize(x / 255.0, (threshold - 0.5) / 255.0))
+
+
+def posterize(x: jax.Array, bits: jax.Array) -> jax.Array:
+    """Keeps the upper `bits` bits."""
+    step = 2.0 ** (8.0 - bits)
+    return jnp.floor(x / step) * step
+
+
+def auto_contrast(x: jax.Array, _: jax.Array) -> jax.Array:
+    """Stretches each channel to 0..255; a constant channel stays."""
+    low, high = jnp.min(x, axis=(0, 1)), jnp.max(x, axis=(0, 1))
+    span = (high - low).astype(jnp.int32)
+    stretched = (255 * (x - low).astype(jnp.int32)) // jnp.maximum(span, 1)
+    return jnp.where(span > 0, stretched.astype(x.dtype), x)
+
+
+def equalize(x: jax.Array, _: jax.Array) -> jax.Array:
+    """Evens out each channel's histogram."""
+    pixels = x.reshape(-1, x.shape[-1]).astype(jnp.int32)
+    histogram = jax.vmap(lambda c: jnp.bincount(c, length=256), in_axes=1, out_axes=1)(pixels)
+    below = jnp.cumsum(histogram, axis=0) - histogram
+    last = jnp.take_along_axis(histogram, jnp.max(pixels, axis=0)[None], axis=0)[0]
+    step = (len(pixels) - last) // 255
+    table = jnp.clip((step // 2 + below) // jnp.maximum(step, 1), 0, 255)
+    equalized = jnp.take_along_axis(table, pixels, axis=0)
+    return jnp.where(step > 0, equalized.reshape(x.shape).astype(x.dtype), x)
+
+
+def _blend(plain: jax.Array, x: jax.Array, factor: jax.Array) -> jax.Array:
+    return jnp.floor(jnp.clip(plain + factor * (x - plain), 0.0, 255.0))
+
+
+def _grey(x: jax.Array) -> jax.Array:
+    """ITU-R 601-2 luma in Pillow's integers, ``(H, W, 1)``."""
+    weights = jnp.array([19595, 38470, 7471], jnp.int32)
+    luma = (jnp.sum(x.astype(jnp.int32) * weights, axis=-1, keepdims=True) + 0x8000) >> 16
+    return luma.astype(x.dtype)
+
+
+def color(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """0 is grey, 1 the image."""
+    return _blend(_grey(x), x, factor)
+
+
+def contrast(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """0 is the mean grey, 1 the image."""
+    return _blend(jnp.floor(jnp.mean(_grey(x)) + 0.5), x, factor)
+
+
+def brightness(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """0 is black, 1 the image."""
+    return _blend(jnp.zeros_like(x), x, factor)
+
+
+def sharpness(x: jax.Array, factor: jax.Array) -> jax.Array:
+    """0 is smoothed (weights 1, 5 in the middle, by 13; the border stays), 1 the image."""
+    total = sum(
+        jnp.roll(x, (i, j), axis=(0, 1)) * (5.0 if i == j == 0 else 1.0)
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+    )
+    smooth = jnp.floor(total / 13.0 + 0.5)
+    inside = jnp.zeros(x.shape[:2], bool).at[1:-1, 1:-1].set(True)[..., None]
+    return _blend(jnp.where(inside, smooth, x), x, factor)

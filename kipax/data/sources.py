@@ -1,0 +1,86 @@
+"""Data sets by name: embedded, from TensorFlow Datasets, from a user's npz or pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kipax import files
+from kipax.data import tfds
+from kipax.data.datasets import ARRAYS, Dataset, make_dataset
+from kipax.data.folder import read_folder
+from kipax.data.known import KNOWN, DatasetFacts
+from kipax.errors import UsageError, check_choice
+
+__all__ = ["describe_dataset", "load_dataset"]
+
+_PATHS = ("npz", "folder")
+_FORMS = "npz:PATH, folder:PATH, any image classification set of TensorFlow Datasets"
+
+
+def load_dataset(
+    name: str,
+    *,
+    validation_examples: int = 0,
+    data_dir: Path | str | None = None,
+    image_size: int | None = None,
+) -> Dataset:
+    """Loads a data set by name.
+
+    * ``digits``: 1,797 real 8 x 8 digits that come with the package.
+    * ``mnist``, ``fashion_mnist``, ``svhn_cropped``, ``cifar10``, ``cifar100``, or any other
+      image classification set of TensorFlow Datasets: see `kipax.data.tfds.read_tfds`.
+    * ``npz:PATH``: ``x_train y_train x_test y_test`` and, optionally, ``label_names``; images
+      ``(n, H, W)`` or ``(n, H, W, C)``, labels integers from 0.
+    * ``folder:PATH``: pictures in ``train/CLASS`` and ``test/CLASS``, or in ``CLASS``: see
+      `kipax.data.folder.read_folder`.
+
+    Args:
+        name: as above.
+        validation_examples: training images to hold out, class-balanced, chosen by content
+            (smallest sha256 of the pixels within each class), whatever their order.
+        data_dir: where TensorFlow Datasets lie; None for its default.
+        image_size: side in pixels that pictures of differing sizes get.
+
+    Raises:
+        UsageError: unknown name; too many validation examples; arrays that are no data set
+            (shapes, dtypes, labels out of range, pixels that are not finite, an empty class,
+            a single class).
+        FileError: an unreadable, truncated or pickled file; a set that is not there, without
+            a network to fetch it.
+        ImportError: an extra is missing; the message names it.
+
+    Example:
+        >>> load_dataset("digits", validation_examples=180)
+        digits · 8×8×1 · 10 classes · 1,257 train / 180 validation / 360 test
+    """
+    kind, colon, path = name.partition(":")
+    source, note = path or name, ""
+    if kind in _PATHS and not path:
+        raise UsageError(f"a path must follow {kind}: as in {kind}:PATH; got {name!r}.")
+    if colon and kind == "npz":
+        arrays = files.read_npz(path, ARRAYS, optional=["label_names"])
+    elif colon and kind == "folder":
+        arrays, note = read_folder(path, image_size)
+    elif name == "digits":
+        arrays = files.read_npz(Path(__file__).with_name("digits.npz"), ARRAYS)
+    else:
+        _check_name(name)
+        arrays, note = tfds.read_tfds(name, data_dir=data_dir, image_size=image_size)
+    return make_dataset(name, source, arrays, validation_examples, note=note)
+
+
+def describe_dataset(name: str) -> DatasetFacts | None:
+    """Shape, classes and sizes of a set that is known by heart, else None; reads nothing.
+
+    Example:
+        >>> describe_dataset("cifar100").image_shape
+        (32, 32, 3)
+    """
+    return KNOWN.get(name)
+
+
+def _check_name(name: str) -> None:
+    """Refuses what is neither known by heart nor to TensorFlow Datasets."""
+    if name in KNOWN or (":" not in name and tfds.is_registered(name)):
+        return
+    check_choice("dataset", name, KNOWN, also=_FORMS)

@@ -1,0 +1,91 @@
+"""Distilled images for other tools: arrays, torch tensors, PNG files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kipax import files
+from kipax.errors import FileError, check_choice
+
+__all__ = ["LAYOUTS", "to_arrays", "to_torch", "write_folder"]
+
+LAYOUTS = ("NHWC", "NCHW")
+
+
+def to_arrays(images: np.ndarray, labels: np.ndarray, layout: str) -> dict[str, np.ndarray]:
+    """Images in the given layout, with hard and soft labels.
+
+    Args:
+        images: ``(n, H, W, C)``.
+        labels: ``(n, classes)``.
+        layout: ``NHWC`` or ``NCHW``.
+
+    Returns:
+        ``images``; ``labels``, the largest entry's class, int64 ``(n,)``; ``soft_labels``.
+
+    Raises:
+        UsageError: another layout.
+    """
+    check_choice("layout", layout, LAYOUTS)
+    if layout == "NCHW":
+        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return {"images": images, "labels": np.argmax(labels, axis=1), "soft_labels": labels}
+
+
+def to_torch(images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """`to_arrays` in the layout NCHW, as torch tensors of their own memory.
+
+    Raises:
+        ImportError: torch is not installed.
+    """
+    try:
+        import torch  # type: ignore[import-not-found]
+    except ImportError as error:
+        raise ImportError("tensors need torch: pip install torch") from error
+    return {k: torch.tensor(v) for k, v in to_arrays(images, labels, "NCHW").items()}
+
+
+def write_folder(
+    folder: Path | str, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
+) -> None:
+    """One PNG an image in a folder for each class, and ``labels.csv`` with the soft labels.
+
+    Args:
+        folder: made if need be; files of the same names are replaced.
+        images: uint8 ``(n, H, W, 1 or 3)``.
+        labels: ``(n, classes)``; an image lies in the folder of its largest label.
+        class_names: names of the classes; what no file system takes becomes ``_``.
+
+    Raises:
+        ImportError: Pillow is missing; the message names the extra.
+        FileError: it could not be written.
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("PNG files need Pillow: pip install 'kipax[data]'") from error
+    root = Path(folder)
+    safe = [f"{i:03d}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', n)}" for i, n in enumerate(class_names)]
+    table = io.StringIO()
+    writer = csv.writer(table)
+    writer.writerow(["file", "class", *class_names])
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        hard = int(np.argmax(label))
+        file = root / safe[hard] / f"{i:05d}.png"
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise FileError(f"could not make {file.parent}: {error.strerror or error}.") from error
+        png = io.BytesIO()
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(png, "png")
+        files.write_bytes(file, png.getvalue())
+        name = file.relative_to(root).as_posix()
+        writer.writerow([name, class_names[hard], *(f"{value:.6g}" for value in label)])
+    files.write_bytes(root / "labels.csv", table.getvalue().encode())
