@@ -154,7 +154,10 @@ def load_released(
     entry = entry or parse_name(path)
     arrays = files.read_npz(path, ["images", "labels"], optional=[])
     if len(dataset.x_validation):
-        raise UsageError("released sets were fitted on all training images: hold none out.")
+        raise UsageError(
+            "released sets were fitted on all training images, in their order: load the data "
+            "set with validation_examples=0."
+        )
     best: SupportSet | None = None
     for name, preprocessor in _candidates(entry, dataset):
         support = _make(entry, arrays, preprocessor, dataset, name)

@@ -62,6 +62,8 @@ class SupportSet:
             if value.dtype.kind != "f" or not np.all(np.isfinite(value)):
                 raise UsageError(f"{field} of a support set must be finite floating-point numbers.")
             object.__setattr__(self, field, value.astype(np.float32))
+        if not len(self.images):
+            raise UsageError("a support set has at least one image.")
         if self.images.ndim != 4 or self.labels.ndim != 2 or len(self.images) != len(self.labels):
             raise UsageError(
                 "a support set has images (n, height, width, channels) and labels (n, classes); "
@@ -293,11 +295,22 @@ def load(
     try:
         content = support_file.read(path, dataset=dataset, data_dir=data_dir)
         support = SupportSet(**vars(content))
-        str(support)  # touches every field of the metadata that the set itself needs
+        _check_use(support)
         return support
     except FileError:
         raise
     except KeyError as error:
         raise FileError(f"{path} is damaged: its metadata lacks {error}.") from error
-    except (KipaxError, TypeError, ValueError, AttributeError) as error:
+    except (KipaxError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FileError(f"{path} is damaged: {error}") from error
+
+
+def _check_use(support: SupportSet) -> None:
+    """Touches every field of the metadata that the set itself needs."""
+    str(support)
+    support.kernel_fn()
+    ridge_scale = support.metadata["ridge"]
+    if isinstance(ridge_scale, bool) or not isinstance(ridge_scale, (int, float)):
+        raise ValueError(f"its ridge is no number but {ridge_scale!r}.")
+    if not 0 <= ridge_scale < float("inf"):
+        raise ValueError(f"its ridge is {ridge_scale}.")

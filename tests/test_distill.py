@@ -193,6 +193,28 @@ def test_sampling_draws_every_kernel_again_on_resume(tmp_path):
     np.testing.assert_array_equal(cut.support.images, whole.support.images)
 
 
+def test_a_sampled_run_is_evaluated_with_a_kernel_that_it_used(tmp_path):
+    settings = dataclasses.replace(
+        SMALL, architecture="convnet", sample_architectures="fc2,fc1", steps=1
+    )
+    support = run_kip(settings, workdir=tmp_path).support
+    assert support.metadata["architecture"]["name"] == "fc2"
+
+
+def test_a_given_data_sets_split_is_recorded(tmp_path):
+    data = kipax.load_dataset("digits").hold_out(60)
+    settings = dataclasses.replace(SMALL, steps=1, preprocessing="zca")
+    support = run_kip(settings, dataset=data, workdir=tmp_path / "run").support
+    assert support.metadata["config"]["validation_examples"] == 60
+    other = dataclasses.replace(settings, validation_examples=50)
+    with pytest.raises(UsageError, match=r"holds out 60 .* the config says 50: use dataset.hold"):
+        run_kip(other, dataset=data, workdir=tmp_path / "other")
+    turned = dataclasses.replace(data, x_train=data.x_train[::-1], y_train=data.y_train[::-1])
+    for targets in (data.hold_out(0), turned):
+        with pytest.raises(UsageError, match=r"--resume needs"):
+            run_kip(settings, dataset=targets, workdir=tmp_path / "run", resume=True)
+
+
 def test_augmented_targets_are_drawn_again_on_resume(tmp_path):
     settings = dataclasses.replace(SMALL, augment_fraction=0.5)
     whole = run_kip(settings, workdir=tmp_path / "whole")
@@ -386,7 +408,13 @@ def test_bad_runs_leave_nothing_behind(tmp_path, flags, message):
         ({"init": "zeros"}, "unknown init 'zeros'; Choices: real, noise"),
         ({"sample_architectures": "fc1,fcx"}, "unknown architecture 'fcx'"),
         ({"kernel": "rbf"}, "Choices: ntk, nngp"),
-        ({"seed": -1}, "must not be negative"),
+        ({"seed": -1}, "seed must lie between 0"),
+        ({"seed": 2**32}, "seed must lie between 0"),
+        ({"support": 10.5}, "support must be a whole number"),
+        (
+            {"architecture": "fc1", "sample_architectures": "fc2,fc3"},
+            "must be one of sample_architectures; got fc1",
+        ),
         ({"zca_lambda": 0.0, "preprocessing": "zca"}, "zca_lambda must be positive, since"),
         ({"zca_lambda": 0.1}, "zca_lambda needs --preprocessing=zca or zca_paper"),
         ({"augment_fraction": 1.5}, "augment_fraction runs from 0 to 1; got 1.5"),

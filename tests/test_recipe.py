@@ -106,8 +106,9 @@ def test_recipe_takes_the_matrix_from_the_cache(support, small, data, tmp_path, 
     monkeypatch.undo()
     monkeypatch.setattr("kipax.support_file._LARGE_BYTES", 0)
     monkeypatch.setenv("KIPAX_CACHE", str(tmp_path / "cache"))
-    again = kipax.load(small, dataset=data).preprocess(x)  # a foreign cache entry is replaced
+    again = kipax.load(small, dataset=data).preprocess(x)
     np.testing.assert_allclose(again, support.preprocess(x), atol=1e-5)
+    assert "matrix" in files.read_npz(kept)  # the foreign entry was replaced
 
 
 def test_a_recipe_survives_another_save(small, tmp_path):

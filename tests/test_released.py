@@ -160,5 +160,5 @@ def test_bad_files(tmp_path, data):
     with pytest.raises(FileError, match="not an npz file"):
         load_released(path, data)
     np.savez(path, images=np.zeros((9, 8, 8, 3)), labels=np.zeros((9, 3)))
-    with pytest.raises(UsageError, match="hold none out"):
+    with pytest.raises(UsageError, match="with validation_examples=0"):
         load_released(path, data.hold_out(10))

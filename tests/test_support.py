@@ -133,6 +133,15 @@ def _metadata(path, **changes):
         ({"metadata": np.array("[]")}, "damaged"),
         ({"labels": np.zeros((6, 5), np.float32)}, "5 classes but there are 3"),
         ({"preprocessor_mean": None}, "incomplete"),
+        (
+            {"preprocessor_mean": np.array([np.nan])},
+            "preprocessing is damaged: mean must be finite",
+        ),
+        ({"metadata": np.array("[" * 100_000)}, "damaged"),
+        (
+            {"images": np.zeros((0, 4, 4, 1), "f4"), "labels": np.zeros((0, 3), "f4")},
+            "at least one image",
+        ),
     ],
 )
 def test_wrong_content(saved, changes, message):
@@ -149,6 +158,9 @@ def test_wrong_content(saved, changes, message):
         ({"class_names": None}, "lacks 'class_names'"),
         ({"architecture": {"layers": ["tanh"]}}, "unknown layer 'tanh'"),
         ({"architecture": 3}, "damaged"),
+        ({"ridge": None}, "lacks 'ridge'"),
+        ({"ridge": "small"}, "its ridge is no number"),
+        ({"kernel": "rbf"}, "unknown kernel 'rbf'"),
         ({"preprocessing": "magic"}, "unknown preprocessing 'magic'"),
     ],
 )

@@ -70,7 +70,7 @@ class Dataset:
         validation_examples: int = 0,
     ) -> Dataset:
         """A data set from ``x_train y_train x_test y_test``; rules as in `load_dataset`."""
-        named = dict(arrays)
+        named = {name: np.asarray(a) for name, a in arrays.items()}
         if class_names is not None:
             named["label_names"] = np.array(list(class_names))
         missing = [key for key in ARRAYS if key not in named]
@@ -80,6 +80,9 @@ class Dataset:
 
     def hold_out(self, validation_examples: int) -> Dataset:
         """The same images with another number held out of training, chosen by content.
+
+        Images that return to training stand behind the others: load the set anew where the
+        stored order matters.
 
         Raises:
             UsageError: so many cannot be held out.
@@ -214,6 +217,10 @@ def _hold_out(name: str, arrays, class_names, validation_examples: int) -> Datas
         )
     hashes = image_hashes(x_train)
     order = balanced_order(hashes, y_train)
+    # Each class's last image stays in training, however small the class.
+    last = np.zeros(len(order), bool)
+    last[[np.flatnonzero(y_train[order] == c)[-1] for c in range(len(class_names))]] = True
+    order = np.concatenate([order[~last], order[last]])
     held, kept = np.sort(order[:validation_examples]), np.sort(order[validation_examples:])
     return Dataset(
         name=name,

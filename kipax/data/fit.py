@@ -128,6 +128,9 @@ def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Preprocessor:
     """
     if name not in _PREPROCESSORS:
         raise FileError(f"unknown preprocessing {name!r}: written by a newer kipax?")
+    bad = [k for k, a in arrays.items() if a.dtype.kind != "f" or not np.all(np.isfinite(a))]
+    if bad:
+        raise FileError(f"the {name} preprocessing is damaged: {', '.join(bad)} must be finite.")
     try:
         return _PREPROCESSORS[name].from_arrays(arrays)
     except (KeyError, ValueError) as error:

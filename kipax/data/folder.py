@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kipax.data.datasets import split_by_content
-from kipax.data.resize import fit_images, import_pillow
+from kipax.data.resize import Picture, fit_pictures, import_pillow
 from kipax.errors import FileError, UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["read_folder"]
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+_PART_LIKE = ("train", "training", "test", "testing", "val", "valid", "validation")
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
+_ORIENTATION = 0x0112
 
 
 def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.ndarray], str]:
@@ -25,7 +31,7 @@ def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.
     Args:
         path: holds ``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``, which
             is then split by content (`split_by_content`). PNG and JPEG, any size.
-        image_size: see `kipax.data.resize.fit_images`.
+        image_size: see `kipax.data.resize.fit_pictures`.
 
     Returns:
         ``x_train y_train x_test y_test label_names`` and what was done to the pictures.
@@ -43,8 +49,8 @@ def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.
     files = {part: _list_pictures(folder) for part, folder in parts.items()}
     names = sorted(next(iter(files.values())))
     _check_classes(root, names, files)
-    pictures = [_open(file) for part in files.values() for name in part for file in part[name]]
-    x, note = fit_images(pictures, image_size)
+    pictures = [_head(file) for part in files.values() for name in part for file in part[name]]
+    x, note = fit_pictures(pictures, image_size)
     y = np.array([names.index(n) for part in files.values() for n in part for _ in part[n]])
     if split:
         train = sum(len(group) for group in files["train"].values())
@@ -60,10 +66,13 @@ def _list_pictures(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise FileError(f"{folder} is missing: a folder data set with train/ needs test/ too.")
     classes = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
-    found = {
-        d.name: sorted(f for f in d.rglob("*") if f.suffix.lower() in _SUFFIXES) for d in classes
-    }
+    found = {d.name: sorted(f for f in d.rglob("*") if _is_picture(f, d)) for d in classes}
     return {name: group for name, group in found.items() if group}
+
+
+def _is_picture(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.suffix.lower() in _SUFFIXES and not hidden and file.is_file()
 
 
 def _check_classes(root: Path, names: list[str], files: dict[str, dict[str, list[Path]]]) -> None:
@@ -73,6 +82,12 @@ def _check_classes(root: Path, names: list[str], files: dict[str, dict[str, list
             f"{root} must hold at least two folders with PNG or JPEG pictures, one a class; "
             f"found {held}."
         )
+    parts = [name for name in names if name.lower() in _PART_LIKE]
+    if parts:
+        raise UsageError(
+            f"{root} holds {', '.join(parts)}, which look like parts, not classes: call the parts "
+            "train and test."
+        )
     unknown = sorted(set(files.get("test", {})) - set(names))
     if unknown:
         raise UsageError(f"{root}/test holds classes without training pictures: {unknown[:5]}.")
@@ -80,10 +95,23 @@ def _check_classes(root: Path, names: list[str], files: dict[str, dict[str, list
         raise UsageError(f"{root}/test holds no PNG or JPEG pictures.")
 
 
+def _head(file: Path) -> Picture:
+    """A picture by its header; it is decoded when it is used."""
+    with _decoding(file), import_pillow().Image.open(file) as image:
+        turned = image.getexif().get(_ORIENTATION) in _TURNED
+        return Picture.of(image, functools.partial(_open, file), turned=turned)
+
+
 def _open(file: Path) -> Image:
     pillow = import_pillow()
+    with _decoding(file), pillow.Image.open(file) as image:
+        return pillow.ImageOps.exif_transpose(image).copy()
+
+
+@contextlib.contextmanager
+def _decoding(file: Path) -> Iterator[None]:
+    pillow = import_pillow()
     try:
-        with pillow.Image.open(file) as image:
-            return pillow.ImageOps.exif_transpose(image).copy()
+        yield
     except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:
         raise FileError(f"{file} does not decode as a picture: {error}.") from error

@@ -36,6 +36,7 @@ class Recipe:
         dataset: what the data set was loaded as.
         training_hash: `Dataset.training_hash`.
         validation_examples: how many of its training images were held out of the fit.
+        image_size: what its pictures were resized to, where they were.
         span: smallest and largest training pixel.
         probes: fixed noise images ``(4, H, W, C)`` in raw units, float32.
         whitened: `apply` of them.
@@ -46,6 +47,7 @@ class Recipe:
     dataset: str
     training_hash: str
     validation_examples: int
+    image_size: int | None
     span: tuple[float, float]
     probes: np.ndarray
     whitened: np.ndarray
@@ -82,6 +84,7 @@ class Recipe:
             preprocessor.settings,
             *where,
             held,
+            facts.get("image_size"),
             (low, high),
             probes,
             preprocessor.apply(probes),
@@ -134,7 +137,9 @@ class Recipe:
     def _load(self, dataset: Dataset | str | None, data_dir: Path | str | None) -> Dataset:
         if not isinstance(dataset, Dataset):
             try:
-                dataset = load_dataset(dataset or self.dataset, data_dir=data_dir)
+                dataset = load_dataset(
+                    dataset or self.dataset, data_dir=data_dir, image_size=self.image_size
+                )
             except (KipaxError, ImportError) as error:
                 raise FileError(
                     f"this set keeps its {self.name} whitening as a recipe, to be fitted again on "

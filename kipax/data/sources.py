@@ -57,6 +57,8 @@ def load_dataset(
     source, note = path or name, ""
     if kind in _PATHS and not path:
         raise UsageError(f"a path must follow {kind}: as in {kind}:PATH; got {name!r}.")
+    if image_size is not None and kind in ("npz", "digits"):
+        raise UsageError(f"image_size is for pictures in folders and of TFDS; {kind} has one size.")
     if colon and kind == "npz":
         arrays = files.read_npz(path, ARRAYS, optional=["label_names"])
     elif colon and kind == "folder":
@@ -81,6 +83,7 @@ def describe_dataset(name: str) -> DatasetFacts | None:
 
 def _check_name(name: str) -> None:
     """Refuses what is neither known by heart nor to TensorFlow Datasets."""
-    if name in KNOWN or (":" not in name and tfds.is_registered(name)):
+    if name in KNOWN or tfds.is_registered(name):
         return
-    check_choice("dataset", name, KNOWN, also=_FORMS)
+    missing = "" if tfds.is_installed() else " (these need pip install 'kipax[data]')"
+    check_choice("dataset", name, KNOWN, also=_FORMS + missing)

@@ -8,8 +8,10 @@ A set stored as array_record or parquet is read by tensorflow-datasets alone (th
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -21,10 +23,10 @@ import numpy as np
 
 from kipax.data.datasets import split_by_content
 from kipax.data.known import KNOWN
-from kipax.data.resize import fit_images, import_pillow
+from kipax.data.resize import Picture, fit_pictures, import_pillow
 from kipax.errors import FileError, UsageError
 
-__all__ = ["is_registered", "read_tfds"]
+__all__ = ["is_installed", "is_registered", "read_tfds"]
 
 # Any answer from any of them means that there is a network; where the sets themselves lie.
 _HOSTS = ("https://storage.googleapis.com", "https://www.cs.toronto.edu", "https://github.com")
@@ -41,7 +43,7 @@ def read_tfds(
         name: as in the catalogue of TensorFlow Datasets.
         data_dir: the folder of prepared sets; None for TFDS's own (``TFDS_DATA_DIR`` or
             ``~/tensorflow_datasets``).
-        image_size: for sets of pictures of differing sizes, see `fit_images`.
+        image_size: for sets of pictures of differing sizes, see `fit_pictures`.
 
     Returns:
         ``x_train y_train x_test y_test label_names`` in stored order, and what was done to the
@@ -57,7 +59,7 @@ def read_tfds(
         builder = _make_builder(name, data_dir)
         keys = _image_and_label(name, builder)
         if not builder.is_prepared():
-            _prepare(name, builder)
+            builder = _prepare(name, builder)
         splits = builder.info.splits
         test = next((s for s in _TEST_SPLITS if s in splits), None)
         parts = ["train"] + ([test] if test else [])
@@ -74,14 +76,22 @@ def read_tfds(
     return arrays | {"label_names": np.array(names)}, note
 
 
-def is_registered(name: str) -> bool:
-    """Whether tensorflow-datasets is installed and knows the name."""
+def is_installed() -> bool:
+    """Whether there is a tensorflow-datasets to ask."""
     try:
-        import tensorflow_datasets as tfds
+        _import_tfds()
     except ImportError:
         return False
+    return True
+
+
+def is_registered(name: str) -> bool:
+    """Whether tensorflow-datasets knows ``NAME``, ``NAME/CONFIG`` or ``NAME:VERSION``."""
+    if not is_installed():
+        return False
     with _quiet():
-        return name in tfds.list_builders(with_community_datasets=False)
+        known = _import_tfds().list_builders(with_community_datasets=False)
+    return re.split("[/:]", name)[0] in known
 
 
 def _import_tfds() -> ModuleType:
@@ -147,8 +157,8 @@ def _image_and_label(name: str, builder: Any) -> tuple[str, str]:
     raise UsageError(f"{name} is no image classification set: it must pair an image and a class.")
 
 
-def _prepare(name: str, builder: Any) -> None:
-    """Downloads and stores a set, in a format that is read without TensorFlow."""
+def _prepare(name: str, builder: Any) -> Any:
+    """Downloads and stores a set, in a format that is read without TensorFlow; its builder."""
     folder = Path(builder.data_path).parents[1 if builder.builder_config is None else 2]
     if not _has_network():
         raise FileError(
@@ -157,11 +167,11 @@ def _prepare(name: str, builder: Any) -> None:
         )
     _import_tensorflow(f"preparing {name}")
     tfds = _import_tfds()
-    builder = tfds.builder(name, data_dir=str(folder), file_format="array_record")
     try:
-        builder.download_and_prepare()
+        tfds.builder(name, data_dir=str(folder), file_format="array_record").download_and_prepare()
     except Exception as error:  # whatever a download and some thousand scripts may raise
         raise FileError(f"could not prepare {name} in {folder}: {_first_line(error)}") from error
+    return _make_builder(name, folder)  # one that has read what was stored
 
 
 def _has_network() -> bool:
@@ -204,7 +214,14 @@ def _stack(images: list[np.ndarray], image_size: int | None) -> tuple[np.ndarray
     if len(shapes) == 1 and image_size in (None, next(iter(shapes))[0]):
         return np.stack(images), ""
     make = import_pillow().Image.fromarray
-    return fit_images([make(i[..., 0] if i.shape[-1] == 1 else i) for i in images], image_size)
+    pictures = [make(i[..., 0] if i.shape[-1] == 1 else i) for i in images]
+    return fit_pictures(
+        [Picture.of(p, functools.partial(_itself, p)) for p in pictures], image_size
+    )
+
+
+def _itself(picture: Any) -> Any:
+    return picture
 
 
 def _class_names(name: str, label: Any) -> list[str]:

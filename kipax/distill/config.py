@@ -20,6 +20,7 @@ from kipax.kernels import KINDS, KernelSpec
 
 __all__ = [
     "DATASET_DEFAULTS",
+    "Config",
     "KIPConfig",
     "LabelSolveConfig",
     "default_workdir",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 INITS = ("real", "noise")
+_DEFAULT_ARCHITECTURE = "convnet"
+_WHOLE = ("support", "eval_examples", "image_size", "eval_every", "checkpoint_every")
 
 # Learning rates and batch of Nguyen et al. 2021, appendix A; steps are a start, not the
 # paper's up to 50,000. digits is not in the paper: values chosen on its validation images.
@@ -70,7 +73,7 @@ class RunConfig:
     )
     image_size: int | None = _field(None, "side in pixels for pictures of differing sizes (32)")
     support: int = _field(10, "number of distilled images, a multiple of the classes")
-    architecture: str = _field("convnet", "network whose kernel is used")
+    architecture: str = _field(_DEFAULT_ARCHITECTURE, "network whose kernel is used")
     kernel: str = _field("ntk", "ntk or nngp")
     preprocessing: str = _field(
         "standard", "how raw pixels are treated: standard, zca or zca_paper"
@@ -95,8 +98,10 @@ class RunConfig:
         self._check_positive("support", "ridge", "memory_gb", "eval_examples", "image_size")
         if self.zca_lambda is not None:
             self._check_zca_lambda(self.zca_lambda)
-        if self.seed < 0 or (self.validation_examples or 0) < 0:
-            raise UsageError("seed and validation_examples must not be negative.")
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"seed must lie between 0 and 2**32 - 1; got {self.seed}.")
+        if (self.validation_examples or 0) < 0:
+            raise UsageError("validation_examples must not be negative.")
 
     def _check_zca_lambda(self, zca_lambda: float) -> None:
         check_lambda(zca_lambda)
@@ -106,6 +111,8 @@ class RunConfig:
     def _check_positive(self, *fields: str) -> None:
         for name in fields:
             value = getattr(self, name)
+            if name in _WHOLE and value is not None and int(value) != value:
+                raise UsageError(f"{name} must be a whole number; got {value}.")
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be positive; got {value}.")
 
@@ -140,7 +147,9 @@ class KIPConfig(RunConfig):
     learn_labels: bool = _field(True, "learn the labels as well as the images")
     init: str = _field("real", "first images: real ones, or uniform noise over their range")
     sample_architectures: str = _field(
-        "", "comma-separated networks; each step draws one kernel (sampling KIP)"
+        "",
+        "comma-separated networks, a kernel drawn each step; the first evaluates, or "
+        "--architecture if among them",
     )
     eval_every: int | None = _field(
         None, "evaluate every so many steps (about ten times a run)", may_change=True
@@ -160,12 +169,28 @@ class KIPConfig(RunConfig):
             if not batch.isdecimal() or int(batch) < 1:
                 raise UsageError(f"target_batch is a positive integer or 'all'; got {batch!r}.")
             object.__setattr__(self, "target_batch", batch)
-        _ = self.kernel_specs  # names in sample_architectures are checked here
+        self._check_samples()
+
+    @property
+    def _samples(self) -> list[str]:
+        return [n.strip() for n in self.sample_architectures.split(",") if n.strip()]
+
+    def _check_samples(self) -> None:
+        """The set is evaluated with one of the kernels that it is learned with."""
+        _ = self.kernel_specs  # names are checked here
+        if not self._samples or self.architecture in self._samples:
+            return
+        if self.architecture != _DEFAULT_ARCHITECTURE:
+            raise UsageError(
+                f"architecture, which evaluates, must be one of sample_architectures; got "
+                f"{self.architecture}, and {self.sample_architectures}."
+            )
+        object.__setattr__(self, "architecture", self._samples[0])
 
     @property
     def kernel_specs(self) -> tuple[KernelSpec, ...]:
         """The kernels that a step draws from; one if nothing is sampled."""
-        names = [n.strip() for n in self.sample_architectures.split(",") if n.strip()]
+        names = self._samples
         specs = [KernelSpec(architectures.from_name(name), self.kernel) for name in names]
         return tuple(specs) or (self.kernel_spec,)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from kipax import files, plots, ridge
 from kipax.blocks import BlockPlan, DatasetTargets, LocalExecutor, plan_blocks
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
 from kipax.data.datasets import balanced_order, image_hashes
-from kipax.distill.config import KIPConfig, RunConfig, default_workdir, resolve, short_name
+from kipax.distill.config import Config, KIPConfig, RunConfig, default_workdir, resolve, short_name
 from kipax.distill.report import Reporter
 from kipax.distill.state import initial_images
 from kipax.distill.workdir import Workdir
+from kipax.errors import UsageError
 from kipax.kernels import pair_bytes
 from kipax.support import SupportSet
 from kipax.version import __version__
@@ -174,8 +176,6 @@ def start_run(
     Raises:
         UsageError, FileError: see `load_dataset` and `Workdir.open`.
     """
-    if dataset is not None:
-        config = dataclasses.replace(config, dataset=dataset.name)
     if dataset is None:
         dataset = load_dataset(
             config.dataset,
@@ -183,6 +183,8 @@ def start_run(
             data_dir=config.data_dir,
             image_size=config.image_size,
         )
+    else:
+        config = _of_given(config, dataset)
     config = resolve(config, training_examples=len(dataset.x_train))
     _say_data(config, dataset, reporter)
     for spec in config.kernel_specs:
@@ -201,6 +203,7 @@ def start_run(
             "method": method,
             "config": dataclasses.asdict(config),
             "training_hash": dataset.training_hash,
+            "targets_hash": _targets_hash(dataset),
             "plan": plan.to_dict(),
             "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
         },
@@ -212,6 +215,8 @@ def start_run(
             f"begun with jax {stored['versions']['jax']}, continued with {jax.__version__}: "
             "results may differ in rounding"
         )
+    if stored["plan"] != plan.to_dict():
+        reporter.say("the blocks stay those that the run began with, whatever --memory_gb says")
     plan = BlockPlan(**stored["plan"])
     executor = LocalExecutor(targets, plan)
     run = Run(
@@ -228,6 +233,24 @@ def start_run(
     )
     reporter.say(_describe(run))
     return run
+
+
+def _of_given(config: Config, dataset: Dataset) -> Config:
+    """The config of a run on a data set that the caller made: its name and split hold."""
+    held = len(dataset.x_validation)
+    if config.validation_examples not in (None, held):
+        raise UsageError(
+            f"the data set given holds out {held} validation images; the config says "
+            f"{config.validation_examples}: use dataset.hold_out({config.validation_examples})."
+        )
+    return dataclasses.replace(config, dataset=dataset.name, validation_examples=held)
+
+
+def _targets_hash(dataset: Dataset) -> str:
+    """sha256 of the targets in their order, which batches and cursors refer to by position."""
+    digest = hashlib.sha256(image_hashes(dataset.x_train).tobytes())
+    digest.update(np.ascontiguousarray(dataset.y_train).tobytes())
+    return digest.hexdigest()
 
 
 def _say_data(config: RunConfig, dataset: Dataset, reporter: Reporter) -> None:

@@ -82,7 +82,9 @@ class Workdir:
                 for k, v in new["config"].items()
                 if k not in free
             }
-            hashes = stored["training_hash"], new["training_hash"]
+            hashes = ("training_hash", "targets_hash")
+            same = all(stored[k] == new[k] for k in hashes)
+            _ = stored["plan"], stored["versions"]
         except (KeyError, TypeError, AttributeError) as error:
             raise FileError(f"{self.path / 'run.json'} is damaged: it lacks {error}.") from error
         differing = [f"{k} was {a}, now {b}" for k, (a, b) in pairs.items() if a != b]
@@ -90,9 +92,10 @@ class Workdir:
             raise UsageError(
                 f"--resume needs the flags of the run in {self.path}: {'; '.join(differing)}."
             )
-        if hashes[0] != hashes[1]:
+        if not same:
             raise UsageError(
-                f"--resume needs the training images of the run in {self.path}; these are others."
+                f"--resume needs the training images of the run in {self.path}, in their order; "
+                "these are others, or in another order."
             )
 
     # -- state ---------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_flat_images_stay():
 
 
 @pytest.mark.parametrize(("degrees", "shift"), [(10.0, (0.0, 0.0)), (-7.3, (1.4, -2.6))])
-def test_jitter_is_a_rotation_and_a_shift(degrees, shift, pictures):
+def test_resampling_is_a_rotation_and_a_shift(degrees, shift, pictures):
     """What Keras does: SciPy's affine transform about the centre, linear, nearest border."""
     x = pictures[0, ..., :1].astype(np.float32)
     turn = np.asarray(image_ops.rotation(degrees))
@@ -95,7 +95,7 @@ def test_jitter_is_a_rotation_and_a_shift(degrees, shift, pictures):
     np.testing.assert_allclose(got[..., 0], reference, atol=1e-2)
 
 
-def test_jitter_stays_within_its_range(monkeypatch):
+def test_jitter_stays_within_its_range():
     """A dot off the centre moves by no more than the rotation and shifts allow."""
     x = np.zeros((64, 28, 28, 1), np.uint8)
     x[:, 9:11, 9:11] = 255

@@ -123,6 +123,25 @@ def test_too_many_validation_examples():
         Dataset.from_arrays(_arrays(), validation_examples=37)
 
 
+def test_every_class_keeps_a_training_image():
+    arrays = _arrays() | {"y_train": np.array([1] * 5 + [0] * 29 + [2] * 3 + [3] * 3)}
+    data = Dataset.from_arrays(arrays, validation_examples=30)
+    assert np.bincount(data.y_train).min() >= 1
+    assert len(data.x_validation) == 30
+
+
+def test_lists_are_arrays():
+    arrays = {name: a.tolist() for name, a in _arrays().items()}
+    assert Dataset.from_arrays(arrays).image_shape == (5, 4, 3)
+
+
+def test_holding_out_again():
+    data = Dataset.from_arrays(_arrays(), validation_examples=10)
+    again = data.hold_out(0).hold_out(10)
+    assert {x.tobytes() for x in again.x_validation} == {x.tobytes() for x in data.x_validation}
+    assert again.training_hash == data.training_hash
+
+
 # -- preprocessing --------------------------------------------------------------------------
 
 
