@@ -1,14 +1,64 @@
 """Installs kipax: ``pip install -e .`` for the core; extras in brackets, see the README."""
 
+import importlib.util
+import platform
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 HERE = Path(__file__).parent
 version: dict[str, str] = {}
 exec((HERE / "kipax" / "version.py").read_text(), version)
 
 # rich (progress bars) and orbax-checkpoint come with flax, scipy with jax.
+
+# Each vector width is compiled with its own flags; the library chooses at run time. The link
+# order matters: of an inline function that several files hold, the first one's is kept, and
+# that must be the one that runs everywhere.
+FUSED = "kipax/kernels/fused"
+FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-g0", "-w"]
+WIDTHS = {
+    "ffi": [],
+    "base": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+}
+ON_X86 = ("avx2", "avx512")
+
+
+class BuildFused(build_ext):
+    """Builds the fused CPU kernel where there is a compiler; without one kipax is slower."""
+
+    def build_extension(self, ext):
+        """Compiles and links, or says why not."""
+        try:
+            self._build(ext)
+        except Exception as error:
+            self.announce(f"kipax: no fused CPU kernel, the portable one serves: {error}", level=4)
+
+    def _build(self, ext):
+        spec = importlib.util.find_spec("jaxlib")
+        if spec is None:
+            raise RuntimeError("jaxlib, whose headers it needs, is not there")
+        include = Path(spec.submodule_search_locations[0]) / "include"
+        x86 = platform.machine().lower() in ("x86_64", "amd64")
+        objects = []
+        for name, flags in WIDTHS.items():
+            if x86 or name not in ON_X86:
+                objects += self.compiler.compile(
+                    [f"{FUSED}/{name}.cpp"],
+                    output_dir=self.build_temp,
+                    include_dirs=[str(include), FUSED],
+                    extra_postargs=FLAGS + flags,
+                )
+        target = Path(self.get_ext_fullpath(ext.name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.compiler.link_shared_object(
+            objects, str(target), extra_postargs=["-pthread"], target_lang="c++"
+        )
+
+
 CORE = [
     "jax>=0.6.2",
     "jaxlib>=0.6.2",
@@ -56,6 +106,10 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["kipax", "kipax.*"]),
     package_data={"kipax.data": ["digits.npz"], "kipax": ["py.typed"]},
+    ext_modules=[
+        Extension("kipax.kernels.fused._fused", [f"{FUSED}/{name}.cpp" for name in WIDTHS])
+    ],
+    cmdclass={"build_ext": BuildFused},
     install_requires=CORE,
     extras_require=EXTRAS,
     license="Apache-2.0",

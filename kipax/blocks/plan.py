@@ -83,7 +83,13 @@ def default_memory_gb() -> float:
 
 
 def plan_blocks(
-    targets: int, supports: int, *, bytes_per_pair: int, bytes_per_image: int, memory_gb: float
+    targets: int,
+    supports: int,
+    *,
+    bytes_per_pair: int,
+    bytes_per_image: int,
+    memory_gb: float,
+    most_pairs: int | None = None,
 ) -> BlockPlan:
     """The largest blocks that stay under the memory limit.
 
@@ -93,6 +99,7 @@ def plan_blocks(
         bytes_per_pair: what one kernel entry's gradient keeps (`kipax.kernels.pair_bytes`).
         bytes_per_image: what one target image takes in a block.
         memory_gb: the limit for one process, in 1e9 bytes.
+        most_pairs: further limit of a block's entries, so that progress shows; None for none.
 
     Raises:
         UsageError: the limit is not positive.
@@ -107,7 +114,8 @@ def plan_blocks(
         raise UsageError(f"memory_gb must be positive; got {memory_gb}.")
     budget = 0.5e9 * memory_gb
     row_bytes = max(1, supports * bytes_per_pair + bytes_per_image)
-    target_rows = max(1, min(targets, int(budget // row_bytes)))
+    most = most_pairs or targets * supports
+    target_rows = max(1, min(targets, int(budget // row_bytes), most // supports))
     support_rows = max(1, min(supports, int((budget / max(1, bytes_per_pair)) ** 0.5)))
     blocks = -(-targets // target_rows)
     return BlockPlan(-(-targets // blocks), support_rows)  # even blocks: one shape to compile

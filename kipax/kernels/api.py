@@ -16,13 +16,22 @@ from jax.typing import ArrayLike
 from kipax import architectures
 from kipax.architectures import Architecture
 from kipax.errors import UsageError, check_choice
-from kipax.kernels import recursion
+from kipax.kernels import fused, recursion
 from kipax.kernels.window import plan_levels
 
-__all__ = ["BACKENDS", "KINDS", "KernelFn", "KernelSpec", "make_kernel_fn", "pair_bytes"]
+__all__ = [
+    "BACKENDS",
+    "KINDS",
+    "KernelFn",
+    "KernelSpec",
+    "choose_backend",
+    "make_kernel_fn",
+    "pair_bytes",
+    "position_pairs",
+]
 
 KINDS = ("ntk", "nngp")
-BACKENDS = ("auto", "portable")
+BACKENDS = ("auto", "portable", "fused")
 
 _SLICE_BYTES = 256 * 1024  # a slice of a tile stays in a core's cache
 _MAX_TILE_PAIRS = 1024
@@ -74,16 +83,20 @@ def make_kernel_fn(
     Args:
         architecture: an `Architecture` or a name for `kipax.architectures.from_name`.
         kind: "ntk" or "nngp".
-        backend: "portable" is plain JAX; "auto" takes the fastest that runs here.
+        backend: "portable" is plain JAX; "fused" the C++ kernel for CPUs, float32 only, which
+            has pullbacks (`jax.grad`, `jax.vjp`) but no forward mode or second derivatives;
+            "auto" takes the fastest that runs here.
 
     Raises:
-        UsageError: unknown names; on call, images of wrong rank, type, size or channels.
+        UsageError: unknown names; on call, images of wrong rank, type, size or channels, or a
+            backend that does not run here.
 
     Cost: about 100 floating-point operations per position pair and ReLU: for ConvNet on
     32 x 32 pixels 18 MFLOP an image pair forward, 3 to 5 times that for a gradient. Memory
-    beyond inputs and result: one tile of pairs (`pair_bytes` each), and as much for each
-    pair of a gradient, up to 2 GiB, above which tiles are recomputed. fc kernels need one
-    matrix product and nothing larger than ``(n1, n2)``.
+    beyond inputs and result: portable, one tile of pairs (`pair_bytes` each), and as much for
+    each pair of a gradient, up to 2 GiB, above which tiles are recomputed; fused, the tables
+    of 16 pairs a thread. fc kernels need one matrix product and nothing larger than
+    ``(n1, n2)``.
 
     Example:
         >>> import jax, kipax
@@ -104,17 +117,19 @@ def make_kernel_fn(
 
 @functools.lru_cache(maxsize=64)
 def _make_kernel_fn(architecture: Architecture, kind: str, backend: str) -> KernelFn:
-    del backend  # one backend so far
     ntk = kind == "ntk"
     compute = jax.jit(
         functools.partial(_matrix, architecture=architecture, ntk=ntk),
-        static_argnames=("symmetric",),
+        static_argnames=("symmetric", "backend"),
     )
+
+    def run(x1, x2, *, symmetric: bool):
+        return compute(x1, x2, symmetric=symmetric, backend=choose_backend(backend, x1.dtype))
 
     def kernel_fn(x1: ArrayLike, x2: ArrayLike | None = None) -> jax.Array:
         x1 = _check_images(x1, architecture)
         if x2 is None:
-            return compute(x1, x1, symmetric=True)
+            return run(x1, x1, symmetric=True)
         x2 = _check_images(x2, architecture)
         if x1.shape[1:] != x2.shape[1:]:
             raise UsageError(
@@ -122,7 +137,7 @@ def _make_kernel_fn(architecture: Architecture, kind: str, backend: str) -> Kern
                 f"{x1.shape[1:]} and {x2.shape[1:]}."
             )
         dtype = jnp.promote_types(x1.dtype, x2.dtype)
-        return compute(x1.astype(dtype), x2.astype(dtype), symmetric=False)
+        return run(x1.astype(dtype), x2.astype(dtype), symmetric=False)
 
     return kernel_fn
 
@@ -140,9 +155,28 @@ def _check_images(x, architecture: Architecture) -> jax.Array:
     return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
 
 
-def _matrix(x1, x2, *, symmetric: bool, architecture: Architecture, ntk: bool):
+def choose_backend(backend: str, dtype=jnp.float32) -> str:
+    """The backend that serves arrays of a type here: "portable" or "fused".
+
+    Raises:
+        UsageError: "fused" was asked for and does not run here; says why.
+    """
+    if backend == "portable":
+        return backend
+    reason = fused.why_not(dtype)
+    if reason is None:
+        return "fused"
+    if backend == "fused":
+        raise UsageError(f"the fused backend does not run here: {reason}; use backend='auto'.")
+    return "portable"
+
+
+def _matrix(x1, x2, *, symmetric: bool, backend: str, architecture: Architecture, ntk: bool):
     if not architecture.spatial_layers and architecture.readout == "flatten":
         return _dot_product_matrix(x1, x2, architecture=architecture, ntk=ntk)
+    if backend == "fused" and min(x1.shape[0], x2.shape[0]):
+        same = _same(_fingerprint(x1)[:, None], _fingerprint(x2)[None])
+        return fused.matrix(x1, x2, same, symmetric=symmetric, architecture=architecture, ntk=ntk)
     return _pairs_matrix(x1, x2, symmetric=symmetric, architecture=architecture, ntk=ntk)
 
 
@@ -273,6 +307,19 @@ class _Sides:
         """The images of these indices, in this order."""
         scales = jax.tree.map(lambda a: a[..., indices], self.scales)
         return _Sides(self.images[..., indices], scales, self.fingerprint[indices])
+
+
+def position_pairs(architecture: Architecture, shape: tuple[int, int]) -> int:
+    """How many pairs of positions an image pair has in all levels: its work, up to a factor."""
+    total = 0
+    for level in plan_levels(architecture, shape):
+        (height, width), (ry, rx) = level.shape, level.radius
+        rows, columns = (
+            sum(max(0, size - abs(d)) for d in range(-r, r + 1))
+            for size, r in ((height, ry), (width, rx))
+        )
+        total += rows * columns
+    return total
 
 
 def pair_bytes(architecture: Architecture, shape: tuple[int, int], *, ntk: bool = True) -> int:

@@ -3,10 +3,11 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from kipax import architectures
 from kipax.architectures import Architecture
-from kipax.kernels import KINDS
+from kipax.kernels import KINDS, fused
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,13 @@ _LINEAR_GLOBAL = Architecture(("conv", "conv", "global_avg_pool", "dense"), name
 _POOLED_RELU = Architecture(
     ("conv", "avg_pool", "relu", "conv", "relu", "flatten", "dense"), name="pooled-relu"
 )
+
+
+def skip_unless_it_runs(backend: str) -> None:
+    """Skips a test of the fused kernel where that was not built."""
+    reason = fused.why_not(np.float32) if backend == "fused" else None
+    if reason is not None:
+        pytest.skip(f"no fused kernel: {reason}")
 
 
 def _named(name: str, *shape: int, **scales: float) -> tuple:

@@ -95,7 +95,7 @@ def test_matrix_products_at_highest_precision(name, products):
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_lowers_for_accelerators(platform):
     """Lowering alone; what a GPU or TPU computes is checked where there is one."""
-    kernel_fn = make_kernel_fn("convnet1")
+    kernel_fn = make_kernel_fn("convnet1", backend="portable")
     x = jax.ShapeDtypeStruct((3, 4, 4, 1), jnp.float32)
     gradient = jax.jit(jax.grad(lambda a, b: kernel_fn(a, b).sum()))
     exported = jax.export.export(gradient, platforms=[platform])(x, x)

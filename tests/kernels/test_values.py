@@ -11,7 +11,7 @@ from kipax import architectures, files, make_kernel_fn
 from tests.closeness import assert_close, relative_error
 from tests.golden import make_kernels
 from tests.kernels import numpy_recursion
-from tests.kernels.cases import CASES
+from tests.kernels.cases import CASES, skip_unless_it_runs
 
 
 def _params(cases) -> list:
@@ -22,9 +22,7 @@ def _params(cases) -> list:
 
 _FEW = ("fc3", "convvec3", "convnet2", "myrtle5", "deep-global", "linear")
 every_case = pytest.mark.parametrize("case", _params(CASES))
-few_cases = pytest.mark.parametrize(
-    "case", _params([c for c in CASES if c.architecture.name in _FEW])
-)
+both_backends = pytest.mark.parametrize("backend", ["portable", "fused"])
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +31,9 @@ def golden():
 
 
 @functools.cache
-def _compiled(case):
+def _compiled(case, backend):
     """``of_pair(x1, x2, cotangent)`` and ``of_self(x, cotangent)``: values and pullbacks."""
-    kernel_fn = make_kernel_fn(case.architecture, kind=case.kind)
+    kernel_fn = make_kernel_fn(case.architecture, kind=case.kind, backend=backend)
 
     def of_pair(x1, x2, cotangent):
         k, pull = jax.vjp(kernel_fn, x1, x2)
@@ -48,9 +46,9 @@ def _compiled(case):
     return jax.jit(of_pair), jax.jit(of_self)
 
 
-def _evaluate(case, x1, x2, dtype=np.float64):
-    """The portable kernel's answers for a case's cotangents."""
-    of_pair, of_self = _compiled(case)
+def _evaluate(case, x1, x2, dtype=np.float64, backend="portable"):
+    """A kernel's answers for a case's cotangents."""
+    of_pair, of_self = _compiled(case, backend)
     ct_pair, ct_self = (c.astype(dtype) for c in case.cotangents())
     x1, x2 = x1.astype(dtype), x2.astype(dtype)
     names = ("k", "d_x1", "d_x2", "k_self", "d_self")
@@ -102,11 +100,24 @@ def _with_shared_image(case):
     return x1, x2
 
 
-@few_cases
-def test_float32(x64, case):
+def _backends(cases) -> list:
+    """Cases for float32: a few with portable JAX, all with the fused kernel."""
+    few = [c for c in cases if c.architecture.name in _FEW]
+    some = [
+        pytest.param("portable", *p.values, marks=p.marks, id=f"portable-{p.id}")
+        for p in _params(few)
+    ]
+    return some + [
+        pytest.param("fused", *p.values, marks=p.marks, id=f"fused-{p.id}") for p in _params(cases)
+    ]
+
+
+@pytest.mark.parametrize(("backend", "case"), _backends(CASES))
+def test_float32(x64, backend, case):
     """Against float64: distinct, duplicated and nearly duplicated images."""
+    skip_unless_it_runs(backend)
     x1, x2 = (x.astype(np.float32) for x in _with_shared_image(case))
-    single, double = _evaluate(case, x1, x2, np.float32), _evaluate(case, x1, x2)
+    single, double = _evaluate(case, x1, x2, np.float32, backend), _evaluate(case, x1, x2)
     for name in ("k", "k_self"):
         assert_close(single[name], double[name], 1e-5)
     for name in ("d_x1", "d_x2", "d_self"):
@@ -116,18 +127,20 @@ def test_float32(x64, case):
 
     near = x1[:2] * np.float32(1 + 1e-6)
     near[1] = x1[1] + np.float32(1e-4)
-    single, double = _evaluate(case, x1, near, np.float32), _evaluate(case, x1, near)
+    single, double = _evaluate(case, x1, near, np.float32, backend), _evaluate(case, x1, near)
     assert_close(single["k"], double["k"], 1e-3)
 
 
-def test_flat_patches_have_correlation_one(x64):
+@both_backends
+def test_flat_patches_have_correlation_one(x64, backend):
     """Two images with the same black border: equal patches at every displacement."""
     rng = np.random.default_rng(0)
     x = np.full((4, 12, 12, 1), -0.42)
     x[:, 4:8, 4:8] = rng.normal(size=(4, 4, 4, 1))
     x = x.astype(np.float32)
-    kernel_fn = make_kernel_fn("convnet2")
-    double = kernel_fn(x[:2].astype(np.float64), x[2:].astype(np.float64))
+    skip_unless_it_runs(backend)
+    double = make_kernel_fn("convnet2")(x[:2].astype(np.float64), x[2:].astype(np.float64))
+    kernel_fn = make_kernel_fn("convnet2", backend=backend)
     assert_close(kernel_fn(x[:2], x[2:]), double, 1e-5)
 
 
@@ -145,10 +158,12 @@ def test_finite_differences(x64):
     assert abs(jax.grad(total)(0.0) / numeric - 1) < 1e-8
 
 
-def test_black_images_are_finite():
+@both_backends
+def test_black_images_are_finite(backend):
     """No variance at all: b_std 0 and black patches."""
+    skip_unless_it_runs(backend)
     architecture = architectures.from_name("convnet1", b_std=0.0)
-    kernel_fn = make_kernel_fn(architecture)
+    kernel_fn = make_kernel_fn(architecture, backend=backend)
     x = np.zeros((2, 6, 6, 1), np.float32)
     x[1, 2, 2] = 1.0
     k, pull = jax.vjp(kernel_fn, jnp.asarray(x))
@@ -157,12 +172,14 @@ def test_black_images_are_finite():
     assert float(k[0, 0]) == 0.0
 
 
-def test_real_images(x64):
+@both_backends
+def test_real_images(x64, backend):
     """Digits have many equal patches; float32 stays within 1e-5 of float64."""
     import kipax
 
     data = kipax.load_dataset("digits")
     x = ((data.x_train[:12] - 4.9) / 6.0).astype(np.float32)
-    kernel_fn = make_kernel_fn("convnet")
-    double = kernel_fn(x[:6].astype(np.float64), x[6:].astype(np.float64))
+    skip_unless_it_runs(backend)
+    double = make_kernel_fn("convnet")(x[:6].astype(np.float64), x[6:].astype(np.float64))
+    kernel_fn = make_kernel_fn("convnet", backend=backend)
     assert relative_error(kernel_fn(x[:6], x[6:]), double) < 1e-5

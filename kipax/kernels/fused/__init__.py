@@ -1,0 +1,194 @@
+"""The fused CPU backend: the displacement recursion in one pass over cache, in C++.
+
+A kernel entry is ``head(mean(pairs(x1, x2, scales1, scales2)))``: the scales (standard
+deviations before every ReLU, an image's own affair) and the pairs are XLA custom calls of
+the library that setup.py builds where there is a compiler; the head after the readout is
+plain JAX. The pullback of the pairs is a custom call too; that of the scales, which costs
+one pair's worth an image, is the portable recursion's. float32 only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+from kipax.architectures import Architecture
+from kipax.kernels import recursion
+from kipax.kernels.fused.library import isa, register
+from kipax.kernels.window import Level, plan_levels
+
+__all__ = ["isa", "matrix", "threads", "why_not"]
+
+_LAYERS = {"conv": 0, "relu": 1}
+
+
+def why_not(dtype) -> str | None:
+    """Why this backend cannot serve arrays of a type here; None if it can."""
+    if dtype != jnp.float32:
+        return f"it computes in float32, not {jnp.dtype(dtype).name}"
+    if jax.default_backend() != "cpu":
+        return f"it is for CPUs, not {jax.default_backend()}"
+    return register()
+
+
+def threads() -> int:
+    """Threads of a call: ``KIPAX_NUM_THREADS``, else the processors that this process may use."""
+    chosen = os.environ.get("KIPAX_NUM_THREADS", "")
+    if chosen.isdecimal() and int(chosen) > 0:
+        return int(chosen)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def matrix(x1, x2, same, *, symmetric: bool, architecture: Architecture, ntk: bool) -> jax.Array:
+    """The kernel ``(n1, n2)`` of images ``(n, H, W, C)`` float32.
+
+    Args:
+        x1: first images.
+        x2: second images; the same array where `symmetric`.
+        same: whether two images are identical, bool ``(n1, n2)``.
+        symmetric: whether both sides are one set: half the work.
+        architecture: with spatial layers or a global readout.
+        ntk: the NTK if true, else the NNGP.
+    """
+    scales1, head1 = _own_scales(x1, architecture)
+    scales2, head2 = (scales1, head1) if symmetric else _own_scales(x2, architecture)
+    flags = same.astype(jnp.uint8)
+    call = functools.partial(_pairs, architecture, ntk)
+    if symmetric:
+        k, theta = call(True, x1, x1, scales1, scales1, flags)
+    elif x1.shape[0] >= x2.shape[0]:  # the first side lies across the vectors
+        k, theta = call(False, x1, x2, scales1, scales2, flags)
+    else:
+        k, theta = (a.T for a in call(False, x2, x1, scales2, scales1, flags.T))
+    floor = jnp.where(same, 1.0, -1.0).astype(k.dtype)
+    state = (k, theta if ntk else None)
+    variances = (head1[:, None], head2[None])
+    k, theta = recursion.head(state, architecture, variances, floor, ntk=ntk)
+    return theta if ntk else k
+
+
+# -- the program, and the calls ------------------------------------------------------------------
+
+
+def _attributes(architecture: Architecture, shape: tuple[int, ...], *, ntk: bool) -> dict:
+    """What program.h parses."""
+    code = [ntk, architecture.readout != "flatten", "relu" in architecture.head_layers, shape[2]]
+    levels = plan_levels(architecture, (shape[0], shape[1]))
+    code.append(len(levels))
+    for level in levels:
+        own = level.self_radius or (-1, -1)
+        code += [*level.shape, *level.radius, *own, len(level.layers)]
+        code += [_LAYERS[layer] for layer in level.layers]
+    return {
+        "program": np.array(code, np.int64),
+        "weight_variance": np.float32(architecture.W_std**2),
+        "bias_variance": np.float32(architecture.b_std**2),
+        "threads": np.int64(threads()),
+    }
+
+
+def _num_scales(levels: tuple[Level, ...]) -> int:
+    return sum(level.layers.count("relu") * level.shape[0] * level.shape[1] for level in levels)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _own_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array, jax.Array]:
+    """Standard deviations before every ReLU ``(n, P)`` and variances at the head ``(n,)``."""
+    n = x.shape[0]
+    size = _num_scales(plan_levels(architecture, (x.shape[1], x.shape[2])))
+    shapes = (jax.ShapeDtypeStruct((n, size), x.dtype), jax.ShapeDtypeStruct((n,), x.dtype))
+    call = jax.ffi.ffi_call("kipax_own_scales", shapes, vmap_method="sequential")
+    scales, head = call(x, **_attributes(architecture, x.shape[1:], ntk=False))
+    return scales, head
+
+
+def _own_scales_forward(x, architecture):
+    return _own_scales(x, architecture), x
+
+
+def _own_scales_backward(architecture, x, cotangents):
+    _, pull = jax.vjp(lambda a: portable_scales(a, architecture), x)
+    return pull(cotangents)
+
+
+_own_scales.defvjp(_own_scales_forward, _own_scales_backward)
+
+
+def portable_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array, jax.Array]:
+    """The same by the portable recursion, differentiable."""
+    levels = plan_levels(architecture, (x.shape[1], x.shape[2]))
+    images = jnp.moveaxis(x, 0, -1)
+    scales = recursion.image_scales(images, architecture=architecture, levels=levels)
+    flat = [a.reshape(-1, x.shape[0]) for level in scales.levels for a in level]
+    joined = jnp.concatenate(flat) if flat else jnp.zeros((0, x.shape[0]), x.dtype)
+    return joined.T, scales.head_variance
+
+
+def _call_forward(architecture, ntk, symmetric, x1, x2, s1, s2, same):
+    shape = jax.ShapeDtypeStruct((x1.shape[0], x2.shape[0]), x1.dtype)
+    call = jax.ffi.ffi_call("kipax_forward", (shape, shape), vmap_method="sequential")
+    attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
+    return call(x1, x2, s1, s2, same, symmetric=bool(symmetric), **attributes)
+
+
+def _call_backward(architecture, ntk, x1, x2, s1, s2, same, cotangents):
+    """Cotangents of the second side."""
+    shapes = (jax.ShapeDtypeStruct(x2.shape, x2.dtype), jax.ShapeDtypeStruct(s2.shape, s2.dtype))
+    call = jax.ffi.ffi_call("kipax_backward", shapes, vmap_method="sequential")
+    return call(
+        x1, x2, s1, s2, same, *cotangents, **_attributes(architecture, x1.shape[1:], ntk=ntk)
+    )
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """Which side's cotangents somebody asks for; static, so that a compiled pullback knows."""
+
+    first: bool
+    second: bool
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _pairs(architecture, ntk, symmetric, x1, x2, s1, s2, same):
+    """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
+    return _call_forward(architecture, ntk, symmetric, x1, x2, s1, s2, same)
+
+
+def _pairs_forward(architecture, ntk, symmetric, *args):
+    x1, x2, s1, s2, _ = args
+    values = tuple(a.value for a in args)
+    out = _call_forward(architecture, ntk, symmetric, *values)
+    wanted = _Wanted(x1.perturbed or s1.perturbed, x2.perturbed or s2.perturbed)
+    return out, (values, wanted)
+
+
+def _pairs_backward(architecture, ntk, symmetric, residuals, cotangents):
+    (x1, x2, s1, s2, same), wanted = residuals
+    first, second = wanted.first, wanted.second
+    cotangents = [
+        jnp.zeros(c.shape, c.dtype) if isinstance(c, SymbolicZero) else c for c in cotangents
+    ]
+    if symmetric:  # both sides are one array: all of the cotangent goes through the second
+        cotangents, first, second = [c + c.T for c in cotangents], False, first or second
+    none = np.zeros(np.shape(same), jax.dtypes.float0)
+    d1 = d2 = (None, None)
+    if second:
+        d2 = _call_backward(architecture, ntk, x1, x2, s1, s2, same, cotangents)
+    if first:
+        turned = [c.T for c in cotangents]
+        d1 = _call_backward(architecture, ntk, x2, x1, s2, s1, same.T, turned)
+    zeros = [jnp.zeros_like(a) for a in (x1, s1, x2, s2)]
+    d_x1, d_s1, d_x2, d_s2 = (z if d is None else d for z, d in zip(zeros, (*d1, *d2), strict=True))
+    return d_x1, d_x2, d_s1, d_s2, none
+
+
+_pairs.defvjp(_pairs_forward, _pairs_backward, symbolic_zeros=True)

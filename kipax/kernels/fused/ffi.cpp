@@ -1,0 +1,131 @@
+// The XLA custom calls; the vector width is chosen here, at run time.
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+#include "xla/ffi/api/ffi.h"
+
+namespace ffi = xla::ffi;
+
+namespace kipax {
+
+static const Backend& Choose() {
+  static const Backend& chosen = [&]() -> const Backend& {
+#if defined(__x86_64__)
+    const char* wanted = std::getenv("KIPAX_ISA");
+    const std::string limit = wanted ? wanted : "";
+    __builtin_cpu_init();
+    const bool fma = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool wide = fma && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+    if (wide && (limit.empty() || limit == "avx512")) return kAvx512;
+    if (fma && limit != "base") return kAvx2;
+#endif
+    return kBase;
+  }();
+  return chosen;
+}
+
+using Floats = ffi::Buffer<ffi::F32>;
+using Bytes = ffi::Buffer<ffi::U8>;
+using OutFloats = ffi::ResultBuffer<ffi::F32>;
+using Code = ffi::Span<const int64_t>;
+
+static Images Of(const Floats& x, const Floats& scales) {
+  return {x.typed_data(), scales.typed_data(), x.dimensions()[0]};
+}
+
+// Whether images and scales are those of the program; every index below rests on it.
+static bool Fits(const Program& p, const Floats& x, const Floats* scales) {
+  const auto d = x.dimensions();
+  const Level& level = p.levels[0];
+  if (d.size() != 4 || d[1] != level.h || d[2] != level.w || d[3] != p.channels) return false;
+  if (!scales) return true;
+  const auto s = scales->dimensions();
+  return s.size() == 2 && s[0] == d[0] && s[1] == p.num_scales;
+}
+
+static ffi::Error Bad() { return ffi::Error::InvalidArgument("kipax: shapes differ from the plan"); }
+
+static ffi::Error OwnScalesImpl(Floats x, OutFloats scales, OutFloats head, Code code,
+                                float weight_variance, float bias_variance, int64_t threads) {
+  Program p;
+  if (!ParseProgram(code.begin(), code.size(), weight_variance, bias_variance, &p) ||
+      !Fits(p, x, nullptr))
+    return Bad();
+  Choose().own_scales(p, x.typed_data(), x.dimensions()[0], threads, scales->typed_data(),
+                      head->typed_data());
+  return ffi::Error::Success();
+}
+
+static ffi::Error ForwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes same, OutFloats k,
+                              OutFloats t, Code code, float weight_variance, float bias_variance,
+                              bool symmetric, int64_t threads) {
+  Program p;
+  if (!ParseProgram(code.begin(), code.size(), weight_variance, bias_variance, &p) ||
+      !Fits(p, x1, &s1) || !Fits(p, x2, &s2))
+    return Bad();
+  Choose().forward(p, Of(x1, s1), Of(x2, s2), same.typed_data(), symmetric, threads,
+                   k->typed_data(), t->typed_data());
+  return ffi::Error::Success();
+}
+
+static ffi::Error BackwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes same, Floats gk,
+                               Floats gt, OutFloats dx, OutFloats ds, Code code,
+                               float weight_variance, float bias_variance, int64_t threads) {
+  Program p;
+  if (!ParseProgram(code.begin(), code.size(), weight_variance, bias_variance, &p) ||
+      !Fits(p, x1, &s1) || !Fits(p, x2, &s2))
+    return Bad();
+  Choose().backward(p, Of(x1, s1), Of(x2, s2), same.typed_data(), gk.typed_data(),
+                    gt.typed_data(), threads, dx->typed_data(), ds->typed_data());
+  return ffi::Error::Success();
+}
+
+}  // namespace kipax
+
+extern "C" const char* kipax_isa() { return kipax::Choose().name; }
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kipax_own_scales, kipax::OwnScalesImpl,
+                              ffi::Ffi::Bind()
+                                  .Arg<kipax::Floats>()
+                                  .Ret<kipax::Floats>()
+                                  .Ret<kipax::Floats>()
+                                  .Attr<kipax::Code>("program")
+                                  .Attr<float>("weight_variance")
+                                  .Attr<float>("bias_variance")
+                                  .Attr<int64_t>("threads"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kipax_forward, kipax::ForwardImpl,
+                              ffi::Ffi::Bind()
+                                  .Arg<kipax::Floats>()
+                                  .Arg<kipax::Floats>()
+                                  .Arg<kipax::Floats>()
+                                  .Arg<kipax::Floats>()
+                                  .Arg<kipax::Bytes>()
+                                  .Ret<kipax::Floats>()
+                                  .Ret<kipax::Floats>()
+                                  .Attr<kipax::Code>("program")
+                                  .Attr<float>("weight_variance")
+                                  .Attr<float>("bias_variance")
+                                  .Attr<bool>("symmetric")
+                                  .Attr<int64_t>("threads"));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(kipax_backward, kipax::BackwardImpl,
+                              ffi::Ffi::Bind()
+                                  .Arg<kipax::Floats>()
+                                  .Arg<kipax::Floats>()
+                                  .Arg<kipax::Floats>()
+                                  .Arg<kipax::Floats>()
+                                  .Arg<kipax::Bytes>()
+                                  .Arg<kipax::Floats>()
+                                  .Arg<kipax::Floats>()
+                                  .Ret<kipax::Floats>()
+                                  .Ret<kipax::Floats>()
+                                  .Attr<kipax::Code>("program")
+                                  .Attr<float>("weight_variance")
+                                  .Attr<float>("bias_variance")
+                                  .Attr<int64_t>("threads"));

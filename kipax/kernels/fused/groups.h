@@ -1,0 +1,196 @@
+// Images in, kernel entries out: groups of KIPAX_LANES images against one, over threads.
+//
+// Which groups are summed together, and in what order, depends on the numbers of images alone, so
+// results do not depend on the number of threads.
+
+#include <atomic>
+#include <functional>
+#include <thread>
+
+#include "backend.h"
+#include "slices.h"
+
+namespace kipax {
+namespace KIPAX_ISA {
+
+constexpr int64_t kUnits = 512;  // about how many pieces of work a call is cut into
+
+// Runs work(unit, workspace) for every unit; `make` makes a thread's workspace.
+template <typename Make, typename Work>
+void ForEachUnit(int64_t units, int threads, Make&& make, Work&& work) {
+  std::atomic<int64_t> next{0};
+  auto run = [&] {
+    auto workspace = make();
+    for (int64_t unit; (unit = next.fetch_add(1)) < units;) work(unit, *workspace);
+  };
+  std::vector<std::thread> pool;
+  for (int64_t i = 1; i < std::min<int64_t>(threads, units); ++i) pool.emplace_back(run);
+  run();
+  for (std::thread& t : pool) t.join();
+}
+
+static inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+static inline size_t Pixels(const Program& p) {
+  return size_t(p.levels[0].h) * p.levels[0].w * p.channels;
+}
+
+// kLanes images as vectors; rows beyond the last repeat it.
+struct Block {
+  Buffer x, scale, inverse;
+
+  void Pack(const Program& p, Images images, int64_t begin, bool with_scales) {
+    const size_t pixels = Pixels(p), scales = p.num_scales;
+    x.Resize(pixels), scale.Resize(scales), inverse.Resize(scales);
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const int64_t i = std::min(begin + lane, images.n - 1);
+      const float* from = images.x + i * pixels;
+      float* to = reinterpret_cast<float*>(x.data()) + lane;
+      for (size_t j = 0; j < pixels; ++j) to[j * kLanes] = from[j];
+      if (!with_scales) continue;
+      const float* s = images.scales + i * scales;
+      to = reinterpret_cast<float*>(scale.data()) + lane;
+      for (size_t j = 0; j < scales; ++j) to[j * kLanes] = s[j];
+    }
+    if (!with_scales) return;
+    for (size_t j = 0; j < scales; ++j) {
+      const vec s = scale[j];
+      inverse[j] = s > Splat(0.0f) ? Splat(1.0f) / s : Splat(0.0f);
+    }
+  }
+  Side<true> side() { return {x.data(), scale.data(), inverse.data()}; }
+};
+
+// One image as scalars.
+struct Column {
+  std::vector<float> inverse;
+
+  Side<false> Take(const Program& p, Images images, int64_t j) {
+    const float* s = images.scales + j * p.num_scales;
+    inverse.resize(p.num_scales);
+    for (int i = 0; i < p.num_scales; ++i) inverse[i] = s[i] > 0 ? 1.0f / s[i] : 0.0f;
+    return {images.x + j * Pixels(p), s, inverse.data()};
+  }
+};
+
+static inline vec Low(const uint8_t* same, int64_t n1, int64_t n2, int64_t begin, int64_t j) {
+  vec low;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    low[lane] = same[std::min(begin + lane, n1 - 1) * n2 + j] ? 1.0f : -1.0f;
+  }
+  return low;
+}
+
+void OwnScales(const Program& p, const float* x, int64_t n, int threads, float* scales,
+               float* head) {
+  struct Workspace {
+    Recursion<true> recursion;
+    Block block;
+  };
+  auto make = [&] {
+    return std::unique_ptr<Workspace>(new Workspace{Recursion<true>(p, true), {}});
+  };
+  ForEachUnit(CeilDiv(n, kLanes), threads, make, [&](int64_t unit, Workspace& work) {
+    const int64_t begin = unit * kLanes;
+    work.block.Pack(p, {x, nullptr, n}, begin, false);
+    const Side<true> side = work.block.side();
+    const vec variance = work.recursion.OwnScales({side, side, Splat(1.0f)}, work.block.scale.data(),
+                                                  work.block.inverse.data());
+    for (int lane = 0; lane < kLanes && begin + lane < n; ++lane) {
+      float* out = scales + (begin + lane) * p.num_scales;
+      for (int i = 0; i < p.num_scales; ++i) out[i] = work.block.scale[i][lane];
+      head[begin + lane] = variance[lane];
+    }
+  });
+}
+
+void Forward(const Program& p, Images first, Images second, const uint8_t* same, bool symmetric,
+             int threads, float* k, float* t) {
+  struct Workspace {
+    Recursion<false> recursion;
+    Block block;
+    Column column;
+  };
+  const int64_t n1 = first.n, n2 = second.n, blocks = CeilDiv(n1, kLanes);
+  const int64_t width = std::max<int64_t>(1, blocks * n2 / kUnits);
+  const int64_t parts = CeilDiv(n2, width);
+  auto make = [&] {
+    return std::unique_ptr<Workspace>(new Workspace{Recursion<false>(p, false), {}, {}});
+  };
+  ForEachUnit(blocks * parts, threads, make, [&](int64_t unit, Workspace& work) {
+    const int64_t begin = unit / parts * kLanes, part = unit % parts;
+    const int64_t end = std::min(n2, (part + 1) * width);
+    if (symmetric && begin >= end) return;
+    work.block.Pack(p, first, begin, true);
+    for (int64_t j = part * width; j < end; ++j) {
+      if (symmetric && begin > j) continue;
+      vec k_mean = Splat(0.0f), t_mean = Splat(0.0f);
+      work.recursion.Forward({work.block.side(), work.column.Take(p, second, j),
+                              Low(same, n1, n2, begin, j)},
+                             &k_mean, &t_mean);
+      for (int lane = 0; lane < kLanes && begin + lane < n1; ++lane) {
+        const int64_t i = begin + lane;
+        if (symmetric && i > j) break;
+        k[i * n2 + j] = k_mean[lane], t[i * n2 + j] = t_mean[lane];
+        if (symmetric) k[j * n2 + i] = k_mean[lane], t[j * n2 + i] = t_mean[lane];
+      }
+    }
+  });
+}
+
+void Backward(const Program& p, Images first, Images second, const uint8_t* same, const float* gk,
+              const float* gt, int threads, float* dx, float* ds) {
+  struct Workspace {
+    Recursion<false> recursion;
+    Block block;
+    Column column;
+    Buffer x, scale;
+  };
+  const int64_t n1 = first.n, n2 = second.n, blocks = CeilDiv(n1, kLanes);
+  const int64_t height = std::max<int64_t>(1, blocks * n2 / kUnits);  // blocks in a unit
+  const int64_t parts = CeilDiv(blocks, height);
+  const size_t pixels = Pixels(p), scales = p.num_scales;
+  std::vector<float> partial(size_t(n2 * parts) * (pixels + scales));
+  auto make = [&] {
+    auto work = std::unique_ptr<Workspace>(new Workspace{Recursion<false>(p, false), {}, {}, {}, {}});
+    work->x.Resize(pixels), work->scale.Resize(scales + 1);
+    return work;
+  };
+  ForEachUnit(n2 * parts, threads, make, [&](int64_t unit, Workspace& work) {
+    const int64_t j = unit / parts, part = unit % parts;
+    const Side<false> side = work.column.Take(p, second, j);
+    work.x.Zero(pixels), work.scale.Zero(scales);
+    for (int64_t b = part * height; b < std::min(blocks, (part + 1) * height); ++b) {
+      const int64_t begin = b * kLanes;
+      work.block.Pack(p, first, begin, true);
+      const Group<false> group{work.block.side(), side, Low(same, n1, n2, begin, j)};
+      vec k = Splat(0.0f), t = Splat(0.0f);
+      for (int lane = 0; lane < kLanes && begin + lane < n1; ++lane) {
+        k[lane] = gk[(begin + lane) * n2 + j], t[lane] = gt[(begin + lane) * n2 + j];
+      }
+      vec unused_k = Splat(0.0f), unused_t = Splat(0.0f);
+      work.recursion.Forward(group, &unused_k, &unused_t);
+      work.recursion.Backward(group, k, t, {work.x.data(), work.scale.data()});
+    }
+    float* out = partial.data() + size_t(unit) * (pixels + scales);
+    auto sum = [](vec v) {
+      float total = 0;
+      for (int lane = 0; lane < kLanes; ++lane) total += v[lane];
+      return total;
+    };
+    for (size_t i = 0; i < pixels; ++i) out[i] = sum(work.x[i]);
+    for (size_t i = 0; i < scales; ++i) out[pixels + i] = sum(work.scale[i]);
+  });
+  for (int64_t j = 0; j < n2; ++j) {
+    std::vector<double> total(pixels + scales);
+    for (int64_t part = 0; part < parts; ++part) {
+      const float* from = partial.data() + size_t(j * parts + part) * (pixels + scales);
+      for (size_t i = 0; i < pixels + scales; ++i) total[i] += from[i];
+    }
+    std::copy(total.begin(), total.begin() + pixels, dx + j * pixels);
+    std::copy(total.begin() + pixels, total.end(), ds + j * scales);
+  }
+}
+
+}  // namespace KIPAX_ISA
+}  // namespace kipax

@@ -1,0 +1,52 @@
+"""The compiled library of the fused CPU backend: found, loaded, registered with XLA, once."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.machinery
+import pathlib
+
+import jax
+
+__all__ = ["isa", "register"]
+
+_CALLS = ("kipax_own_scales", "kipax_forward", "kipax_backward")
+
+
+def _path() -> pathlib.Path | None:
+    """The file that setup.py built beside this one."""
+    folder = pathlib.Path(__file__).parent
+    for suffix in importlib.machinery.EXTENSION_SUFFIXES:
+        file = folder / f"_fused{suffix}"
+        if file.exists():
+            return file
+    return None
+
+
+@functools.cache
+def _load() -> tuple[ctypes.CDLL | None, str | None]:
+    path = _path()
+    if path is None:
+        return None, "it was not built: kipax was installed without a C++17 compiler"
+    try:
+        library = ctypes.CDLL(str(path))
+        library.kipax_isa.restype = ctypes.c_char_p
+        for name in _CALLS:
+            jax.ffi.register_ffi_target(
+                name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu"
+            )
+    except (OSError, AttributeError, RuntimeError, ValueError) as error:
+        return None, f"it could not be loaded: {str(error).splitlines()[0]}"
+    return library, None
+
+
+def register() -> str | None:
+    """Makes XLA know the library; returns why not, or None if it does."""
+    return _load()[1]
+
+
+def isa() -> str | None:
+    """The vector width in use: base, avx2 or avx512; None without a library."""
+    library = _load()[0]
+    return None if library is None else library.kipax_isa().decode()

@@ -1,0 +1,101 @@
+// The fused kernel without Python: threads agree bit for bit, pullbacks with finite differences.
+//
+// For sanitizers and for processors that no test machine has. One vector width a build:
+//   g++ -std=c++17 -O1 -g -fsanitize=thread -I kipax/kernels/fused tests/kernels/fused_check.cpp \
+//       kipax/kernels/fused/base.cpp -pthread -o /tmp/check && /tmp/check
+//   aarch64-linux-gnu-g++ -std=c++17 -O2 -static -I kipax/kernels/fused ... && qemu-aarch64 /tmp/check
+// With -DKIPAX_WIDTH=kAvx512 and avx512.cpp, -march=x86-64-v4 in place of base.cpp, the widest.
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "backend.h"
+
+#ifndef KIPAX_WIDTH
+#define KIPAX_WIDTH kBase
+#endif
+
+namespace {
+
+using kipax::KIPAX_WIDTH;
+
+std::vector<float> Noise(size_t n, unsigned seed) {
+  std::vector<float> v(n);
+  for (float& x : v) {
+    seed = seed * 1664525u + 1013904223u;
+    x = float(seed >> 8) / (1 << 23) - 1.0f;
+  }
+  return v;
+}
+
+// ConvNet2 on 9 x 8 pixels: what kipax/kernels/fused/__init__.py encodes.
+kipax::Program MakeProgram() {
+  const int64_t code[] = {1, 0, 0, 3, 3, 9, 8, 3, 3, 1, 1, 2, 0, 1, 4, 4,
+                          1, 1, 0, 0, 2, 0, 1, 2, 2, 0, 0, -1, -1, 0};
+  kipax::Program p;
+  if (!kipax::ParseProgram(code, sizeof(code) / sizeof(*code), 2.0f, 0.01f, &p)) std::abort();
+  return p;
+}
+
+struct Result {
+  std::vector<float> k, t, dx, ds;
+};
+
+Result Run(const kipax::Program& p, const std::vector<float>& x1, const std::vector<float>& x2,
+           int threads) {
+  const int64_t pixels = 9 * 8 * 3, n1 = x1.size() / pixels, n2 = x2.size() / pixels;
+  std::vector<float> s1(n1 * p.num_scales), s2(n2 * p.num_scales), h1(n1), h2(n2);
+  KIPAX_WIDTH.own_scales(p, x1.data(), n1, threads, s1.data(), h1.data());
+  KIPAX_WIDTH.own_scales(p, x2.data(), n2, threads, s2.data(), h2.data());
+  const std::vector<uint8_t> same(n1 * n2);
+  Result r{std::vector<float>(n1 * n2), std::vector<float>(n1 * n2), std::vector<float>(x2.size()),
+           std::vector<float>(s2.size())};
+  const kipax::Images a{x1.data(), s1.data(), n1}, b{x2.data(), s2.data(), n2};
+  KIPAX_WIDTH.forward(p, a, b, same.data(), false, threads, r.k.data(), r.t.data());
+  const std::vector<float> gk(n1 * n2, 0.0f), gt = Noise(n1 * n2, 5);
+  KIPAX_WIDTH.backward(p, a, b, same.data(), gk.data(), gt.data(), threads, r.dx.data(),
+                       r.ds.data());
+  return r;
+}
+
+}  // namespace
+
+int main() {
+  const kipax::Program p = MakeProgram();
+  const std::vector<float> x1 = Noise(37 * 216, 1), x2 = Noise(5 * 216, 2);
+  const Result one = Run(p, x1, x2, 1);
+  for (int threads : {2, 8}) {
+    const Result many = Run(p, x1, x2, threads);
+    if (one.k != many.k || one.t != many.t || one.dx != many.dx || one.ds != many.ds) {
+      std::printf("FAILED: %d threads give other bits\n", threads);
+      return 1;
+    }
+  }
+  // d sum(gt t) / d s2 by central differences of one scale, pixels fixed.
+  const int64_t n1 = 37, n2 = 5;
+  std::vector<float> s1(n1 * p.num_scales), s2(n2 * p.num_scales), head(n1);
+  KIPAX_WIDTH.own_scales(p, x1.data(), n1, 2, s1.data(), head.data());
+  KIPAX_WIDTH.own_scales(p, x2.data(), n2, 2, s2.data(), head.data());
+  const std::vector<uint8_t> same(n1 * n2);
+  const std::vector<float> gt = Noise(n1 * n2, 5);
+  auto total = [&](int64_t at, float step) {
+    std::vector<float> moved = s2, k(n1 * n2), t(n1 * n2);
+    moved[at] += step;
+    KIPAX_WIDTH.forward(p, {x1.data(), s1.data(), n1}, {x2.data(), moved.data(), n2}, same.data(),
+                        false, 2, k.data(), t.data());
+    double sum = 0;
+    for (size_t i = 0; i < t.size(); ++i) sum += double(gt[i]) * t[i];
+    return sum;
+  };
+  double worst = 0, largest = 0;
+  for (float d : one.ds) largest = std::fmax(largest, std::fabs(d));
+  for (int64_t at : {3, 40, 72, 80, 91}) {
+    const double numeric = (total(at, 1e-2f) - total(at, -1e-2f)) / 2e-2;
+    worst = std::fmax(worst, std::fabs(numeric - one.ds[at]) / largest);
+  }
+  std::printf("%s: t[0] %.7f, pullback against differences %.1e\n", KIPAX_WIDTH.name, one.t[0],
+              worst);
+  return worst < 2e-2 ? 0 : 1;
+}
