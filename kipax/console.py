@@ -20,7 +20,7 @@ from kipax import flags as config_flags
 from kipax.distill import RunResult, report
 from kipax.errors import KipaxError, UsageError
 
-__all__ = ["ConsoleReporter", "run_command", "run_experiment", "summarise"]
+__all__ = ["ConsoleReporter", "describe_duration", "run_command", "run_experiment", "summarise"]
 
 flags.disclaim_key_flags()  # flags belong to the program that calls
 
@@ -29,7 +29,16 @@ _RESULTS = ("support.npz", "images.png", "curve.png", "metrics.jsonl")
 _SECONDS_BETWEEN_LINES = 20.0  # without a terminal
 
 
-def _duration(seconds: float) -> str:
+def describe_duration(seconds: float) -> str:
+    """A few letters: ``12 ms``, ``1.4 s``, ``3:05``, ``2:10:00``, ``4.5 days``."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
+    if seconds < 60:
+        return f"{seconds:.2g} s"
+    return _clock(seconds) if seconds < 2 * 86_400 else f"{seconds / 86_400:.1f} days"
+
+
+def _clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
@@ -44,9 +53,9 @@ def describe_progress(progress: report.Progress) -> str:
         parts.append(f"test {progress.test_accuracy:.3f}")
     pace = progress.seconds_per_step
     if pace is not None:
-        unit = f"{pace:.2f} s" if pace >= 0.1 else f"{1000 * pace:.2g} ms"
+        unit = f"{pace:.2f} s" if pace >= 0.1 else describe_duration(pace)
         left = (progress.total - progress.step) * pace
-        parts += [f"{unit}/{progress.unit}", f"{_duration(left)} left"]
+        parts += [f"{unit}/{progress.unit}", f"{_clock(left)} left"]
     return " · ".join(parts)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_curve", "draw_images", "to_png"]
+__all__ = ["draw_curve", "draw_images", "draw_scaling", "to_png"]
 
 _MISSING = "figures need matplotlib: pip install 'kipax[plots]'"
 
@@ -101,6 +101,32 @@ def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
             )
     accuracy_axes.set(ylabel="accuracy (kernel ridge regression)", ylim=(0, 1))
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=8)
+    return figure
+
+
+def draw_scaling(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str
+) -> Figure:
+    """Seconds against what was varied, one panel each, both axes logarithmic.
+
+    Args:
+        curves: what was varied to its values and the seconds.
+        title: above all panels.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    figure = _new_figure(2.2 * len(curves), 2.4)
+    for position, (name, (values, seconds)) in enumerate(curves.items()):
+        axes = figure.add_subplot(1, len(curves), position + 1)
+        axes.loglog(values, seconds, marker="o", markersize=3)
+        axes.set_xticks(values, [f"{v:g}" for v in values], fontsize=6, rotation=45)
+        axes.minorticks_off()
+        axes.set_xlabel(name, fontsize=8)
+        axes.set_ylabel("seconds" if position == 0 else "", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.grid(alpha=0.3)
+    figure.suptitle(title, fontsize=9)
     return figure
 
 

@@ -1,5 +1,9 @@
 """Plans cover a matrix once; the executor equals the whole computation, however it is cut."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 from kipax import architectures, make_kernel_fn, ridge
 from kipax.blocks import BlockPlan, LocalExecutor, TargetRows, plan_blocks
 from kipax.errors import UsageError
-from kipax.kernels import KernelSpec
+from kipax.kernels import KernelSpec, fused
 from tests.closeness import assert_close
 
 SPEC = KernelSpec(architectures.from_name("convnet1"))
@@ -142,3 +146,48 @@ def test_unknown_loss(executor):
         executor.target_pass(
             ROWS, np.zeros((SUPPORTS, CLASSES)), kernel=SPEC, loss="hinge", count=1
         )
+
+
+_FOUR_DEVICES = """
+import jax, numpy as np
+from tests.test_blocks import ROWS, SPEC, SUPPORTS, CLASSES, TARGETS, _Source
+from kipax.blocks import BlockPlan, LocalExecutor
+from kipax.kernels import KernelSpec
+
+assert len(jax.devices()) == 4
+x_support = np.random.default_rng(1).normal(size=(SUPPORTS, 6, 6, 1)).astype(np.float32)
+alpha = np.random.default_rng(3).normal(size=(SUPPORTS, CLASSES))
+of_support = np.random.default_rng(2).normal(size=(SUPPORTS, SUPPORTS))
+for backend in {backends}:
+    spec = KernelSpec(SPEC.architecture, backend=backend)
+    results = []
+    for devices in (jax.devices()[:1], None):
+        executor = LocalExecutor(_Source(), BlockPlan(3, 2), devices=devices)
+        executor.set_support(x_support, version=0)
+        one = executor.target_pass(ROWS, alpha, kernel=spec, loss="mse", count=TARGETS)
+        results.append([
+            executor.kernel(ROWS, kernel=spec), executor.kernel(None, kernel=spec),
+            executor.vjp(ROWS, np.ones((TARGETS, SUPPORTS)), kernel=spec),
+            executor.vjp(None, of_support, kernel=spec),
+            np.array(one.loss), one.d_x_support, one.d_alpha, *executor.gram(ROWS, kernel=spec),
+        ])
+    assert len(executor.devices) == 4
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+print("equal")
+"""
+
+
+def test_four_devices_are_one():
+    """Bit for bit, where all devices are of one kind: sums are in plan order."""
+    built = fused.why_not(np.float32) is None
+    backends = ["portable", "fused"] if built else ["portable"]
+    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+    out = subprocess.run(
+        [sys.executable, "-c", _FOUR_DEVICES.format(backends=backends)],
+        env=os.environ | {"XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert out.stdout == "equal\n", out.stderr

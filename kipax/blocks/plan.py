@@ -16,6 +16,7 @@ from kipax.errors import UsageError
 __all__ = ["Block", "BlockPlan", "default_memory_gb", "plan_blocks", "spans"]
 
 DEFAULT_MEMORY_FRACTION = 0.25
+LANES = 16  # targets go through vectors of so many at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,7 @@ def plan_blocks(
 
     Example:
         >>> plan_blocks(100, 10, bytes_per_pair=10**6, bytes_per_image=0, memory_gb=1.0)
-        BlockPlan(target_rows=50, support_rows=10)
+        BlockPlan(target_rows=48, support_rows=10)
 
     Cost: none; half of the limit is left for the compiler's temporaries and the data.
     """
@@ -117,5 +118,15 @@ def plan_blocks(
     most = most_pairs or targets * supports
     target_rows = max(1, min(targets, int(budget // row_bytes), most // supports))
     support_rows = max(1, min(supports, int((budget / max(1, bytes_per_pair)) ** 0.5)))
-    blocks = -(-targets // target_rows)
-    return BlockPlan(-(-targets // blocks), support_rows)  # even blocks: one shape to compile
+    return BlockPlan(_even_rows(targets, target_rows), support_rows)
+
+
+def _even_rows(targets: int, most: int) -> int:
+    """A block height under the limit; a last block is padded to it, so as to compile no more.
+
+    Whole vectors, little padding, few blocks: a block is worth another vector's work.
+    """
+    if targets <= most or most < LANES:
+        return -(-targets // -(-targets // most))
+    heights = range(most // LANES * LANES, 0, -LANES)
+    return min(heights, key=lambda height: -(-targets // height) * (height + LANES))

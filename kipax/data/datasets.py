@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from kipax.data.known import DatasetFacts
 from kipax.errors import UsageError
 
 __all__ = [
@@ -59,6 +60,12 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width, channels."""
         return tuple(self.x_train.shape[1:])
+
+    @property
+    def facts(self) -> DatasetFacts:
+        """Shape, classes and sizes, held-out images counted as training ones."""
+        train = len(self.x_train) + len(self.x_validation)
+        return DatasetFacts(self.image_shape, self.class_names, train, len(self.x_test))
 
     @classmethod
     def from_arrays(

@@ -22,7 +22,7 @@ from kipax.errors import FailedRunError, FileError
 from kipax.kernels import KernelSpec
 from kipax.support import SupportSet
 
-__all__ = ["Interrupted", "run_kip"]
+__all__ = ["Interrupted", "Loop", "run_kip"]
 
 _SECONDS_BETWEEN_SAVES = 10.0
 
@@ -67,11 +67,11 @@ def run_kip(
         resume=resume,
         reporter=reporter or Reporter(),
     )
-    return _Loop(run).run()
+    return Loop(run).run()
 
 
-class _Loop:
-    """The state of a KIP loop in this process."""
+class Loop:
+    """The state of a KIP loop in this process; `run` runs it to its end."""
 
     def __init__(self, run: Run):
         assert isinstance(run.config, KIPConfig)
@@ -103,7 +103,7 @@ class _Loop:
             self._evaluation = _evaluation_of(evaluated[-1])
         try:
             while self._state.step < self._steps:
-                self._advance()
+                self.advance()
             return self._finish()
         except KeyboardInterrupt:
             self._save_latest(self._state)
@@ -117,23 +117,29 @@ class _Loop:
 
     # -- one step ------------------------------------------------------------------------
 
-    def _advance(self) -> None:
-        """Measures the present state, records it, and updates it."""
+    def advance(self) -> None:
+        """Takes a step: measures the present state, records it, and updates it."""
         state, began = self._state, time.monotonic()
-        gradient = self._measure()
-        following = apply_update(
-            state, gradient, self._optimizer, learn_labels=self._config.learn_labels
-        )
+        loss = self.update()
         seconds = time.monotonic() - began
+        following, self._state = self._state, state
         self._seconds.append(seconds)
         assert self._config.eval_every is not None
-        evaluated = state.step % self._config.eval_every == 0
-        self._record(gradient.loss, seconds, evaluate=evaluated)
-        self._keep_checkpoint(gradient.loss)
+        self._record(loss, seconds, evaluate=state.step % self._config.eval_every == 0)
+        self._keep_checkpoint(loss)
         self._state = following
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self._save_latest(following)
-        self._show(gradient.loss)
+        self._show(loss)
+
+    def update(self) -> float:
+        """The arithmetic of a step alone; returns the loss before it."""
+        gradient = self._measure()
+        self._state = apply_update(
+            self._state, gradient, self._optimizer, learn_labels=self._config.learn_labels
+        )
+        self._state.images.block_until_ready()
+        return gradient.loss
 
     def _measure(self) -> Gradient:
         """Loss and gradient of the present state, on the batch and kernel of its step."""

@@ -199,19 +199,14 @@ def _dot_product_matrix(x1, x2, *, architecture: Architecture, ntk: bool):
 def _fingerprint(x: jax.Array) -> jax.Array:
     """Two 32-bit hashes of each image's exact values, ``(n, 2)``: equal images, equal hashes.
 
-    Comparing all pairs of images value by value would cost as much as the kernel.
+    Comparing all pairs of images value by value would cost as much as the kernel. Weighted
+    sums of mixed bits: a multilinear hash, whose weights are fixed noise.
     """
     bits = lax.bitcast_convert_type(lax.stop_gradient(x) + 0.0, jnp.uint32)  # -0.0 becomes 0.0
-    bits = bits.reshape(x.shape[0], -1)
-    position = jnp.arange(bits.shape[1], dtype=jnp.uint32) * np.uint32(0x9E3779B1)
-
-    def digest(seed: int) -> jax.Array:
-        h = bits ^ (position + np.uint32(seed))
-        for shift, multiplier in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):  # murmur3's finaliser
-            h = (h ^ (h >> np.uint32(shift))) * np.uint32(multiplier)
-        return jnp.sum(h ^ (h >> np.uint32(16)), axis=1, dtype=jnp.uint32)
-
-    return jnp.stack([digest(0x243F6A88), digest(0x85A308D3)], axis=1)
+    bits = bits.reshape(x.shape[0], -1) * np.uint32(0x9E3779B1)
+    bits = bits ^ (bits >> np.uint32(15))  # whole numbers end in zero bits
+    weights = np.random.default_rng(0).integers(0, 2**32, (2, bits.shape[1]), dtype=np.uint32) | 1
+    return jnp.stack([jnp.sum(bits * w, axis=1, dtype=jnp.uint32) for w in weights], axis=1)
 
 
 def _same(first: jax.Array, second: jax.Array) -> jax.Array:

@@ -115,7 +115,6 @@ def _run_layers(state, scales, displacement, level: Level, rules: _Rules, floor,
             clean = False
         else:
             first, second = next(scales)
-            k, theta = _materialise((k, theta), anchor)
             k, theta = _relu(k, theta, first * second, floor)
             clean = True
         k, theta = _materialise((k, theta), anchor)

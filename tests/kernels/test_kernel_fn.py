@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kipax import architectures, make_kernel_fn
+from kipax.blocks import local
 from kipax.errors import UsageError
-from kipax.kernels import api
+from kipax.kernels import KernelSpec, api
 from kipax.kernels.window import plan_levels
 from tests.closeness import assert_close
 
@@ -101,6 +102,36 @@ def test_lowers_for_accelerators(platform):
     exported = jax.export.export(gradient, platforms=[platform])(x, x)
     assert exported.platforms == (platform,)
     assert "optimization_barrier" in exported.mlir_module()
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_contractions_are_exact_on_accelerators(platform):
+    """Their default precision, bfloat16 or TF32, would ruin a kernel."""
+    kernel_fn = make_kernel_fn("fc1", backend="portable")
+    x = jax.ShapeDtypeStruct((3, 4, 4, 1), jnp.float32)
+    gradient = jax.jit(jax.grad(lambda a, b: kernel_fn(a, b).sum(), argnums=(0, 1)))
+    text = jax.export.export(gradient, platforms=[platform])(x, x).mlir_module()
+    contractions = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(contractions) >= 2
+    assert all("HIGHEST, HIGHEST" in line for line in contractions)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_a_step_lowers_for_accelerators(platform):
+    """The two programs of a block: values with what the pullback needs, and the pullback."""
+    spec = KernelSpec(architectures.from_name("convnet1"), backend="portable")
+    forward = local._jitted(spec)["columns"]
+    x = jax.ShapeDtypeStruct((3, 4, 4, 1), jnp.float32)
+    k, pullback = jax.eval_shape(forward, x, x)
+    leaves, structure = jax.tree.flatten(pullback)
+
+    def pull(leaves, cotangent):
+        return jax.tree.unflatten(structure, leaves)(cotangent)
+
+    exported = jax.export.export(jax.jit(pull), platforms=[platform])(leaves, k)
+    assert exported.platforms == (platform,)
+    values = jax.jit(lambda a, b: jax.tree.leaves(forward(a, b)))
+    assert jax.export.export(values, platforms=[platform])(x, x).platforms == (platform,)
 
 
 def test_same_function_for_same_spec():

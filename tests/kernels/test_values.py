@@ -22,6 +22,9 @@ def _params(cases) -> list:
 
 _FEW = ("fc3", "convvec3", "convnet2", "myrtle5", "deep-global", "linear")
 every_case = pytest.mark.parametrize("case", _params(CASES))
+few_cases = pytest.mark.parametrize(
+    "case", _params([c for c in CASES if c.architecture.name in _FEW])
+)
 both_backends = pytest.mark.parametrize("backend", ["portable", "fused"])
 
 
@@ -100,20 +103,24 @@ def _with_shared_image(case):
     return x1, x2
 
 
-def _backends(cases) -> list:
-    """Cases for float32: a few with portable JAX, all with the fused kernel."""
-    few = [c for c in cases if c.architecture.name in _FEW]
-    some = [
-        pytest.param("portable", *p.values, marks=p.marks, id=f"portable-{p.id}")
-        for p in _params(few)
-    ]
-    return some + [
-        pytest.param("fused", *p.values, marks=p.marks, id=f"fused-{p.id}") for p in _params(cases)
-    ]
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+def test_fused(golden, case):
+    """float32 in C++ against golden values; identical images against the exact recursion."""
+    skip_unless_it_runs("fused")
+    x1, x2 = case.images()
+    single = _evaluate(case, x1, x2, np.float32, "fused")
+    for name, tolerance in {"k": 1e-5, "k_self": 1e-5, "d_x1": 1e-4, "d_x2": 1e-4}.items():
+        assert_close(single[name], golden[f"{case.id}/{name}"], tolerance)
+    x1, x2 = (x.astype(np.float32) for x in _with_shared_image(case))
+    single = _evaluate(case, x1, x2, np.float32, "fused")
+    expected = numpy_recursion.kernel(x1, x1, case.architecture, case.kind)
+    assert_close(single["k_self"], expected, 1e-5)
+    assert np.all(np.abs(np.diag(single["k_self"]) / np.diag(expected) - 1) < 3e-6)
 
 
-@pytest.mark.parametrize(("backend", "case"), _backends(CASES))
-def test_float32(x64, backend, case):
+@pytest.mark.parametrize("backend", ["portable", "fused"])
+@few_cases
+def test_float32(x64, case, backend):
     """Against float64: distinct, duplicated and nearly duplicated images."""
     skip_unless_it_runs(backend)
     x1, x2 = (x.astype(np.float32) for x in _with_shared_image(case))

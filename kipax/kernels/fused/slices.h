@@ -262,6 +262,8 @@ class Recursion {
     for (Buffer& b : slices_) b.Resize(largest);
     zeros_.Resize(widest);
     zeros_.Zero(widest);
+    sink_.Resize(widest);
+    sink_.Zero(widest);
     weights_ = {program.weight_variance / 9.0f, program.bias_variance};
     slice_size_ = largest;
     max_relus_ = relus;
@@ -318,8 +320,7 @@ class Recursion {
       const State s = RunLayers(g, l, place, nullptr);
       const int n = place.rect.size();
       if (!last) {
-        Pool(l, place, s.k, &k_tables_[l + 1]);
-        if (s.t) Pool(l, place, s.t, &t_tables_[l + 1]);
+        Pool(l, place, s);
       } else {
         for (int i = 0; i < n; ++i) k_sum += s.k[i];
         if (s.t)
@@ -460,38 +461,55 @@ class Recursion {
     }
   }
 
-  // Calls f(position in the slice, position in the table, how many, 1 / 16) for each run of
-  // positions two apart that a pool sends to neighbours in one slice of the next level.
+  // Calls f(slice offset of the row, first and last column, even, odd) for each row of a slice
+  // that a pool reads: column x of the images goes to table[even + x / 2] or table[odd + x / 2]
+  // by its parity, or kNowhere (displacements that nobody needs).
   template <typename F>
-  void ForEachPooled(size_t l, const Place& place, F&& f) {
+  void ForEachPooledRow(size_t l, const Place& place, F&& f) {
     const Level& next = program_.levels[l + 1];
     const Layout& layout = layouts_[l + 1];
     const Rect& r = place.rect;
     // Odd sizes: the last row and column of either image go nowhere.
     const int y_end = std::min(r.y1, 2 * next.h + std::min(0, place.dy));
     const int x_end = std::min(r.x1, 2 * next.w + std::min(0, place.dx));
-    for (int odd_y = 0; odd_y < 2; ++odd_y) {
-      const int to_y = FloorHalf(place.dy + 1 - odd_y);
-      for (int odd_x = 0; odd_x < 2; ++odd_x) {
-        const int to_x = FloorHalf(place.dx + 1 - odd_x);
-        if (!layout.Has(to_y, to_x)) continue;
+    for (int y = r.y0; y < y_end; ++y) {
+      const int to_y = FloorHalf(place.dy + 1 - (y & 1));
+      int64_t base[2];
+      for (int odd = 0; odd < 2; ++odd) {
+        const int to_x = FloorHalf(place.dx + 1 - odd);
+        if (!layout.Has(to_y, to_x)) {
+          base[odd] = kNowhere;
+          continue;
+        }
         const int at = layout.At(to_y, to_x);
         const Rect& into = layout.rects[at];
-        const int x0 = r.x0 + ((r.x0 ^ odd_x) & 1);
-        if (x0 >= x_end) continue;
-        for (int y = r.y0 + ((r.y0 ^ odd_y) & 1); y < y_end; y += 2) {
-          const size_t from = size_t(y - r.y0) * r.w() + x0 - r.x0;
-          const size_t to = layout.offsets[at] + size_t(y / 2 - into.y0) * into.w() + x0 / 2 - into.x0;
-          f(from, to, (x_end - x0 + 1) / 2);
-        }
+        base[odd] = int64_t(layout.offsets[at]) + int64_t(y / 2 - into.y0) * into.w() - into.x0;
       }
+      f((y - r.y0) * r.w() - r.x0, r.x0, x_end, base[0], base[1]);
     }
   }
 
-  void Pool(size_t l, const Place& place, const vec* slice, Buffer* table) {
-    vec* out = table->data();
-    ForEachPooled(l, place, [&](size_t from, size_t to, int count) {
-      for (int i = 0; i < count; ++i) out[to + i] += slice[from + 2 * i] * (1.0f / 16.0f);
+  static constexpr int64_t kNowhere = INT64_MIN;
+
+  vec* Row(Buffer& table, int64_t base, Buffer& instead) {
+    return base == kNowhere ? instead.data() : table.data() + base;
+  }
+
+  void Pool(size_t l, const Place& place, State s) {
+    const float sixteenth = 1.0f / 16.0f;
+    auto add = [&](const vec* slice, Buffer& table, int x, int end, int64_t even, int64_t odd) {
+      vec* e = Row(table, even, sink_);
+      vec* o = Row(table, odd, sink_);
+      if (x & 1) o[x / 2] += slice[x] * sixteenth, ++x;
+      for (; x + 1 < end; x += 2) {
+        e[x / 2] += slice[x] * sixteenth;
+        o[x / 2] += slice[x + 1] * sixteenth;
+      }
+      if (x < end) e[x / 2] += slice[x] * sixteenth;
+    };
+    ForEachPooledRow(l, place, [&](int from, int x, int end, int64_t even, int64_t odd) {
+      add(s.k + from, k_tables_[l + 1], x, end, even, odd);
+      if (s.t) add(s.t + from, t_tables_[l + 1], x, end, even, odd);
     });
   }
 
@@ -561,8 +579,8 @@ class Recursion {
         std::fill(k, k + n, gk * MeanFactor(level));
         std::fill(t, t + n, gt * MeanFactor(level));
       } else {
-        Unpool(l, place, gk_tables_[l + 1].data(), k);
-        if (theta) Unpool(l, place, gt_tables_[l + 1].data(), t);
+        Unpool(l, place, gk_tables_[l + 1], k);
+        if (theta) Unpool(l, place, gt_tables_[l + 1], t);
       }
       bool has = theta;
       int turn = 0;
@@ -583,10 +601,12 @@ class Recursion {
     });
   }
 
-  void Unpool(size_t l, const Place& place, const vec* table, vec* slice) {
+  void Unpool(size_t l, const Place& place, Buffer& table, vec* slice) {
+    const float sixteenth = 1.0f / 16.0f;
     std::fill(slice, slice + place.rect.size(), Splat(0.0f));
-    ForEachPooled(l, place, [&](size_t from, size_t to, int count) {
-      for (int i = 0; i < count; ++i) slice[from + 2 * i] = table[to + i] * (1.0f / 16.0f);
+    ForEachPooledRow(l, place, [&](int from, int x, int end, int64_t even, int64_t odd) {
+      const vec* rows[2] = {Row(table, even, zeros_), Row(table, odd, zeros_)};
+      for (; x < end; ++x) slice[from + x] = rows[x & 1][x / 2] * sixteenth;
     });
   }
 
@@ -670,7 +690,7 @@ class Recursion {
   std::vector<Layout> layouts_;
   std::vector<bool> theta_enters_;
   bool theta_leaves_ = false;
-  Buffer slices_[5], cotangents_[4], zeros_;
+  Buffer slices_[5], cotangents_[4], zeros_, sink_;
   std::vector<Buffer> k_tables_, t_tables_, gk_tables_, gt_tables_, kept_;
   std::vector<Pass> passes_;
 };

@@ -1,0 +1,63 @@
+"""A whole KIP step against its kernels: what is lost around them.
+
+Claim: a step of 10 images against 1,000 targets takes at most 20 % more than its kernel
+entries in one call, preprocessing, residuals, solve and update included.
+
+Command:  python -m experiments.benchmarks.step --dataset=npz:cifar10.npz --target_batch=1000
+Expected: see experiments/benchmarks/README.md; a minute. Any flag of experiments.kip may be given.
+"""
+
+import statistics
+import tempfile
+import time
+from typing import Any
+
+from absl import flags
+
+from experiments.benchmarks import timing
+from kipax import flags as config_flags
+from kipax import make_kernel_fn
+from kipax.console import ConsoleReporter, run_command
+from kipax.distill import KIPConfig
+from kipax.distill.kip import Loop
+from kipax.distill.run import start_run
+
+config_flags.define_flags(KIPConfig)
+flags.DEFINE_integer("repeats", 5, "steps timed; the median counts")
+
+
+def main(reporter: ConsoleReporter) -> dict[str, Any]:
+    """Times steps of a real run, then the same kernel entries in one call."""
+    config: KIPConfig = config_flags.config_from_flags(KIPConfig)
+    with tempfile.TemporaryDirectory() as folder:
+        run = start_run(
+            config, method="kip", dataset=None, workdir=folder, resume=False, reporter=reporter
+        )
+        loop = Loop(run)
+        loop.advance()  # compiles, evaluates
+        times = []
+        for _ in range(flags.FLAGS.repeats):
+            began = time.perf_counter()
+            loop.update()
+            times.append(time.perf_counter() - began)
+    step = statistics.median(times)
+    shape, kip = run.dataset.image_shape, run.config
+    assert isinstance(kip, KIPConfig)
+    targets, supports = kip.batch_size(len(run.dataset.x_train)), kip.support
+    spec = kip.kernel_specs[0]
+    vjp = timing.functions(make_kernel_fn(spec.architecture, kind=spec.kind))[1]
+    x_target, x_support = timing.images(targets, shape, 0), timing.images(supports, shape, 1)
+    kernel = timing.seconds(vjp, x_target, x_support, repeats=flags.FLAGS.repeats)
+    return timing.machine() | {
+        "dataset": kip.dataset.rpartition("/")[2],
+        "targets": targets,
+        "support": supports,
+        "step_seconds": round(step, 4),
+        "kernel_seconds": round(kernel, 4),
+        "lost": round(step / kernel - 1, 3),
+        "ms_per_pair": round(1e3 * kernel / (targets * supports), 4),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)

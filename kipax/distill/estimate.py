@@ -1,0 +1,176 @@
+"""What a KIP run will take on this machine: a few blocks timed, the rest arithmetic."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from kipax import ridge
+from kipax.blocks import BlockPlan, DatasetTargets, LocalExecutor, TargetRows
+from kipax.data import Dataset, Standard, balanced_batch, step_key
+from kipax.data.known import DatasetFacts
+from kipax.distill.config import KIPConfig
+from kipax.distill.state import make_optimizer, make_state
+from kipax.distill.step import Gradient, apply_update
+from kipax.kernels import KernelSpec
+from kipax.kernels.api import position_pairs
+
+__all__ = ["Costs", "Estimate", "estimate_run", "measure_costs"]
+
+_SAMPLE_POSITION_PAIRS = 3 * 10**9  # about two seconds on two cores
+_SAMPLE_SUPPORTS = 50
+_LEAST_ROWS, _MOST_ROWS = 64, 2000
+_REPEATS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Measured seconds of one kernel on this machine.
+
+    Attributes:
+        target_pair: one entry of ``k_ts`` with its gradient, preprocessing included.
+        forward_pair: one entry alone.
+        support_pair: one entry of ``k_ss`` (of all s x s) with its gradient.
+        step: what a step takes besides: the solve, the update.
+    """
+
+    target_pair: float
+    forward_pair: float
+    support_pair: float
+    step: float
+
+    def seconds_per_step(self, targets: int, supports: int, workers: int = 1) -> float:
+        """A step on so many workers like this machine; the server's part stays."""
+        shared = targets * supports * self.target_pair / workers
+        return shared + supports**2 * self.support_pair + self.step
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a run will take.
+
+    Attributes:
+        seconds_per_step: of a step.
+        seconds: of the whole run, evaluations included, installing and loading not.
+        evaluation_seconds: of one evaluation.
+        memory_gb: its largest arrays: images, a block, the support kernel.
+        targets: a step.
+        costs: what was measured.
+    """
+
+    seconds_per_step: float
+    seconds: float
+    evaluation_seconds: float
+    memory_gb: float
+    targets: int
+    costs: Costs
+
+
+def measure_costs(spec: KernelSpec, image_shape: tuple[int, int, int], supports: int) -> Costs:
+    """Times a few blocks of noise images; some ten seconds."""
+    work = position_pairs(spec.architecture, (image_shape[0], image_shape[1]))
+    sample = min(supports, _SAMPLE_SUPPORTS)
+    rows = _SAMPLE_POSITION_PAIRS // (work * sample) // 16 * 16
+    rows = max(_LEAST_ROWS, min(rows, _MOST_ROWS))
+    executor = _make_executor(image_shape, rows)
+    x = np.random.default_rng(1).normal(size=(sample, *image_shape)).astype(np.float32)
+    executor.set_support(x, version=0)
+    targets, alpha = TargetRows(np.arange(rows)), np.ones((sample, 10))
+    cotangent = np.ones((sample, sample))
+
+    def target_pass():
+        executor.target_pass(targets, alpha, kernel=spec, loss="mse", count=rows)
+
+    def support_pass():
+        executor.kernel(None, kernel=spec)
+        executor.vjp(None, cotangent, kernel=spec)
+
+    return Costs(
+        target_pair=_seconds(target_pass) / (rows * sample),
+        forward_pair=_seconds(lambda: executor.kernel(targets, kernel=spec)) / (rows * sample),
+        support_pair=_seconds(support_pass) / sample**2,
+        step=_seconds(_make_rest_of_step(image_shape, supports)),
+    )
+
+
+def _make_rest_of_step(image_shape: tuple[int, int, int], supports: int) -> Callable[[], object]:
+    """A step without its kernels: the batch drawn, the solve, the update."""
+    optimizer, classes = make_optimizer(0.01), np.arange(50_000) % 10
+    images = np.zeros((supports, *image_shape), np.float32)
+    state = make_state(images, np.arange(supports) % 10, 10, optimizer)
+    matrix = np.eye(supports) + 0.1
+
+    def work() -> None:
+        balanced_batch(step_key(0, 1), classes, 1000)
+        solution = ridge.solve(matrix, np.ones((supports, 10)), ridge=1e-6)
+        d_labels = solution.pull_back(np.ones((supports, 10)))[1]
+        gradient = Gradient(0.0, 0.0, np.zeros(images.shape), d_labels, 1.0)
+        apply_update(state, gradient, optimizer, learn_labels=True).images.block_until_ready()
+
+    return work
+
+
+def _make_executor(image_shape: tuple[int, int, int], rows: int) -> LocalExecutor:
+    x = np.random.default_rng(0).integers(0, 256, (rows, *image_shape)).astype(np.uint8)
+    y = np.arange(rows) % 10
+    data = Dataset.from_arrays({"x_train": x, "y_train": y, "x_test": x[:1], "y_test": y[:1]})
+    plan = BlockPlan(rows, _SAMPLE_SUPPORTS)
+    return LocalExecutor(DatasetTargets(data, Standard.fit(x)), plan)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    work()  # compiles
+    times = []
+    for _ in range(_REPEATS):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def estimate_run(
+    config: KIPConfig, facts: DatasetFacts, *, workers: int = 1, costs: Costs | None = None
+) -> Estimate:
+    """What a run will take, from measurements of its kernels here.
+
+    Args:
+        config: resolved, so that no field is None.
+        facts: of its data set.
+        workers: machines like this one that share the target blocks.
+        costs: measured before; None measures, averaging over sampled kernels.
+    """
+    if costs is None:
+        measured = [
+            measure_costs(spec, facts.image_shape, config.support) for spec in config.kernel_specs
+        ]
+        fields = [f.name for f in dataclasses.fields(Costs)]
+        costs = Costs(*(statistics.mean(getattr(c, f) for c in measured) for f in fields))
+    assert config.steps is not None
+    assert config.eval_every is not None
+    held = config.validation_examples or 0
+    targets = config.batch_size(facts.train_examples - held)
+    tested = min(facts.test_examples, config.eval_examples or facts.test_examples) + held
+    step = costs.seconds_per_step(targets, config.support, workers)
+    evaluation = tested * config.support * costs.forward_pair
+    evaluations = config.steps // config.eval_every + 1
+    return Estimate(
+        seconds_per_step=step,
+        seconds=config.steps * step + evaluations * evaluation,
+        evaluation_seconds=evaluation,
+        memory_gb=_memory_gb(config, facts, targets),
+        targets=targets,
+        costs=costs,
+    )
+
+
+def _memory_gb(config: KIPConfig, facts: DatasetFacts, targets: int) -> float:
+    pixels = int(np.prod(facts.image_shape))
+    images = (facts.train_examples + facts.test_examples) * pixels
+    block = targets * (16 * pixels + 64 * config.support)
+    evaluated = facts.test_examples * pixels * 4
+    whitening = 12 * pixels**2 if config.preprocessing != "standard" else 0
+    return (images + block + evaluated + whitening + 0.3e9) / 1e9
