@@ -117,9 +117,11 @@ def draw_scaling(
         ImportError: matplotlib is missing; the message names the extra.
     """
     figure = _new_figure(2.2 * len(curves), 2.4)
+    lowest, highest = ([f(s) for _, s in curves.values()] for f in (min, max))
     for position, (name, (values, seconds)) in enumerate(curves.items()):
         axes = figure.add_subplot(1, len(curves), position + 1)
         axes.loglog(values, seconds, marker="o", markersize=3)
+        axes.set_ylim(0.5 * min(lowest), 2 * max(highest))
         axes.set_xticks(values, [f"{v:g}" for v in values], fontsize=6, rotation=45)
         axes.minorticks_off()
         axes.set_xlabel(name, fontsize=8)

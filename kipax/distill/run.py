@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kipax import files, plots, ridge
@@ -293,15 +292,12 @@ def _plan(config: RunConfig, dataset: Dataset) -> BlockPlan:
 
 
 def _backend(config: RunConfig) -> str:
-    """Which kernel computes, and what would be faster."""
+    """Which kernel computes."""
     if all(not s.architecture.spatial_layers for s in config.kernel_specs):
         return f"matrix products on {jax.default_backend()}"
     if choose_backend("auto") == "fused":
         return f"backend fused ({fused.isa()}, {fused.threads()} threads)"
-    words = f"backend portable on {jax.default_backend()}"
-    if jax.default_backend() == "cpu":
-        words += f" (the fused kernel is some 15 times faster, but {fused.why_not(jnp.float32)})"
-    return words
+    return f"backend portable on {jax.default_backend()}"
 
 
 def _describe(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import math
 from typing import Protocol
 
@@ -168,7 +169,14 @@ def choose_backend(backend: str, dtype=jnp.float32) -> str:
         return "fused"
     if backend == "fused":
         raise UsageError(f"the fused backend does not run here: {reason}; use backend='auto'.")
+    if dtype == jnp.float32 and jax.default_backend() == "cpu":
+        _say_once(f"kernels are portable JAX, some 15 times slower than fused: {reason}")
     return "portable"
+
+
+@functools.cache
+def _say_once(sentence: str) -> None:
+    logging.getLogger("kipax").warning("kipax: %s", sentence)
 
 
 def _matrix(x1, x2, *, symmetric: bool, backend: str, architecture: Architecture, ntk: bool):
