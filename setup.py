@@ -107,9 +107,7 @@ setup(
     packages=find_packages(include=["kipax", "kipax.*"]),
     package_data={"kipax.data": ["digits.npz"], "kipax": ["py.typed"]},
     ext_modules=[
-        Extension(
-            "kipax.kernels.fused._fused", [f"{FUSED}/{n}.cpp" for n in WIDTHS], optional=True
-        )
+        Extension("kipax.kernels.fused._fused", [f"{FUSED}/{n}.cpp" for n in WIDTHS], optional=True)
     ],
     cmdclass={"build_ext": BuildFused},
     install_requires=CORE,

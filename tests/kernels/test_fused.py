@@ -13,7 +13,7 @@ import pytest
 from kipax import architectures, make_kernel_fn
 from kipax.errors import UsageError
 from kipax.kernels import api, fused
-from kipax.kernels.fused import library
+from kipax.kernels.fused import loading
 from tests.closeness import assert_close
 from tests.kernels.cases import skip_unless_it_runs
 
@@ -96,12 +96,12 @@ def test_block_size_of_a_gradient():
 _PRINT = """
 import numpy as np, jax
 from kipax import make_kernel_fn
-from kipax.kernels.fused import library
+from kipax.kernels.fused import loading
 kernel_fn = make_kernel_fn("convnet2", backend="fused")
 rng = np.random.default_rng(0)
 x = rng.normal(size=(9, 9, 8, 3)).astype(np.float32)
 k, pull = jax.vjp(lambda b: kernel_fn(x, b), x[:3])
-np.savez({path!r}, isa=library.isa(), k=k, d=pull(rng.normal(size=k.shape).astype(np.float32))[0])
+np.savez({path!r}, isa=loading.isa(), k=k, d=pull(rng.normal(size=k.shape).astype(np.float32))[0])
 """
 
 
@@ -162,14 +162,14 @@ def test_auto_takes_it():
 
 
 def test_without_the_library(monkeypatch, caplog):
-    monkeypatch.setattr(library, "_load", lambda: (None, "it was not built"))
+    monkeypatch.setattr(loading, "_load", lambda: (None, "it was not built"))
     api._say_once.cache_clear()
     for _ in range(3):
         assert api.choose_backend("auto") == "portable"
     assert [r.getMessage() for r in caplog.records] == [
         "kipax: kernels are portable JAX, some 15 times slower than fused: it was not built"
     ]
-    assert library.isa() is None
+    assert loading.isa() is None
     with pytest.raises(UsageError, match="does not run here: it was not built; use backend='auto'"):
         api.choose_backend("fused")
 
@@ -177,5 +177,5 @@ def test_without_the_library(monkeypatch, caplog):
 def test_a_library_that_does_not_load(monkeypatch, tmp_path):
     file = tmp_path / "_fused.so"
     file.write_bytes(b"no library")
-    monkeypatch.setattr(library, "_path", lambda: file)
-    assert "could not be loaded" in library._load.__wrapped__()[1]
+    monkeypatch.setattr(loading, "_path", lambda: file)
+    assert "could not be loaded" in loading._load.__wrapped__()[1]

@@ -20,7 +20,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from kipax.architectures import Architecture
 from kipax.kernels import recursion
-from kipax.kernels.fused.library import isa, register
+from kipax.kernels.fused.loading import isa, register
 from kipax.kernels.window import Level, plan_levels
 
 __all__ = ["isa", "matrix", "threads", "why_not"]

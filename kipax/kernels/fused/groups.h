@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "backend.h"
-#include "slices.h"
+#include "recursion.h"
 
 namespace kipax {
 namespace KIPAX_ISA {

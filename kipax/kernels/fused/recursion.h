@@ -1,0 +1,489 @@
+// The displacement-window recursion of one group of image pairs: see kipax/kernels/window.py for
+// the idea and recursion.py for the same in JAX.
+//
+// A group is KIPAX_LANES images of the first side against one image of the second: first-side values
+// are vectors, second-side values scalars that are broadcast. (For an image's own variances both
+// sides are the same vectors.)
+
+#include "slices.h"
+
+namespace kipax {
+namespace KIPAX_ISA {
+
+template <bool kVector>
+struct Group {
+  Side<true> first;
+  Side<kVector> second;
+  vec low;  // at displacement zero: 1 where both images are identical, else -1
+};
+
+// Sums that the pullback adds to, for the second side; vectors still to be summed over lanes.
+struct Pulled {
+  vec* x;      // (H, W, C)
+  vec* scale;  // (P)
+};
+
+// One thread's workspace. kVector: both sides are vectors (an image against itself).
+template <bool kVector>
+class Recursion {
+ public:
+  Recursion(const Program& program, bool self)
+      : program_(program), self_(self), ntk_(program.ntk && !self) {
+    size_t largest = 0, relus = 0, widest = 0;
+    bool theta = false;
+    for (const Level& level : program.levels) {
+      const bool used = !self || level.has_self;
+      layouts_.push_back(used ? Layout(level.h, level.w, self ? level.self_ry : level.ry,
+                                       self ? level.self_rx : level.rx)
+                              : Layout());
+      theta_enters_.push_back(theta && ntk_);
+      for (int layer : level.layers) theta |= layer == kConv;
+      largest = std::max(largest, size_t(level.h) * level.w);
+      widest = std::max(widest, size_t(level.w));
+      relus = std::max(relus, size_t(level.relus));
+    }
+    theta_leaves_ = theta && ntk_;
+    k_tables_.resize(program.levels.size());
+    t_tables_.resize(program.levels.size());
+    for (size_t l = 1; l < program.levels.size(); ++l) {
+      k_tables_[l].Resize(layouts_[l].size);
+      if (theta_enters_[l]) t_tables_[l].Resize(layouts_[l].size);
+    }
+    for (Buffer& b : slices_) b.Resize(largest);
+    zeros_.Resize(widest);
+    zeros_.Zero(widest);
+    sink_.Resize(widest);
+    sink_.Zero(widest);
+    weights_ = {program.weight_variance / 9.0f, program.bias_variance};
+    slice_size_ = largest;
+    max_relus_ = relus;
+  }
+
+  // Means over the readout's positions: covariance and, for an NTK, its companion.
+  void Forward(const Group<kVector>& g, vec* k, vec* t) {
+    for (size_t l = 0; l < program_.levels.size(); ++l) RunLevel(g, l, k, t);
+  }
+
+  // Adds the pullback of cotangents of `Forward`'s results, which must have run just before.
+  void Backward(const Group<kVector>& g, vec gk, vec gt, Pulled out) {
+    AllocateBackward();
+    for (size_t l = program_.levels.size(); l-- > 0;) PullLevel(g, l, gk, gt, out);
+  }
+
+  // The self recursion: standard deviations before every ReLU, (P), written as it goes, with
+  // their inverses; g's scales must point there. Returns the variance after the readout.
+  vec OwnScales(const Group<kVector>& g, vec* scale, vec* inverse) {
+    vec variance = Splat(0.0f), unused;
+    for (size_t l = 0; l < program_.levels.size(); ++l) {
+      const Level& level = program_.levels[l];
+      if (!level.has_self) break;
+      LevelScales(g, l, scale + level.scales, inverse + level.scales);
+      const bool last = l + 1 == program_.levels.size();
+      if (last ? program_.head_variance : program_.levels[l + 1].has_self)
+        RunLevel(g, l, &variance, &unused);
+    }
+    return variance;
+  }
+
+ private:
+  struct State {
+    const vec* k;
+    const vec* t;  // null: zero
+  };
+  struct Pass {  // what happened to a slice, for the way back
+    bool conv, relu, theta_entered;
+    int scales;  // where the ReLU's scales begin
+    const vec *n, *t;  // before the ReLU
+  };
+
+  // ---- forward
+
+  void RunLevel(const Group<kVector>& g, size_t l, vec* k_out, vec* t_out) {
+    const Level& level = program_.levels[l];
+    const bool last = l + 1 == program_.levels.size();
+    if (!last) {
+      k_tables_[l + 1].Zero(layouts_[l + 1].size);
+      if (!self_ && theta_enters_[l + 1]) t_tables_[l + 1].Zero(layouts_[l + 1].size);
+    }
+    vec k_sum = Splat(0.0f), t_sum = Splat(0.0f);
+    ForEachSlice(l, [&](const Place& place) {
+      const State s = RunLayers(g, l, place, nullptr);
+      const int n = place.rect.size();
+      if (!last) {
+        Pool(l, place, s);
+      } else {
+        for (int i = 0; i < n; ++i) k_sum += s.k[i];
+        if (s.t)
+          for (int i = 0; i < n; ++i) t_sum += s.t[i];
+      }
+    });
+    if (last) {
+      *k_out = k_sum * MeanFactor(level);
+      *t_out = t_sum * MeanFactor(level);
+    }
+  }
+
+  float MeanFactor(const Level& level) const {
+    const double positions = double(level.h) * level.w;
+    return float(1.0 / (program_.global ? positions * positions : positions));
+  }
+
+  template <typename F>
+  void ForEachSlice(size_t l, F&& f) {
+    const Layout& layout = layouts_[l];
+    for (int dy = -layout.ry; dy <= layout.ry; ++dy) {
+      for (int dx = -layout.rx; dx <= layout.rx; ++dx) {
+        const Place place = MakePlace(program_.levels[l], dy, dx);
+        if (place.rect.size()) f(place);
+      }
+    }
+  }
+
+  // The slice that enters a level: products of pixels, or what the pool below has left.
+  State Enter(const Group<kVector>& g, size_t l, const Place& place) {
+    if (l > 0) {
+      const size_t at = layouts_[l].offsets[layouts_[l].At(place.dy, place.dx)];
+      return {k_tables_[l].data() + at,
+              ntk_ && theta_enters_[l] ? t_tables_[l].data() + at : nullptr};
+    }
+    vec* out = slices_[0].data();
+    const int c = program_.channels, w = place.rect.w();
+    const float share = 1.0f / c;
+    for (int y = 0; y < place.rect.h(); ++y) {
+      const auto* a = g.first.x + size_t(place.first + y * place.width) * c;
+      const auto* b = g.second.x + size_t(place.second + y * place.width) * c;
+      for (int x = 0; x < w; ++x, a += c, b += c) {
+        vec sum = a[0] * Load(b[0]);
+        for (int i = 1; i < c; ++i) sum += a[i] * Load(b[i]);
+        *out++ = sum * share;
+      }
+    }
+    return {slices_[0].data(), nullptr};
+  }
+
+  // Takes a slice through a level's layers; with `passes`, keeps what the way back needs.
+  State RunLayers(const Group<kVector>& g, size_t l, const Place& place,
+                  std::vector<Pass>* passes) {
+    const Level& level = program_.levels[l];
+    State s = Enter(g, l, place);
+    if (passes) passes->clear();
+    const vec low = place.dy == 0 && place.dx == 0 ? g.low : Splat(-1.0f);
+    int scales = level.scales, turn = 0, kept = 0;
+    for (size_t i = 0; i < level.layers.size(); ++i) {
+      const bool conv = level.layers[i] == kConv;
+      const bool relu = !conv || (i + 1 < level.layers.size() && level.layers[i + 1] == kRelu);
+      if (conv && relu) ++i;
+      vec* k = slices_[1 + 2 * turn].data();
+      vec* t = slices_[2 + 2 * turn].data();
+      turn = 1 - turn;
+      Pass pass{conv, relu, s.t != nullptr, scales, nullptr, nullptr};
+      vec *n_kept = nullptr, *t_kept = nullptr;
+      if (passes && relu) {
+        n_kept = kept_[kept].data();
+        // After a first convolution the NTK is the covariance itself.
+        t_kept = s.t ? kept_[kept + 1].data() : nullptr;
+        kept += 2;
+      }
+      const bool theta = ntk_ && (conv || s.t);
+      Apply(g, place, s, k, theta ? t : nullptr, low, pass, n_kept, t_kept);
+      if (passes) {
+        pass.n = n_kept;
+        pass.t = t_kept ? t_kept : (conv && ntk_ ? n_kept : nullptr);
+        passes->push_back(pass);
+      }
+      s = {k, theta ? t : nullptr};
+      if (relu) scales += level.h * level.w;
+    }
+    return s;
+  }
+
+  void Apply(const Group<kVector>& g, const Place& place, State s, vec* k, vec* t, vec low,
+             const Pass& pass, vec* n_kept, vec* t_kept) {
+    auto run = [&](auto conv, auto relu, auto theta, auto ntk, auto keep) {
+      ApplyAs<conv, relu, theta, ntk, keep>(g, place, s, k, t, low, pass.scales, n_kept, t_kept);
+    };
+    auto with_keep = [&](auto conv, auto relu, auto theta, auto ntk) {
+      n_kept ? run(conv, relu, theta, ntk, std::true_type()) : run(conv, relu, theta, ntk, std::false_type());
+    };
+    auto with_theta = [&](auto conv, auto relu) {
+      if (!t) with_keep(conv, relu, std::false_type(), std::false_type());
+      else if (!s.t) with_keep(conv, relu, std::false_type(), std::true_type());
+      else with_keep(conv, relu, std::true_type(), std::true_type());
+    };
+    if (pass.conv && pass.relu) with_theta(std::true_type(), std::true_type());
+    else if (pass.conv) with_theta(std::true_type(), std::false_type());
+    else with_theta(std::false_type(), std::true_type());
+  }
+
+  // One convolution, ReLU, or both. kTheta: an NTK enters; kNtk: one leaves.
+  template <bool kConvolve, bool kRectify, bool kTheta, bool kNtk, bool kKeep>
+  void ApplyAs(const Group<kVector>& g, const Place& place, State s, vec* k, vec* t, vec low,
+               int scales, vec* n_kept, vec* t_kept) {
+    const int h = place.rect.h(), w = place.rect.w();
+    const float box = weights_.box, bias = weights_.bias;
+    for (int y = 0; y < h; ++y) {
+      const int row = y * w;
+      const size_t a = scales + size_t(place.first + y * place.width);
+      const size_t b = scales + size_t(place.second + y * place.width);
+      auto finish = [&](int x, vec n, vec theta) {
+        if constexpr (kRectify) {
+          if constexpr (kKeep) {
+            n_kept[row + x] = n;
+            if constexpr (kTheta) t_kept[row + x] = theta;
+          }
+          const vec m = g.first.scale[a + x] * g.second.scale[b + x];
+          const vec inverse = g.first.inverse[a + x] * g.second.inverse[b + x];
+          const Dual dual = ReluDual(n, m, inverse, low);
+          n = dual.k;
+          theta = theta * dual.slope;
+        }
+        k[row + x] = n;
+        if constexpr (kNtk) t[row + x] = theta;
+      };
+      if constexpr (kConvolve) {
+        BoxRows<kTheta>(s.k, s.t, zeros_.data(), y, h, w, [&](int x, vec sum, vec t_sum) {
+          const vec n = sum * box + bias;
+          finish(x, n, kTheta ? n + t_sum * box : n);
+        });
+      } else {
+        for (int x = 0; x < w; ++x) finish(x, s.k[row + x], kTheta ? s.t[row + x] : Splat(0.0f));
+      }
+    }
+  }
+
+  // Calls f(slice offset of the row, first and last column, even, odd) for each row of a slice
+  // that a pool reads: column x of the images goes to table[even + x / 2] or table[odd + x / 2]
+  // by its parity, or kNowhere (displacements that nobody needs).
+  template <typename F>
+  void ForEachPooledRow(size_t l, const Place& place, F&& f) {
+    const Level& next = program_.levels[l + 1];
+    const Layout& layout = layouts_[l + 1];
+    const Rect& r = place.rect;
+    // Odd sizes: the last row and column of either image go nowhere.
+    const int y_end = std::min(r.y1, 2 * next.h + std::min(0, place.dy));
+    const int x_end = std::min(r.x1, 2 * next.w + std::min(0, place.dx));
+    for (int y = r.y0; y < y_end; ++y) {
+      const int to_y = FloorHalf(place.dy + 1 - (y & 1));
+      int64_t base[2];
+      for (int odd = 0; odd < 2; ++odd) {
+        const int to_x = FloorHalf(place.dx + 1 - odd);
+        if (!layout.Has(to_y, to_x)) {
+          base[odd] = kNowhere;
+          continue;
+        }
+        const int at = layout.At(to_y, to_x);
+        const Rect& into = layout.rects[at];
+        base[odd] = int64_t(layout.offsets[at]) + int64_t(y / 2 - into.y0) * into.w() - into.x0;
+      }
+      f((y - r.y0) * r.w() - r.x0, r.x0, x_end, base[0], base[1]);
+    }
+  }
+
+  static constexpr int64_t kNowhere = INT64_MIN;
+
+  vec* Row(Buffer& table, int64_t base, Buffer& instead) {
+    return base == kNowhere ? instead.data() : table.data() + base;
+  }
+
+  void Pool(size_t l, const Place& place, State s) {
+    const float sixteenth = 1.0f / 16.0f;
+    auto add = [&](const vec* slice, Buffer& table, int x, int end, int64_t even, int64_t odd) {
+      vec* e = Row(table, even, sink_);
+      vec* o = Row(table, odd, sink_);
+      if (x & 1) o[x / 2] += slice[x] * sixteenth, ++x;
+      for (; x + 1 < end; x += 2) {
+        e[x / 2] += slice[x] * sixteenth;
+        o[x / 2] += slice[x + 1] * sixteenth;
+      }
+      if (x < end) e[x / 2] += slice[x] * sixteenth;
+    };
+    ForEachPooledRow(l, place, [&](int from, int x, int end, int64_t even, int64_t odd) {
+      add(s.k + from, k_tables_[l + 1], x, end, even, odd);
+      if (s.t) add(s.t + from, t_tables_[l + 1], x, end, even, odd);
+    });
+  }
+
+  // ---- an image's own variances
+
+  void LevelScales(const Group<kVector>& g, size_t l, vec* scale, vec* inverse) {
+    const Level& level = program_.levels[l];
+    const int size = level.h * level.w;
+    const Place centre = MakePlace(level, 0, 0);
+    const vec* from = Enter(g, l, centre).k;
+    vec* v = slices_[1].data();
+    vec* next = slices_[3].data();
+    std::copy(from, from + size, v);
+    int done = 0;
+    for (int layer : level.layers) {
+      if (layer == kConv) {
+        for (int y = 0; y < level.h; ++y) {
+          BoxRow(v, zeros_.data(), y, level.h, level.w, [&](int x, vec sum) {
+            next[y * level.w + x] = sum * weights_.box + weights_.bias;
+          });
+        }
+        std::swap(v, next);
+      } else {
+        for (int i = 0; i < size; ++i) {
+          const vec positive = v[i] > Splat(0.0f) ? v[i] : Splat(0.0f);
+          const vec s = Sqrt(positive);
+          scale[done + i] = s;
+          inverse[done + i] = s > Splat(0.0f) ? Splat(1.0f) / s : Splat(0.0f);
+          v[i] = v[i] * 0.5f;
+        }
+        done += size;
+      }
+    }
+  }
+
+  // ---- backward
+
+  void AllocateBackward() {
+    if (!kept_.empty() || !max_relus_) return AllocateCotangents();
+    kept_.resize(2 * max_relus_);
+    for (Buffer& b : kept_) b.Resize(slice_size_);
+    AllocateCotangents();
+  }
+
+  void AllocateCotangents() {
+    if (!gk_tables_.empty()) return;
+    for (Buffer& b : cotangents_) b.Resize(slice_size_);
+    gk_tables_.resize(program_.levels.size());
+    gt_tables_.resize(program_.levels.size());
+    for (size_t l = 1; l < program_.levels.size(); ++l) {
+      gk_tables_[l].Resize(layouts_[l].size);
+      if (theta_enters_[l]) gt_tables_[l].Resize(layouts_[l].size);
+    }
+  }
+
+  void PullLevel(const Group<kVector>& g, size_t l, vec gk, vec gt, Pulled out) {
+    const Level& level = program_.levels[l];
+    const bool last = l + 1 == program_.levels.size();
+    const bool theta = last ? theta_leaves_ : theta_enters_[l + 1];
+    const vec low_everywhere = Splat(-1.0f);
+    ForEachSlice(l, [&](const Place& place) {
+      RunLayers(g, l, place, &passes_);
+      const int n = place.rect.size();
+      vec* k = cotangents_[0].data();
+      vec* t = cotangents_[1].data();
+      if (last) {
+        std::fill(k, k + n, gk * MeanFactor(level));
+        std::fill(t, t + n, gt * MeanFactor(level));
+      } else {
+        Unpool(l, place, gk_tables_[l + 1], k);
+        if (theta) Unpool(l, place, gt_tables_[l + 1], t);
+      }
+      bool has = theta;
+      int turn = 0;
+      const vec low = place.dy == 0 && place.dx == 0 ? g.low : low_everywhere;
+      for (size_t i = passes_.size(); i-- > 0;) {
+        const Pass& pass = passes_[i];
+        if (pass.relu) PullRelu(g, place, pass, low, k, has ? t : nullptr, out);
+        if (pass.conv) {
+          turn = 2 - turn;
+          vec* k_in = cotangents_[turn].data();
+          vec* t_in = cotangents_[turn + 1].data();
+          PullConv(place, k, has ? t : nullptr, k_in, pass.theta_entered ? t_in : nullptr);
+          k = k_in, t = t_in;
+        }
+        has = pass.theta_entered;
+      }
+      Leave(g, l, place, k, has ? t : nullptr, out);
+    });
+  }
+
+  void Unpool(size_t l, const Place& place, Buffer& table, vec* slice) {
+    const float sixteenth = 1.0f / 16.0f;
+    std::fill(slice, slice + place.rect.size(), Splat(0.0f));
+    ForEachPooledRow(l, place, [&](int from, int x, int end, int64_t even, int64_t odd) {
+      const vec* rows[2] = {Row(table, even, zeros_), Row(table, odd, zeros_)};
+      for (; x < end; ++x) slice[from + x] = rows[x & 1][x / 2] * sixteenth;
+    });
+  }
+
+  // In place: cotangents after the ReLU become those before it.
+  void PullRelu(const Group<kVector>& g, const Place& place, const Pass& pass, vec low, vec* gk,
+                vec* gt, Pulled out) {
+    const int h = place.rect.h(), w = place.rect.w();
+    const vec zero = Splat(0.0f);
+    for (int y = 0; y < h; ++y) {
+      const size_t a = pass.scales + size_t(place.first + y * place.width);
+      const size_t b = pass.scales + size_t(place.second + y * place.width);
+      for (int x = 0; x < w; ++x) {
+        const int i = y * w + x;
+        const vec s1 = g.first.scale[a + x];
+        const vec m = s1 * g.second.scale[b + x];
+        const vec inverse = g.first.inverse[a + x] * g.second.inverse[b + x];
+        const Dual d = ReluDual(pass.n[i], m, inverse, low);
+        vec gn = d.slope * gk[i];
+        vec gm = d.sine * gk[i];
+        if (gt) {
+          const vec bend_over = d.root * d.other;
+          const vec safe = d.t > zero ? bend_over : Splat(1.0f);
+          vec bend = kInvTwoPi * d.inverse / safe;
+          bend = d.t > zero ? bend : zero;
+          const vec g_slope = gt[i] * pass.t[i] * bend;
+          gn += g_slope;
+          gm -= d.c * g_slope;
+          gt[i] = gt[i] * d.slope;
+        }
+        gk[i] = gn;
+        out.scale[b + x] += gm * s1;
+      }
+    }
+  }
+
+  void PullConv(const Place& place, const vec* gk, const vec* gt, vec* k, vec* t) {
+    const int h = place.rect.h(), w = place.rect.w();
+    const float box = weights_.box;
+    for (int y = 0; y < h; ++y) {
+      const int row = y * w;
+      if (gt && t) {
+        BoxRows<true>(gk, gt, zeros_.data(), y, h, w, [&](int x, vec sum, vec t_sum) {
+          k[row + x] = (sum + t_sum) * box;
+          t[row + x] = t_sum * box;
+        });
+      } else if (gt) {
+        BoxRows<true>(gk, gt, zeros_.data(), y, h, w,
+                      [&](int x, vec sum, vec t_sum) { k[row + x] = (sum + t_sum) * box; });
+      } else {
+        BoxRow(gk, zeros_.data(), y, h, w, [&](int x, vec sum) { k[row + x] = sum * box; });
+      }
+    }
+  }
+
+  // Cotangents of what entered a level go to the pixels, or to the table that it came from.
+  void Leave(const Group<kVector>& g, size_t l, const Place& place, const vec* gk, const vec* gt,
+             Pulled out) {
+    const int n = place.rect.size();
+    if (l > 0) {
+      const size_t at = layouts_[l].offsets[layouts_[l].At(place.dy, place.dx)];
+      std::copy(gk, gk + n, gk_tables_[l].data() + at);
+      if (gt) std::copy(gt, gt + n, gt_tables_[l].data() + at);
+      return;
+    }
+    const int c = program_.channels;
+    const float share = 1.0f / c;
+    for (int y = 0; y < place.rect.h(); ++y) {
+      const vec* a = g.first.x + size_t(place.first + y * place.width) * c;
+      vec* dx = out.x + size_t(place.second + y * place.width) * c;
+      for (int x = 0; x < place.rect.w(); ++x, ++gk) {
+        const vec shared = *gk * share;
+        for (int i = 0; i < c; ++i) *dx++ += shared * *a++;
+      }
+    }
+  }
+
+  const Program& program_;
+  const bool self_, ntk_;
+  Weights weights_;
+  size_t slice_size_ = 0, max_relus_ = 0;
+  std::vector<Layout> layouts_;
+  std::vector<bool> theta_enters_;
+  bool theta_leaves_ = false;
+  Buffer slices_[5], cotangents_[4], zeros_, sink_;
+  std::vector<Buffer> k_tables_, t_tables_, gk_tables_, gt_tables_, kept_;
+  std::vector<Pass> passes_;
+};
+
+}  // namespace KIPAX_ISA
+}  // namespace kipax

@@ -1,0 +1,70 @@
+"""What a config refuses, and what a data set fills in."""
+
+import dataclasses
+
+import pytest
+
+from kipax import KIPConfig, LabelSolveConfig
+from kipax.distill import config
+from kipax.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"target_batch": "many"}, "positive integer or 'all'; got 'many'"),
+        ({"target_batch": "0"}, "positive integer or 'all'"),
+        ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"ridge": float("nan")}, "ridge must be positive"),
+        ({"steps": -1}, "steps must not be negative"),
+        ({"init": "zeros"}, "unknown init 'zeros'; Choices: real, noise"),
+        ({"sample_architectures": "fc1,fcx"}, "unknown architecture 'fcx'"),
+        ({"kernel": "rbf"}, "Choices: ntk, nngp"),
+        ({"seed": -1}, "seed must lie between 0"),
+        ({"seed": 2**32}, "seed must lie between 0"),
+        ({"support": 10.5}, "support must be a whole number"),
+        (
+            {"architecture": "fc1", "sample_architectures": "fc2,fc3"},
+            "must be one of sample_architectures; got fc1",
+        ),
+        ({"zca_lambda": 0.0, "preprocessing": "zca"}, "zca_lambda must be positive, since"),
+        ({"zca_lambda": 0.1}, "zca_lambda needs --preprocessing=zca or zca_paper"),
+        ({"augment_fraction": 1.5}, "augment_fraction runs from 0 to 1; got 1.5"),
+        ({"image_size": 0}, "image_size must be positive"),
+    ],
+)
+def test_bad_values(flags, message):
+    with pytest.raises(UsageError, match=message):
+        KIPConfig(**flags)
+
+
+def test_defaults_come_from_the_table():
+    resolved = config.resolve(KIPConfig(dataset="cifar10"))
+    assert (resolved.learning_rate, resolved.target_batch) == (0.04, "5000")
+    assert config.resolve(KIPConfig(dataset="npz:a/b.npz")).learning_rate == 0.01
+    assert config.resolve(KIPConfig(dataset="cifar10", learning_rate=0.5)).learning_rate == 0.5
+    assert config.default_workdir(KIPConfig(dataset="npz:a/b.npz")) == "runs/b-convnet-10"
+    npz = KIPConfig(dataset="npz:a/b.npz")
+    assert config.resolve(npz, training_examples=999).target_batch == "all"
+    assert config.resolve(npz, training_examples=1000).target_batch == "1000"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (KIPConfig(dataset="cifar10"), None),
+        (KIPConfig(dataset="cifar10", preprocessing="zca"), 0.1),
+        (KIPConfig(dataset="svhn_cropped", preprocessing="zca"), 0.1),
+        (KIPConfig(dataset="svhn_cropped", preprocessing="zca", augment_fraction=1.0), 100.0),
+        (LabelSolveConfig(dataset="svhn_cropped", preprocessing="zca"), 100.0),
+        (KIPConfig(dataset="svhn_cropped", preprocessing="zca", zca_lambda=2.0), 2.0),
+    ],
+)
+def test_whitening_defaults_are_the_papers(settings, expected):
+    assert config.resolve(settings).zca_lambda == expected
+
+
+def test_svhn_whitened_without_augmentation_falls_back_as_the_paper_did():
+    svhn = KIPConfig(dataset="svhn_cropped", preprocessing="zca")
+    assert config.resolve(svhn).learning_rate == 0.04
+    assert config.resolve(dataclasses.replace(svhn, augment_fraction=1.0)).learning_rate == 0.01
