@@ -111,7 +111,7 @@ def test_contractions_are_exact_on_accelerators(platform):
     x = jax.ShapeDtypeStruct((3, 4, 4, 1), jnp.float32)
     gradient = jax.jit(jax.grad(lambda a, b: kernel_fn(a, b).sum(), argnums=(0, 1)))
     text = jax.export.export(gradient, platforms=[platform])(x, x).mlir_module()
-    contractions = [line for line in text.splitlines() if "dot_general" in line]
+    contractions = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert len(contractions) >= 2
     assert all("HIGHEST, HIGHEST" in line for line in contractions)
 
