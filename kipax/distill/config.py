@@ -162,8 +162,8 @@ class KIPConfig(RunConfig):
         if not 0 <= self.augment_fraction <= 1:
             raise UsageError(f"augment_fraction runs from 0 to 1; got {self.augment_fraction}.")
         self._check_positive("learning_rate", "eval_every", "checkpoint_every")
-        if self.steps is not None and self.steps < 0:
-            raise UsageError(f"steps must not be negative; got {self.steps}.")
+        if self.steps is not None and (self.steps < 0 or int(self.steps) != self.steps):
+            raise UsageError(f"steps must be a whole number from 0 on; got {self.steps}.")
         if self.target_batch not in (None, "all"):
             batch = str(self.target_batch)
             if not batch.isdecimal() or int(batch) < 1:
