@@ -71,7 +71,7 @@ def measure(name: str, side: int, reporter: ConsoleReporter) -> dict[str, Any]:
         if theirs:
             _check_equal(ours, theirs, shape)
         block = (512, 64) if family == "fc" else _BLOCK[backend]
-        row[backend] = [round(ms, 5) for ms in _per_pair(ours, shape, block)]
+        row[backend] = [float(f"{ms:.4g}") for ms in _per_pair(ours, shape, block)]
     if theirs:
         row["neural_tangents"], row["blocks"] = _best_reference(theirs, family, shape)
         best = row[backends[-1] if family != "fc" else "auto"]
