@@ -20,6 +20,7 @@ FUSED = "kipax/kernels/fused"
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-g0", "-w"]
 WIDTHS = {
     "ffi": [],
+    "cuda": [],
     "base": [],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
@@ -105,7 +106,11 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["kipax", "kipax.*"]),
-    package_data={"kipax.data": ["digits.npz"], "kipax": ["py.typed"]},
+    package_data={
+        "kipax.data": ["digits.npz"],
+        "kipax": ["py.typed"],
+        "kipax.kernels.fused": ["*.h"],  # compiled at run time for GPUs
+    },
     ext_modules=[
         Extension("kipax.kernels.fused._fused", [f"{FUSED}/{n}.cpp" for n in WIDTHS], optional=True)
     ],

@@ -16,7 +16,7 @@ from kipax.blocks import default_memory_gb
 from kipax.data import fit
 from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice
-from kipax.kernels import KINDS, KernelSpec
+from kipax.kernels import BACKENDS, KINDS, KernelSpec
 
 __all__ = [
     "DATASET_DEFAULTS",
@@ -87,6 +87,11 @@ class RunConfig:
     eval_examples: int | None = _field(
         None, "evaluate on this many test images, a fixed balanced part (all)", may_change=True
     )
+    backend: str = _field(
+        "auto",
+        "what computes kernels: auto, portable, or fused (GPUs: by request)",
+        may_change=True,
+    )
     memory_gb: float | None = _field(
         None, "memory limit of a process; a quarter of the machine's", may_change=True
     )
@@ -94,6 +99,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         architectures.from_name(self.architecture)
         check_choice("kernel", self.kernel, KINDS)
+        check_choice("backend", self.backend, BACKENDS)
         check_choice("preprocessing", self.preprocessing, fit.names())
         self._check_positive("support", "ridge", "memory_gb", "eval_examples", "image_size")
         if self.zca_lambda is not None:
@@ -116,10 +122,13 @@ class RunConfig:
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be positive; got {value}.")
 
+    def _spec(self, architecture: str) -> KernelSpec:
+        return KernelSpec(architectures.from_name(architecture), self.kernel, self.backend)
+
     @property
     def kernel_spec(self) -> KernelSpec:
         """The kernel of `architecture`."""
-        return KernelSpec(architectures.from_name(self.architecture), self.kernel)
+        return self._spec(self.architecture)
 
     @property
     def kernel_specs(self) -> tuple[KernelSpec, ...]:
@@ -191,8 +200,7 @@ class KIPConfig(RunConfig):
     def kernel_specs(self) -> tuple[KernelSpec, ...]:
         """The kernels that a step draws from; one if nothing is sampled."""
         names = self._samples
-        specs = [KernelSpec(architectures.from_name(name), self.kernel) for name in names]
-        return tuple(specs) or (self.kernel_spec,)
+        return tuple(self._spec(name) for name in names) or (self.kernel_spec,)
 
     def batch_size(self, targets: int) -> int:
         """Targets a step, of `targets` training images."""

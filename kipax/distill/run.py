@@ -28,7 +28,7 @@ from kipax.version import __version__
 
 __all__ = ["Evaluation", "Run", "RunResult", "start_run"]
 
-_NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every")
+_NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every", "backend")
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
 _ENTRY_BYTES = 64  # of a kernel entry: values and cotangents, float32 and float64
 _BLOCK_POSITION_PAIRS = 10**10  # some five seconds on two cores
@@ -275,7 +275,7 @@ def _targets_per_step(config: RunConfig, dataset: Dataset) -> int:
 
 def _plan(config: RunConfig, dataset: Dataset) -> BlockPlan:
     height, width, channels = dataset.image_shape
-    portable = choose_backend("auto") == "portable"
+    portable = choose_backend(config.backend) == "portable"
     specs = config.kernel_specs
     kept = [pair_bytes(s.architecture, (height, width), ntk=s.kind == "ntk") for s in specs]
     work = max(position_pairs(s.architecture, (height, width)) for s in specs)
@@ -295,9 +295,10 @@ def _backend(config: RunConfig) -> str:
     """Which kernel computes."""
     if all(not s.architecture.spatial_layers for s in config.kernel_specs):
         return f"matrix products on {jax.default_backend()}"
-    if choose_backend("auto") == "fused":
+    backend, platform = choose_backend(config.backend), jax.default_backend()
+    if backend == "fused" and platform == "cpu":
         return f"backend fused ({fused.isa()}, {fused.threads()} threads)"
-    return f"backend portable on {jax.default_backend()}"
+    return f"backend {backend} on {platform}"
 
 
 def _describe(run: Run) -> str:
