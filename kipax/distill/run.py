@@ -119,6 +119,11 @@ class Run:
             ridge.accuracy(scores[held:], y[held:]) if len(y) > held else None,
         )
 
+    def test_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """The (chosen) test images, preprocessed, and their classes."""
+        x, y, held = self._evaluated
+        return x[held:], y[held:]
+
     @functools.cached_property
     def _evaluated(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Validation and test images, preprocessed once a run; classes; how many are the former."""
