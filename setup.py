@@ -109,6 +109,7 @@ setup(
     package_data={
         "kipax.data": ["digits.npz"],
         "kipax": ["py.typed"],
+        "kipax.shipped": ["*.npz"],
         "kipax.kernels.fused": ["*.h"],  # compiled at run time for GPUs
     },
     ext_modules=[

@@ -15,7 +15,7 @@ import numpy as np
 from kipax import files, plots, ridge
 from kipax.blocks import BlockPlan, DatasetTargets, LocalExecutor, plan_blocks
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
-from kipax.data.datasets import balanced_order, image_hashes
+from kipax.data.datasets import image_hashes
 from kipax.distill.config import Config, KIPConfig, RunConfig, default_workdir, resolve, short_name
 from kipax.distill.report import Reporter
 from kipax.distill.state import initial_images
@@ -127,19 +127,11 @@ class Run:
     @functools.cached_property
     def _evaluated(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Validation and test images, preprocessed once a run; classes; how many are the former."""
-        data, (x_test, y_test) = self.dataset, self._test_part
+        data = self.dataset
+        x_test, y_test = data.test_part(self.config.eval_examples)
         x = np.concatenate([data.x_validation, x_test])
         y = np.concatenate([data.y_validation, y_test])
         return self.preprocessor.apply(x), y, len(data.x_validation)
-
-    @property
-    def _test_part(self) -> tuple[np.ndarray, np.ndarray]:
-        """A fixed class-balanced part of the test images, chosen by content; or all."""
-        x, y, examples = self.dataset.x_test, self.dataset.y_test, self.config.eval_examples
-        if examples is None or examples >= len(x):
-            return x, y
-        chosen = np.sort(balanced_order(image_hashes(x), y)[:examples])
-        return x[chosen], y[chosen]
 
     def initial_support(self) -> SupportSet:
         """The images that the run begins with, labels fixed."""
