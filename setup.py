@@ -82,7 +82,15 @@ EXTRAS = {
     "data": DATA,
     # TensorFlow too: to prepare most sets, and to read those stored as tfrecord.
     "tfds": [*DATA, *TENSORFLOW_310, "tensorflow>=2.18; python_version >= '3.11'"],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "matplotlib>=3.8", *DATA],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "hypothesis>=6.100",
+        "matplotlib>=3.8",
+        "nbclient>=0.10",
+        "ipykernel>=6.29",
+        *DATA,
+    ],
     "launchpad": [
         "dm-launchpad==0.5.2; python_version == '3.10'",
         *TENSORFLOW_310,
