@@ -10,6 +10,7 @@
 #define KIPAX_INLINE static inline
 #define KIPAX_INLINE_MEMBER inline
 #define KIPAX_UNROLL
+#define KIPAX_PAIRS_OF_ROWS
 
 // ---- lanes.h on a CPU -----------------------------------------------------------------------------
 
@@ -68,20 +69,31 @@ struct Watch {
 };
 static Watch watch;
 
-KIPAX_INLINE real Get(const float* p, lane_int lanes, int at, mask m) {
+template <typename T>
+struct Pointer {
+  T* base;
+  lane_int lanes;
+  void operator+=(int n) { base += n; }
+  operator Pointer<const T>() const { return {base, lanes}; }
+};
+typedef Pointer<const float> Source;
+typedef Pointer<float> Place;
+
+KIPAX_INLINE Source At(const float* p, lane_int lanes) { return {p, lanes}; }
+KIPAX_INLINE Place At(float* p, lane_int lanes) { return {p, lanes}; }
+KIPAX_INLINE real Get(Source p, int at, mask m) {
   real r{};
   for (int i = 0; i < 32; ++i)
-    if (m[i]) watch.Touch(p + lanes[i] + at, false), r[i] = p[lanes[i] + at];
+    if (m[i]) watch.Touch(p.base + p.lanes[i] + at, false), r[i] = p.base[p.lanes[i] + at];
   return r;
 }
-KIPAX_INLINE void Put(float* p, lane_int lanes, int at, real v, mask m) {
+KIPAX_INLINE void Put(Place p, int at, real v, mask m) {
   for (int i = 0; i < 32; ++i)
-    if (m[i]) watch.Touch(p + lanes[i] + at, true), p[lanes[i] + at] = v[i];
+    if (m[i]) watch.Touch(p.base + p.lanes[i] + at, true), p.base[p.lanes[i] + at] = v[i];
 }
 // On a GPU all lanes read before any writes, as here: two lanes at one address lose a summand.
-KIPAX_INLINE void Add(float* p, lane_int lanes, int at, real v, mask m) {
-  Put(p, lanes, at, Get(p, lanes, at, m) + v, m);
-}
+KIPAX_INLINE void Add(Place p, int at, real v, mask m) { Put(p, at, Get(p, at, m) + v, m); }
+KIPAX_INLINE void Pin(lane_int&) {}
 
 struct Block {  // its warps take turns between two Syncs
   int count;

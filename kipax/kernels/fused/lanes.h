@@ -6,6 +6,7 @@
 #define KIPAX_INLINE __device__ __forceinline__
 #define KIPAX_INLINE_MEMBER __device__ __forceinline__
 #define KIPAX_UNROLL _Pragma("unroll")
+#define KIPAX_PAIRS_OF_ROWS _Pragma("unroll 2")  // rows of sums need not change registers
 
 namespace kipax {
 namespace KIPAX_ISA {
@@ -37,16 +38,21 @@ KIPAX_INLINE float WarpSum(real a) {
   for (int step = 16; step; step /= 2) a += __shfl_xor_sync(0xffffffffu, a, step);
   return a;
 }
-// Memory at p[lanes + at]: a place a lane, which a loop over `at` leaves alone.
-KIPAX_INLINE real Get(const float* p, lane_int lanes, int at, mask m) {
-  return m ? (p + lanes)[at] : 0.0f;
+// Memory: a place a lane, which moves with the rows; `at` is the same in all lanes.
+typedef const float* Source;
+typedef float* Place;
+
+KIPAX_INLINE Source At(const float* p, lane_int lanes) { return p + lanes; }
+KIPAX_INLINE Place At(float* p, lane_int lanes) { return p + lanes; }
+KIPAX_INLINE real Get(Source p, int at, mask m) { return m ? p[at] : 0.0f; }
+KIPAX_INLINE void Put(Place p, int at, real v, mask m) {
+  if (m) p[at] = v;
 }
-KIPAX_INLINE void Put(float* p, lane_int lanes, int at, real v, mask m) {
-  if (m) (p + lanes)[at] = v;
+KIPAX_INLINE void Add(Place p, int at, real v, mask m) {
+  if (m) p[at] += v;
 }
-KIPAX_INLINE void Add(float* p, lane_int lanes, int at, real v, mask m) {
-  if (m) (p + lanes)[at] += v;
-}
+// Keeps the compiler from computing a slice's constants anew in every row.
+KIPAX_INLINE void Pin(lane_int& a) { asm volatile("" : "+r"(a)); }
 
 struct Block {
   KIPAX_INLINE_MEMBER int warps() const { return blockDim.x / 32; }

@@ -89,6 +89,7 @@ struct Slice {
     second = x - dx - dy * Level<L>::w;
     const lane_int slice = (dy + Level<L>::ry) * (2 * Level<L>::rx + 1) + dx + Level<L>::rx;
     in_table = slice * (2 * Level<L>::h * Level<L>::w) + x;
+    Pin(first), Pin(second), Pin(in_table);
     inside_before = x == 0 ? zero : one;
     inside_after = x == Level<L>::segment - 1 ? zero : one;
     columns = (index < range.count()) & (x < Level<L>::w) & (x >= dx) & (x - dx < Level<L>::w);
@@ -112,29 +113,38 @@ struct Slice {
 template <int L>
 struct Pooling {
   typedef Level<L + 1> Next;
-  lane_int at[2];
-  mask inside[2];
-  mask joined;  // both columns of a pooled one go to the same place
+  lane_int even, odd;
+  lane_int inside;  // bit 0: even rows go somewhere, bit 1: odd ones
+  lane_int writes;  // likewise, less the lanes that another one adds for
+  mask joined;      // both columns of a pooled one go to the same place
 
   KIPAX_INLINE_MEMBER explicit Pooling(const Slice<L>& s) {
     joined = (s.dx & 1) == 0;
-    const lane_int dx = (s.dx + 1 - (s.x & 1)) >> 1;
+    const lane_int dx = (s.dx + 1 - (s.x & 1)) >> 1, none = s.x - s.x;
     // Odd sizes: the last row and column of either image go nowhere.
     const mask columns = (s.x < 2 * Next::w) & (s.x - s.dx < 2 * Next::w) & (dx <= Next::rx) &
                          (dx >= -Next::rx);
+    lane_int at[2];
+    inside = none;
     KIPAX_UNROLL
-    for (int odd = 0; odd < 2; ++odd) {
-      const lane_int dy = (s.dy + 1 - odd) >> 1;
+    for (int i = 0; i < 2; ++i) {
+      const lane_int dy = (s.dy + 1 - i) >> 1;
       const lane_int index = (dy + Next::ry) * (2 * Next::rx + 1) + dx + Next::rx;
-      at[odd] = index * (2 * Next::h * Next::w) + (s.x >> 1);
-      inside[odd] = columns & (dy <= Next::ry) & (dy >= -Next::ry);
+      at[i] = index * (2 * Next::h * Next::w) + (s.x >> 1);
+      inside += columns & (dy <= Next::ry) & (dy >= -Next::ry) ? none + (1 << i) : none;
     }
+    even = at[0], odd = at[1];
+    writes = ((s.x & 1) == 0) | ((s.dx & 1) != 0) ? inside : none;
+    Pin(even), Pin(odd), Pin(inside), Pin(writes);
   }
-  KIPAX_INLINE_MEMBER lane_int Lanes(int y) const { return y & 1 ? at[1] : at[0]; }
+
+  KIPAX_INLINE_MEMBER lane_int Lanes(int y) const { return y & 1 ? odd : even; }
   KIPAX_INLINE_MEMBER int Row(int y) const { return (y >> 1) * Next::w + Next::table; }
-  KIPAX_INLINE_MEMBER mask Valid(const Slice<L>& s, int y) const {
-    return s.Valid(y) & (y & 1 ? inside[1] : inside[0]) & (y - s.dy < 2 * Next::h) &
-           Uniform(y < 2 * Next::h);
+  // Which lanes of row y take part, of `which`: `inside` or `writes`.
+  KIPAX_INLINE_MEMBER mask Valid(const Slice<L>& s, lane_int which, int y) const {
+    const mask valid = s.Valid(y) & (((which >> (y & 1)) & 1) != 0);
+    if (Level<L>::h == 2 * Next::h) return valid;
+    return valid & (y - s.dy < 2 * Next::h) & Uniform(y < 2 * Next::h);
   }
 };
 
@@ -154,16 +164,41 @@ KIPAX_INLINE real Box(Window& w, real a, const Slice<L>& s) {
   return sum;
 }
 
+// Where a slice's row lies on both sides and in the level's table; `lag` rows before it lie before.
+template <int L>
+struct Rows {
+  Source x1, x2, s1, s2;
+  Place table;
+
+  KIPAX_INLINE_MEMBER Rows(const Pair& pair, float* tables, const Slice<L>& s)
+      : x1(At(pair.x1, s.first * Plan::channels)), x2(At(pair.x2, s.second * Plan::channels)),
+        s1(At(pair.s1 + Level<L>::scales, s.first)), s2(At(pair.s2 + Level<L>::scales, s.second)),
+        table(At(tables + Level<L>::table, s.in_table)) {
+    Move(s.begin);
+  }
+  KIPAX_INLINE_MEMBER void Move(int rows) {
+    x1 += rows * Level<L>::w * Plan::channels;
+    x2 += rows * Level<L>::w * Plan::channels;
+    s1 += rows * Level<L>::w;
+    s2 += rows * Level<L>::w;
+    table += rows * Level<L>::w;
+  }
+};
+
 struct Scales {
   real first, second;
 };
 
+// Which of a level's ReLUs a stage has.
 template <int L>
-KIPAX_INLINE Scales ScalesAt(const Pair& pair, const Slice<L>& s, int stage, int y, mask valid) {
-  const int turn = Count(Level<L>::relu & ((1u << stage) - 1));
-  const int at = Level<L>::scales + turn * Level<L>::h * Level<L>::w;
-  return {Get(pair.s1, s.first, y * Level<L>::w + at, valid),
-          Get(pair.s2, s.second, y * Level<L>::w + at, valid)};
+KIPAX_INLINE int Turn(int stage) {
+  return Count(Level<L>::relu & ((1u << stage) - 1));
+}
+
+template <int L>
+KIPAX_INLINE Scales ScalesAt(const Rows<L>& rows, int stage, int lag, mask valid) {
+  const int at = (Turn<L>(stage) * Level<L>::h - lag) * Level<L>::w;
+  return {Get(rows.s1, at, valid), Get(rows.s2, at, valid)};
 }
 
 template <int L>
@@ -175,20 +210,14 @@ KIPAX_INLINE DualOf<real> Rectify(const Pair& pair, const Slice<L>& s, const Sca
 }
 
 template <int L>
-KIPAX_INLINE Value Enter(const Pair& pair, const float* tables, const Slice<L>& s, int y) {
-  const mask valid = s.Valid(y);
-  const int row = y * Level<L>::w;
+KIPAX_INLINE Value Enter(const Rows<L>& rows, mask valid) {
   if constexpr (L > 0) {
-    const int at = row + Level<L>::table;
-    return {Get(tables, s.in_table, at, valid),
-            Plan::ntk ? Get(tables, s.in_table, at + Level<L>::h * Level<L>::w, valid) : real{}};
+    return {Get(rows.table, 0, valid),
+            Plan::ntk ? Get(rows.table, Level<L>::h * Level<L>::w, valid) : real{}};
   } else {
     real sum{};
     KIPAX_UNROLL
-    for (int c = 0; c < Plan::channels; ++c) {
-      sum += Get(pair.x1, s.first * Plan::channels, row * Plan::channels + c, valid) *
-             Get(pair.x2, s.second * Plan::channels, row * Plan::channels + c, valid);
-    }
+    for (int c = 0; c < Plan::channels; ++c) sum += Get(rows.x1, c, valid) * Get(rows.x2, c, valid);
     return {sum * (1.0f / Plan::channels), real{}};
   }
 }
@@ -201,20 +230,21 @@ struct Flow {  // what each convolution of a level remembers
 // Takes a row through a level's layers: v was row y on entering, and leaves as row y - convs.
 // Calls keep(stage, covariance, companion) with what enters each ReLU.
 template <int L, typename Keep>
-KIPAX_INLINE Value Advance(const Pair& pair, const Slice<L>& s, int y, Flow<L>& flow, Value v,
-                           Keep&& keep) {
+KIPAX_INLINE Value Advance(const Pair& pair, const Slice<L>& s, const Rows<L>& rows, int y,
+                           Flow<L>& flow, Value v, Keep&& keep) {
   const real zero = real{};
+  int lag = 0;
   KIPAX_UNROLL
   for (int i = 0; i < Level<L>::stages; ++i) {
     if (IsConv<L>(i)) {
-      y -= 1;
+      lag += 1;
       v.k = Box<L>(flow.k[i], v.k, s) * Plan::box + Plan::bias;
       if (Plan::ntk) v.t = v.k + Box<L>(flow.t[i], v.t, s) * Plan::box;
     }
-    const mask valid = s.Valid(y);
+    const mask valid = s.Valid(y - lag);
     if (IsRelu<L>(i)) {
       keep(i, v.k, v.t);
-      const DualOf<real> d = Rectify<L>(pair, s, ScalesAt<L>(pair, s, i, y, valid), v.k);
+      const DualOf<real> d = Rectify<L>(pair, s, ScalesAt<L>(rows, i, lag, valid), v.k);
       v = {d.k, v.t * d.slope};
     }
     v = {valid ? v.k : zero, valid ? v.t : zero};
@@ -229,19 +259,22 @@ KIPAX_INLINE void AddPooled(float* tables, const Slice<L>& s, const Pooling<L>& 
                             Value v) {
   typedef Level<L + 1> Next;
   const real after_k = FromAfter(v.k), after_t = FromAfter(v.t);
-  const mask writes = pool.Valid(s, y) & (((s.x & 1) == 0) | ((s.dx & 1) != 0));
+  const mask writes = pool.Valid(s, pool.writes, y);
   const real k = pool.joined ? v.k + after_k : v.k, t = pool.joined ? v.t + after_t : v.t;
-  Add(tables, pool.Lanes(y), pool.Row(y), k * 0.0625f, writes);
-  if (Plan::ntk) Add(tables, pool.Lanes(y), pool.Row(y) + Next::h * Next::w, t * 0.0625f, writes);
+  const Place to = At(tables + pool.Row(y), pool.Lanes(y));
+  Add(to, 0, k * 0.0625f, writes);
+  if (Plan::ntk) Add(to, Next::h * Next::w, t * 0.0625f, writes);
 }
 
 // Calls use(y, v) with every row of a slice after the level's layers.
 template <int L, typename Use>
-KIPAX_INLINE void RunSlice(const Pair& pair, const float* tables, const Slice<L>& s, Use&& use) {
+KIPAX_INLINE void RunSlice(const Pair& pair, float* tables, const Slice<L>& s, Use&& use) {
   Flow<L> flow;
-  for (int y = s.begin; y < s.end + Level<L>::convs; ++y) {
-    const Value v = Enter<L>(pair, tables, s, y);
-    use(y - Level<L>::convs, Advance<L>(pair, s, y, flow, v, [](int, real, real) {}));
+  Rows<L> rows(pair, tables, s);
+  KIPAX_PAIRS_OF_ROWS
+  for (int y = s.begin; y < s.end + Level<L>::convs; ++y, rows.Move(1)) {
+    const Value v = Enter<L>(rows, s.Valid(y));
+    use(y - Level<L>::convs, Advance<L>(pair, s, rows, y, flow, v, [](int, real, real) {}));
   }
 }
 
@@ -311,50 +344,64 @@ KIPAX_INLINE int Delay(int stage) {
   return 2 * Count(unsigned(Level<L>::conv) >> (stage + 1));
 }
 
-// Cotangents of a level's results: of a row from the table above, or of the readout's mean.
+// Cotangents of a level's results in a row, from the table above.
 template <int L>
 KIPAX_INLINE Value Unpool(const float* tables, const Slice<L>& s, const Pooling<L>& pool, int y) {
   typedef Level<L + 1> Next;
-  const mask valid = pool.Valid(s, y);
-  const lane_int lanes = pool.Lanes(y);
-  const int row = pool.Row(y);
-  return {Get(tables, lanes, row, valid) * 0.0625f,
-          Plan::ntk ? Get(tables, lanes, row + Next::h * Next::w, valid) * 0.0625f : real{}};
+  const mask valid = pool.Valid(s, pool.inside, y);
+  const Source from = At(tables + pool.Row(y), pool.Lanes(y));
+  return {Get(from, 0, valid) * 0.0625f,
+          Plan::ntk ? Get(from, Next::h * Next::w, valid) * 0.0625f : real{}};
 }
+
+// A warp's sums over the second image's pixels and the level's scales, at the row of `Rows`.
+// Segments of a warp, whose lanes may meet, have parts of their own.
+template <int L>
+struct Sums {
+  Place x, s;
+
+  KIPAX_INLINE_MEMBER Sums(float* sums, const Slice<L>& slice)
+      : x(At(sums, slice.segment * Plan::pixels + slice.second * Plan::channels)),
+        s(At(sums + Level<L>::sums,
+             slice.segment * (Level<L>::relus * Level<L>::h * Level<L>::w) + slice.second)) {
+    Move(slice.begin);
+  }
+  KIPAX_INLINE_MEMBER void Move(int rows) {
+    x += rows * Level<L>::w * Plan::channels;
+    s += rows * Level<L>::w;
+  }
+};
 
 // Cotangents of what entered a level: to the table, over the values; to the pixels at the first.
 template <int L>
-KIPAX_INLINE void Leave(const Pair& pair, float* tables, float* sums, const Slice<L>& s, int y,
-                        Value g) {
-  const mask valid = s.Valid(y);
-  const int row = y * Level<L>::w;
+KIPAX_INLINE void Leave(const Rows<L>& rows, const Sums<L>& sums, int lag, mask valid, Value g) {
+  const int row = -lag * Level<L>::w;
   if constexpr (L > 0) {
-    const int at = row + Level<L>::table;
-    Put(tables, s.in_table, at, g.k, valid);
-    if (Plan::ntk) Put(tables, s.in_table, at + Level<L>::h * Level<L>::w, g.t, valid);
+    Put(rows.table, row, g.k, valid);
+    if (Plan::ntk) Put(rows.table, row + Level<L>::h * Level<L>::w, g.t, valid);
   } else {
     const real shared = g.k * (1.0f / Plan::channels);
-    const lane_int own = s.segment * Plan::pixels + s.second * Plan::channels;
     KIPAX_UNROLL
     for (int c = 0; c < Plan::channels; ++c) {
       const int at = row * Plan::channels + c;
-      const real x = Get(pair.x1, s.first * Plan::channels, at, valid);
-      Add(sums, own, at, shared * x, valid);
+      Add(sums.x, at, shared * Get(rows.x1, at, valid), valid);
     }
   }
 }
 
-// Adds to `sums`, a warp's own; segments of a warp, whose lanes may meet, have parts of their own.
 // cotangent(y) is that of the level's results in row y.
 template <int L, typename Cotangent>
-KIPAX_INLINE void PullSlice(const Pair& pair, float* tables, float* sums, const Slice<L>& s,
+KIPAX_INLINE void PullSlice(const Pair& pair, float* tables, float* own, const Slice<L>& s,
                             Cotangent&& cotangent) {
   const real zero = real{};
   Flow<L> flow, back;
   Lines lines[kMaxStages] = {};
-  for (int newest = s.begin; newest < s.end + 2 * Level<L>::convs; ++newest) {
-    const Value entered = Enter<L>(pair, tables, s, newest);
-    Advance<L>(pair, s, newest, flow, entered, [&](int i, real n, real t) {
+  Rows<L> rows(pair, tables, s);
+  Sums<L> sums(own, s);
+  KIPAX_PAIRS_OF_ROWS
+  for (int y = s.begin; y < s.end + 2 * Level<L>::convs; ++y, rows.Move(1), sums.Move(1)) {
+    const Value entered = Enter<L>(rows, s.Valid(y));
+    Advance<L>(pair, s, rows, y, flow, entered, [&](int i, real n, real t) {
       KIPAX_UNROLL
       for (int j = kMaxDelay; j > 0; --j) {
         lines[i].n[j] = lines[i].n[j - 1];
@@ -363,32 +410,30 @@ KIPAX_INLINE void PullSlice(const Pair& pair, float* tables, float* sums, const 
       lines[i].n[0] = n;
       lines[i].t[0] = t;
     });
-    int y = newest - Level<L>::convs;
-    Value g = cotangent(y);
+    int lag = Level<L>::convs;
+    Value g = cotangent(y - lag);
     KIPAX_UNROLL
     for (int i = Level<L>::stages - 1; i >= 0; --i) {
-      mask valid = s.Valid(y);
+      mask valid = s.Valid(y - lag);
       if (IsRelu<L>(i)) {
-        const Scales scales = ScalesAt<L>(pair, s, i, y, valid);
+        const Scales scales = ScalesAt<L>(rows, i, lag, valid);
         const DualOf<real> d = Rectify<L>(pair, s, scales, lines[i].n[Delay<L>(i)]);
         const DualPulled<real> pulled =
             Plan::ntk ? PullDual<true>(d, g.k, g.t, lines[i].t[Delay<L>(i)])
                       : PullDual<false>(d, g.k, zero, zero);
         g = {valid ? pulled.n : zero, valid ? pulled.t : zero};
-        const int turn = Count(Level<L>::relu & ((1u << i) - 1)), size = Level<L>::h * Level<L>::w;
-        const lane_int own = s.segment * (Level<L>::relus * size) + s.second;
-        Add(sums, own, y * Level<L>::w + turn * size + Level<L>::sums, pulled.m * scales.first,
-            valid);
+        const int at = (Turn<L>(i) * Level<L>::h - lag) * Level<L>::w;
+        Add(sums.s, at, pulled.m * scales.first, valid);
       }
       if (IsConv<L>(i)) {
-        y -= 1;
-        valid = s.Valid(y);
+        lag += 1;
+        valid = s.Valid(y - lag);
         const real k = Box<L>(back.k[i], g.k, s) * Plan::box;
         const real t = Plan::ntk ? Box<L>(back.t[i], g.t, s) * Plan::box : zero;
         g = {valid ? k + t : zero, valid ? t : zero};
       }
     }
-    Leave<L>(pair, tables, sums, s, y, g);
+    Leave<L>(rows, sums, lag, s.Valid(y - lag), g);
   }
 }
 
