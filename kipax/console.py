@@ -25,7 +25,7 @@ __all__ = ["ConsoleReporter", "describe_duration", "run_command", "run_experimen
 flags.disclaim_key_flags()  # flags belong to the program that calls
 
 
-_RESULTS = ("support.npz", "images.png", "curve.png", "metrics.jsonl")
+_RESULTS = ("support.npz", "images.png", "labels.png", "curve.png", "metrics.jsonl")
 _SECONDS_BETWEEN_LINES = 20.0  # without a terminal
 
 

@@ -139,13 +139,18 @@ class Run:
         return self.support_set(self.first_images, labels, learned_labels=False, step=0)
 
     def draw(self, support: SupportSet) -> None:
-        """Writes images.png and, if there were steps, curve.png; says so if it cannot."""
+        """Writes images.png, labels.png if they were learned, and curve.png if there were steps.
+
+        Says so if it cannot.
+        """
         panels = {"initial": self.initial_support().to_uint8_images()}
         if self.method == "kip":
             panels["learned"] = support.to_uint8_images()
         try:
             names = self.dataset.class_names
             pictures = {"images.png": plots.draw_images(panels, self.first_classes, names)}
+            if support.metadata["learned_labels"]:
+                pictures["labels.png"] = plots.draw_labels(support.labels, names)
             metrics = self.workdir.read_metrics()
             if metrics:
                 title = f"{self.method.upper()} · {self.config.dataset} · {len(support)} images"
