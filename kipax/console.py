@@ -56,6 +56,8 @@ def describe_progress(progress: report.Progress) -> str:
         unit = f"{pace:.2f} s" if pace >= 0.1 else describe_duration(pace)
         left = (progress.total - progress.step) * pace
         parts += [f"{unit}/{progress.unit}", f"{_clock(left)} left"]
+    if progress.status:
+        parts.append(progress.status)
     return " · ".join(parts)
 
 

@@ -1,0 +1,47 @@
+"""What whoever makes an executor is told about the run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from kipax.blocks.executor import BlockExecutor
+from kipax.blocks.local import LocalExecutor
+from kipax.blocks.plan import BlockPlan
+from kipax.blocks.targets import DatasetTargets, TargetRecipe
+from kipax.kernels import KernelSpec
+
+__all__ = ["BlockJob", "MakeExecutor", "make_local"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BlockJob:
+    """The blocks of a run.
+
+    Attributes:
+        targets: the run's, in this process.
+        recipe: how others make them.
+        plan: the block sizes.
+        kernels: every kernel that the run may use.
+        num_targets: of a step.
+        supports: size of the support set.
+        image_shape: height, width, channels.
+        say: hears sentences for the user.
+    """
+
+    targets: DatasetTargets
+    recipe: TargetRecipe
+    plan: BlockPlan
+    kernels: tuple[KernelSpec, ...]
+    num_targets: int
+    supports: int
+    image_shape: tuple[int, ...]
+    say: Callable[[str], None]
+
+
+MakeExecutor = Callable[[BlockJob], BlockExecutor]
+
+
+def make_local(job: BlockJob) -> LocalExecutor:
+    """The executor of this process alone."""
+    return LocalExecutor(job.targets, job.plan)
