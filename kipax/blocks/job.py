@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from kipax.blocks.executor import BlockExecutor
 from kipax.blocks.local import LocalExecutor
+from kipax.blocks.memory import needed_bytes
 from kipax.blocks.plan import BlockPlan
 from kipax.blocks.targets import DatasetTargets, TargetRecipe
 from kipax.kernels import KernelSpec
@@ -37,6 +38,20 @@ class BlockJob:
     supports: int
     image_shape: tuple[int, ...]
     say: Callable[[str], None]
+
+    def needed_bytes(self) -> dict[str, int]:
+        """Memory for the largest block, by the backend that computes it."""
+        return {
+            backend: needed_bytes(
+                self.plan,
+                self.kernels,
+                targets=self.num_targets,
+                supports=self.supports,
+                image_shape=self.image_shape,
+                backend=backend,
+            )
+            for backend in ("portable", "fused")
+        }
 
 
 MakeExecutor = Callable[[BlockJob], BlockExecutor]

@@ -190,6 +190,12 @@ class TaskQueue:
                 known.heard = self._clock()
             return known is not None
 
+    def knows(self, worker: str) -> bool:
+        """Whether a worker is there and was not given up."""
+        with self._changed:
+            self.expire()
+            return worker in self._workers
+
     def leave(self, worker: str) -> None:
         """A worker goes in good order; its tasks are no losses."""
         with self._changed:

@@ -1,7 +1,7 @@
 """The server's half of a pool: holds the support set and the queue, answers messages.
 
 `PoolServer.handle` takes and gives bytes (`kipax.blocks.wire`), so that any engine that
-carries bytes will do. `PoolExecutor` is what the optimiser sees.
+carries bytes will do.
 """
 
 from __future__ import annotations
@@ -12,90 +12,46 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from kipax.blocks.job import BlockJob
-from kipax.blocks.memory import needed_bytes
-from kipax.blocks.plan import BlockPlan
-from kipax.blocks.queue import QueueCounts, QueueSettings, TaskQueue
-from kipax.blocks.sums import SummingExecutor
-from kipax.blocks.tasks import Parts, Task, expected_parts
+from kipax.blocks.pool import Pool, check_parts
 from kipax.blocks.wire import Message, pack, pack_task, unpack
 from kipax.errors import WireError
 from kipax.version import __version__
 
-__all__ = ["PoolExecutor", "PoolServer", "check_parts"]
+__all__ = ["PoolServer"]
 
-_POLL_SECONDS = 0.5
 _MOST_WAIT = 5.0  # seconds that a worker's request for a task may wait here
-_REMIND_SECONDS = 30.0
-_NO_WORKER_SECONDS = 3.0  # a program starts with none
 _BEATS = 4  # signs of life within the silence that loses a worker
 
 _log = logging.getLogger("kipax")
 
 
-class PoolServer:
-    """Serves workers; one call of the executor at a time. Thread-safe.
+class PoolServer(Pool):
+    """Serves workers that call `handle`. Thread-safe.
 
     Args:
-        settings: how patient it is with workers.
         allow_network: whether workers of other hosts may join.
-        how_to_join: ends the sentence that says that no worker is there.
-        clock: seconds.
+        options: as `Pool`.
     """
 
-    def __init__(
-        self,
-        *,
-        settings: QueueSettings | None = None,
-        allow_network: bool = False,
-        how_to_join: str = "",
-        clock: Callable[[], float] = time.monotonic,
-    ):
+    def __init__(self, *, allow_network: bool = False, **options: Any):
+        super().__init__(**options)
         self.session = secrets.token_hex(8)  # tells this server from one that died here before
-        self.bytes_in = self.bytes_out = 0
-        self.waited_seconds = 0.0  # of the executor, for workers
-        self.how_to_join = how_to_join
-        self._allow_network, self._clock = allow_network, clock
-        self._say: Callable[[str], None] = lambda sentence: None
-        self._queue = TaskQueue(settings, clock=clock, on_lost=self._tell)
+        self._allow_network = allow_network
         self._names = itertools.count(1)
         self._lock = threading.Lock()
-        self._job: BlockJob | None = None
         self._support: tuple[int, tuple[int, ...], bytes] | None = None
         self._closed = False
-        self._nobody_since = self._reminded = clock()
-
-    # -- the run's side ------------------------------------------------------------------
-
-    def executor(self, job: BlockJob) -> PoolExecutor:
-        """Takes a run's blocks on; from now on workers may join."""
-        self._say = job.say
-        self._job = job
-        return PoolExecutor(self, job.plan, job.targets.num_classes)
 
     def set_support(self, x_support: np.ndarray, version: int) -> None:
         """A new support set, encoded once, for each worker to fetch."""
         header = {"kind": "support", "version": version}
         self._support = version, x_support.shape, pack(header, {"x": x_support})
-
-    def run(self, tasks: Iterable[Task]) -> Iterator[Parts]:
-        """The parts of each task, in order, whoever computes them."""
-        tasks = list(tasks)
-        self._queue.start(tasks)
-        try:
-            for _ in tasks:
-                yield self._await_result()
-        finally:
-            self._queue.start([])
-
-    def counts(self) -> QueueCounts:
-        """How it goes."""
-        return self._queue.counts()
 
     def close(self, *, seconds: float = 10.0) -> None:
         """Tells workers that the run is over, and waits until they are gone, or so long."""
@@ -104,34 +60,6 @@ class PoolServer:
         deadline = time.monotonic() + seconds
         while self._queue.counts().workers and time.monotonic() < deadline:
             time.sleep(0.05)
-
-    def _await_result(self) -> Parts:
-        began = time.monotonic()
-        try:
-            while True:
-                done, parts = self._queue.next_result(_POLL_SECONDS)
-                if done:
-                    return parts
-                self._remind(time.monotonic() - began)
-        finally:
-            self.waited_seconds += time.monotonic() - began
-
-    def _remind(self, waited: float) -> None:
-        """Says, now and then, that nobody is there or that a block takes long."""
-        now, workers = self._clock(), self._queue.counts().workers
-        if workers:
-            self._nobody_since = now
-        due = now - self._reminded > _REMIND_SECONDS
-        fresh = self._reminded <= self._nobody_since
-        if not workers and now - self._nobody_since > _NO_WORKER_SECONDS and (due or fresh):
-            self._tell(f"no worker is left: waiting for one{self.how_to_join}")
-            self._reminded = now
-        elif workers and due and waited > _REMIND_SECONDS:
-            self._tell(f"waiting for a block for {waited:.0f} s; {workers} workers are alive")
-            self._reminded = now
-
-    def _tell(self, sentence: str) -> None:
-        self._say(sentence)
 
     # -- the workers' side ---------------------------------------------------------------
 
@@ -198,19 +126,12 @@ class PoolServer:
         return pack(self._welcome(name, job), job.recipe.arrays)
 
     def _welcome(self, name: str, job: BlockJob) -> Mapping[str, Any]:
-        sizes = {"targets": job.num_targets, "supports": job.supports}
-        needed = {
-            backend: needed_bytes(
-                job.plan, job.kernels, image_shape=job.image_shape, backend=backend, **sizes
-            )
-            for backend in ("portable", "fused")
-        }
         return {
             "kind": "welcome",
             "session": self.session,
             "worker": name,
             "recipe": job.recipe.facts(),
-            "needed_bytes": needed,
+            "needed_bytes": job.needed_bytes(),
             "beat_seconds": self._queue.settings.silence_seconds / _BEATS,
         }
 
@@ -218,19 +139,20 @@ class PoolServer:
         assert self._job is not None
         if message.get("targets_hash", str) != self._job.recipe.targets_hash:
             return self._refuse(f"worker {worker} has other training images than this run.")
-        self._queue.join(worker, at_once=max(1, message.get("at_once", int)))
-        self._tell(f"worker {worker} joined")
+        self._joined(worker, max(1, message.get("at_once", int)))
         return pack({"kind": "ok"})
 
     def _leave(self, worker: str, message: Message) -> bytes:
         why = message.get("why", str)[:500]
         if why:
-            self._tell(f"worker {worker} left: {why}")
+            self._turned_away.append(why)
+            self._say(f"worker {worker} left: {why}")
         self._queue.leave(worker)
         return pack({"kind": "ok"})
 
     def _refuse(self, why: str) -> bytes:
         _log.warning("kipax server: refused: %s", why)
+        self._turned_away.append(why)
         return pack({"kind": "refused", "why": why})
 
     def _take(self, worker: str, message: Message) -> bytes:
@@ -263,53 +185,3 @@ class PoolServer:
             self._queue.fail(number, str(error))
             raise
         return pack({"kind": "ok", "counted": self._queue.answer(number, parts)})
-
-
-def check_parts(
-    task: Task, parts: Mapping[str, np.ndarray], support_shape: tuple[int, ...], num_classes: int
-) -> Parts:
-    """The parts of an answer, if they are what the task asks for.
-
-    Raises:
-        WireError: other names, dtypes or shapes.
-    """
-    expected = expected_parts(task, support_shape, num_classes)
-    if set(parts) != set(expected):
-        raise WireError(f"refused an answer with {sorted(parts)} instead of {sorted(expected)}.")
-    for name, (dtypes, shape) in expected.items():
-        given = parts[name]
-        if given.dtype.str not in dtypes or given.shape != shape:
-            raise WireError(
-                f"refused an answer whose {name} is {given.dtype.str} {given.shape} instead of "
-                f"{' or '.join(dtypes)} {shape}."
-            )
-    return dict(parts)
-
-
-class PoolExecutor(SummingExecutor):
-    """A `kipax.blocks.executor.BlockExecutor` whose tasks a pool computes.
-
-    Args:
-        pool: has ``set_support``, ``run`` and ``counts`` like `PoolServer`.
-        plan: the block sizes.
-        num_classes: of the targets.
-    """
-
-    def __init__(self, pool: Any, plan: BlockPlan, num_classes: int):
-        super().__init__(plan, num_classes)
-        self._pool = pool
-
-    def _hold_support(self, x_support: np.ndarray) -> None:
-        self._pool.set_support(x_support, self.version)
-
-    def _run(self, tasks: Iterable[Task]) -> Iterator[Parts]:
-        return self._pool.run(tasks)
-
-    def status(self) -> str:
-        """Workers alive, blocks a second, retries."""
-        counts = self._pool.counts()
-        words = f"{counts.workers} worker{'s' * (counts.workers != 1)}"
-        if counts.per_second:
-            words += f" · {counts.per_second:.3g} blocks/s"
-        retries = counts.retries
-        return words + (f" · {retries} retr{'ies' if retries > 1 else 'y'}" if retries else "")

@@ -140,14 +140,21 @@ class Worker:
 
     def _welcomed(self, reply: Message) -> _Session:
         session = _Session(self, reply)
-        recipe = TargetRecipe(**reply.get("recipe", dict), arrays=dict(reply.arrays))
-        check_memory(reply.get("needed_bytes", dict), self._devices)
-        if self._computer is None or self._hash != recipe.targets_hash:
-            self._say(f"loading {recipe.dataset}")
-            self._hash = recipe.targets_hash
-        self._computer = self._load(recipe)  # the preprocessing or augmentation may be others
+        try:
+            self._prepare(reply)
+        except KipaxError as error:
+            session.leave(str(error))  # the server tells its user, too
+            raise
+        assert self._computer is not None
         session.begin(self._computer, self._hash)
         return session
+
+    def _prepare(self, reply: Message) -> None:
+        recipe = TargetRecipe(**reply.get("recipe", dict), arrays=dict(reply.arrays))
+        check_memory(reply.get("needed_bytes", dict), self._devices)
+        self._say(f"loading {recipe.dataset}")
+        self._computer = self._load(recipe)
+        self._hash = recipe.targets_hash
 
     def call(self, header: dict[str, Any], arrays: Parts | None = None) -> Message:
         """The server's reply; waits for a server that is out of reach, up to the patience.
@@ -216,14 +223,15 @@ class _Session:
         for thread in threads[1:]:
             thread.join()
         if self._error is not None:
-            self._leave(f"{type(self._error).__name__}: {self._error}")
+            self.leave(str(self._error) or type(self._error).__name__)
             raise self._error
         if self._finished or self._worker.stopped():
-            self._leave("")
+            self.leave("")
             return True
         return False
 
-    def _leave(self, why: str) -> None:
+    def leave(self, why: str) -> None:
+        """Goes, and says why if something is wrong."""
         with contextlib.suppress(KipaxError):
             self._send("leave", why=why)
 

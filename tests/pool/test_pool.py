@@ -25,7 +25,8 @@ from kipax.blocks import (
     hash_targets,
 )
 from kipax.blocks import worker as worker_module
-from kipax.blocks.server import PoolServer, check_parts
+from kipax.blocks.pool import check_parts
+from kipax.blocks.server import PoolServer
 from kipax.blocks.tasks import OPS, compute, expected_parts
 from kipax.blocks.wire import pack, unpack
 from kipax.blocks.worker import TaskComputer, Worker
@@ -189,14 +190,18 @@ def test_a_dead_worker_is_replaced(job, x_support, expected):
 
 
 def test_waits_for_a_worker_and_says_so(job, x_support, expected):
+    """At the start, and when the last one is lost."""
     said = []
     told = dataclasses.replace(job, say=said.append)
-    server_pool = Pool(told, workers=0, how_to_join="; start one")
-    with server_pool as pool:
-        threading.Timer(5.0, pool.add).start()
+    with Pool(told, workers=0, how_to_join="; start one") as pool:
+        cut = Cut(pool.server, answers=1)
+        pool.add(call=cut)
+        threading.Timer(7.0, pool.add).start()
         _assert_equal(_results(pool.executor, x_support), expected)
+        assert pool.server.counts().counted == 26
     assert any("no worker is left: waiting for one; start one" in s for s in said)
-    assert any("joined" in s for s in said)
+    assert any("lost worker 1" in s for s in said)
+    assert any("worker 2" in s and "joined" in s for s in said)
 
 
 def test_a_slow_worker_is_overtaken(job, x_support, expected):
