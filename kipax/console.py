@@ -101,7 +101,7 @@ class ConsoleReporter(report.Reporter):
             self._bar = None
 
 
-def summarise(reporter: ConsoleReporter, result: RunResult) -> dict[str, Any]:
+def summarise(reporter: report.Reporter, result: RunResult) -> dict[str, Any]:
     """Says what came out and where it is; returns the JSON line."""
     before, after = result.initial.test_accuracy, result.evaluation.test_accuracy
     if after is not None:

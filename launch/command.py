@@ -101,6 +101,7 @@ def _on_launchpad(
                 folder=folder,
                 launch_type=launch_type,
                 local_resources=make_resources(resources, request.num_workers),
+                reporter=reporter,
             )
 
 

@@ -18,12 +18,14 @@ from absl import logging
 
 from kipax import console, files
 from kipax.blocks.courier import call_through
+from kipax.blocks.pool import Pool
 from kipax.blocks.queue import QueueSettings
 from kipax.blocks.server import PoolServer
 from kipax.blocks.worker import Worker
 from kipax.distill import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.distill.config import RunConfig
 from kipax.errors import KipaxError, UsageError
+from launch.relay import RelayReporter
 
 __all__ = ["METHODS", "Outcome", "RunRequest", "ServerNode", "WorkerNode", "execute"]
 
@@ -81,10 +83,14 @@ class Outcome:
         return cls(**files.read_json(path))
 
 
-def execute(
-    request: RunRequest, make_executor: Callable, reporter: console.ConsoleReporter
-) -> Outcome:
-    """Runs what was asked for with an executor, and tells how it ended; never raises."""
+def execute(request: RunRequest, pool: Pool, reporter: Any) -> Outcome:
+    """Runs what was asked for on a pool, and tells how it ended; never raises.
+
+    Args:
+        request: the run.
+        pool: computes its blocks.
+        reporter: a `ConsoleReporter`, or with its methods.
+    """
     _, run = METHODS[request.method]
     try:
         result = run(
@@ -92,10 +98,13 @@ def execute(
             workdir=request.workdir,
             resume=request.resume,
             reporter=reporter,
-            make_executor=make_executor,
+            make_executor=pool.executor,
         )
         reporter.close()
-        return Outcome(0, console.summarise(reporter, result))
+        counts = pool.counts()
+        reporter.say(str(counts))
+        blocks = {k: getattr(counts, k) for k in ("counted", "retries", "dropped", "lost")}
+        return Outcome(0, console.summarise(reporter, result) | {"blocks": blocks})
     except KeyboardInterrupt as error:
         return Outcome(130, message=str(error) or "stopped")
     except (KipaxError, ImportError) as error:
@@ -114,7 +123,8 @@ class ServerNode:
 
     Args:
         request: the run.
-        folder: where it leaves ``server.json`` (its process and address) and ``outcome.json``.
+        folder: where it leaves ``server.json`` (its process and address), ``reports.jsonl`` (what
+            it says) and ``outcome.json``.
         address: its own, resolved when the program runs.
     """
 
@@ -143,9 +153,9 @@ class ServerNode:
         self._server.how_to_join = f"; {join} starts one"
         facts = {"pid": os.getpid(), "address": f"{host}:{port}"}
         files.write_bytes(self._folder / "server.json", json.dumps(facts).encode())
-        reporter = console.ConsoleReporter()
-        reporter.say(f"more workers may join: {join}")
-        outcome = execute(self._request, self._server.executor, reporter)
+        reporter = RelayReporter(self._folder / "reports.jsonl")
+        reporter.say(f"server is process {os.getpid()} · more workers may join: {join}")
+        outcome = execute(self._request, self._server, reporter)
         self._server.close()
         outcome.write(self._folder / "outcome.json")
 

@@ -50,6 +50,6 @@ def run(
         settings=QueueSettings(silence_seconds=request.silence_seconds),
     )
     try:
-        return execute(request, pool.executor, reporter)
+        return execute(request, pool, reporter)
     finally:
         pool.close()

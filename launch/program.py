@@ -10,8 +10,10 @@ from typing import Any
 
 from kipax import files
 from kipax.blocks.courier import CLIENT_OPTIONS, check_installed
+from kipax.console import ConsoleReporter
 from kipax.errors import UsageError
 from launch.nodes import Outcome, RunRequest, ServerNode, WorkerNode
+from launch.relay import Relay
 
 __all__ = ["LAUNCH_TYPES", "Resources", "launch_program", "make_program", "make_resources"]
 
@@ -125,8 +127,15 @@ def make_resources(resources: Resources, num_workers: int) -> dict[str, Any]:
     return groups
 
 
-def launch_program(program: Any, *, folder: str, launch_type: str, local_resources: Any) -> Outcome:
-    """Launches a program and waits for its server to end.
+def launch_program(
+    program: Any,
+    *,
+    folder: str,
+    launch_type: str,
+    local_resources: Any,
+    reporter: ConsoleReporter,
+) -> Outcome:
+    """Launches a program, shows what its server says, and waits for the server to end.
 
     Raises:
         UsageError: a launch type other than `LAUNCH_TYPES`.
@@ -146,17 +155,21 @@ def launch_program(program: Any, *, folder: str, launch_type: str, local_resourc
         lp.launch(
             program, launch_type=launch_type, terminal=terminal, local_resources=local_resources
         )
-    outcome = _await_outcome(Path(folder))
+    relay = Relay(Path(folder) / "reports.jsonl", reporter)
+    outcome = _await_outcome(Path(folder), relay)
+    relay.show()
+    reporter.close()
     _end_children()
     return outcome
 
 
-def _await_outcome(folder: Path) -> Outcome:
+def _await_outcome(folder: Path, relay: Relay) -> Outcome:
     import psutil
 
     server, ended = folder / "server.json", folder / "outcome.json"
     while not ended.exists():
         time.sleep(0.1)
+        relay.show()
         if server.exists():
             pid = files.read_json(server)["pid"]
             alive = psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"

@@ -63,6 +63,10 @@ class QueueCounts:
         retries: leases beyond a task's first.
         lost: workers lost.
         per_second: tasks answered a second, lately.
+
+    Example:
+        >>> print(QueueCounts(2, 40, 1, 3, 1, 9.0))
+        40 blocks counted once each · 3 retries · 1 late answers dropped · 1 workers lost
     """
 
     workers: int
@@ -71,6 +75,12 @@ class QueueCounts:
     retries: int
     lost: int
     per_second: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.counted} blocks counted once each · {self.retries} retries · "
+            f"{self.dropped} late answers dropped · {self.lost} workers lost"
+        )
 
 
 @dataclasses.dataclass(eq=False)

@@ -74,11 +74,11 @@ class RayWorker:
         self._free = queue.SimpleQueue()
         for device in self._computer.devices:
             self._free.put(device)
-        return {"devices": len(self._computer.devices), "host": socket.gethostname()}
+        who = {"host": socket.gethostname(), "pid": os.getpid()}
+        return who | {"devices": len(self._computer.devices)}
 
-    def beat(self) -> int:
-        """A sign of life: its process."""
-        return os.getpid()
+    def beat(self) -> None:
+        """A sign of life."""
 
     def compute(self, message: bytes, x_support: np.ndarray) -> bytes:
         """The answer to a task."""
@@ -209,7 +209,7 @@ class _Driver:
                 self._pool._say(f"worker {self._name} cannot join: {ready['why']}")
                 break
             self._lives += 1
-            worker = f"{self._name}.{self._lives}@{ready['host']}"
+            worker = f"{self._name}.{self._lives}@{ready['host']}/{ready['pid']}"
             self._pool._joined(worker, ready["devices"])
             return worker, 2 * ready["devices"]  # one computes, one waits, on each device
         return "", 0

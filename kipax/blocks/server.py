@@ -122,7 +122,7 @@ class PoolServer(Pool):
         if job is None:
             return pack({"kind": "wait"})
         with self._lock:
-            name = f"{next(self._names)}@{host}"
+            name = f"{next(self._names)}@{host}/{message.get('pid', int)}"
         return pack(self._welcome(name, job), job.recipe.arrays)
 
     def _welcome(self, name: str, job: BlockJob) -> Mapping[str, Any]:

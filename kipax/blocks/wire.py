@@ -1,8 +1,9 @@
 """Messages between server and workers as plain bytes: no pickle, nothing that runs code.
 
 A message is ``b"kipax" + version (1 byte) + length of the header (4 bytes) + header + arrays +
-crc32 (4 bytes)``, little-endian. The header is a JSON object; its ``arrays`` name dtype and
-shape of what follows, in order. Whatever does not fit is refused with a `WireError`.
+crc32 (4 bytes)``, little-endian. The header is a JSON object; its ``arrays`` name dtype, shape
+and memory order of what follows, one after the other: a matrix product rounds differently for
+another order. Whatever does not fit is refused with a `WireError`.
 """
 
 from __future__ import annotations
@@ -71,12 +72,13 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = No
     """
     described, parts = [], []
     for name, array in (arrays or {}).items():
-        array = np.asarray(array, order="C")
+        array = np.asarray(array)
+        order: Any = "F" if array.flags.f_contiguous and not array.flags.c_contiguous else "C"
         dtype = array.dtype.newbyteorder("<").str
         if dtype not in _DTYPES:
             raise UsageError(f"a message carries {', '.join(_DTYPES)}; {name} is {dtype}.")
-        described.append([name, dtype, list(array.shape)])
-        parts.append(array.astype(dtype, copy=False).tobytes())
+        described.append([name, dtype, list(array.shape), order])
+        parts.append(array.astype(dtype, copy=False).tobytes(order))
     text = json.dumps(dict(header) | {"arrays": described}).encode()
     body = b"".join([_START.pack(_MAGIC, VERSION, len(text)), text, *parts])
     if len(body) > LIMIT:
@@ -88,7 +90,7 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = No
 
 
 def unpack(data: bytes) -> Message:
-    """The message that `pack` wrote; arrays are read-only views of `data`.
+    """The message that `pack` wrote; arrays are views of `data` where its alignment allows.
 
     Raises:
         WireError: other bytes, another format version, a wrong checksum, a header that is no
@@ -125,8 +127,8 @@ def _read_arrays(header: dict[str, Any], body: memoryview) -> dict[str, np.ndarr
     arrays, start = {}, 0
     for entry in header.pop("arrays"):
         try:
-            name, dtype, shape = entry
-            known = isinstance(name, str) and dtype in _DTYPES
+            name, dtype, shape, order = entry
+            known = isinstance(name, str) and dtype in _DTYPES and order in ("C", "F")
             known = known and all(type(n) is int and 0 <= n <= LIMIT for n in shape)
         except (TypeError, ValueError):
             known = False
@@ -136,7 +138,8 @@ def _read_arrays(header: dict[str, Any], body: memoryview) -> dict[str, np.ndarr
         stop = start + size * np.dtype(dtype).itemsize
         if stop > len(body):
             raise WireError(f"refused a message of the wrong size: {name} is cut off.")
-        arrays[name] = np.frombuffer(body[start:stop], dtype).reshape(shape)
+        array = np.frombuffer(body[start:stop], dtype).reshape(shape, order=order)
+        arrays[name] = np.require(array, requirements="A")
         start = stop
     if start != len(body):
         raise WireError(f"refused a message of the wrong size: {len(body) - start} bytes too many.")

@@ -76,7 +76,7 @@ def job(data, targets):
 
 def _results(executor, x_support, rows=ROWS, spec=SPEC):
     rng = np.random.default_rng(0)
-    alpha = rng.normal(size=(SUPPORTS, CLASSES))
+    alpha = np.asfortranarray(rng.normal(size=(SUPPORTS, CLASSES)))  # as a solve gives it
     of_support = rng.normal(size=(SUPPORTS, SUPPORTS))
     of_targets = rng.normal(size=(len(rows), SUPPORTS))
     executor.set_support(x_support, version=3)
@@ -295,7 +295,12 @@ def test_other_hosts_need_allow_network(job, monkeypatch):
     for allowed in (False, True):
         server = PoolServer(allow_network=allowed)
         server.executor(job)
-        header = {"kind": "join", "kipax": worker_module.__version__, "host": "elsewhere2"}
+        header = {
+            "kind": "join",
+            "kipax": worker_module.__version__,
+            "host": "elsewhere2",
+            "pid": 1,
+        }
         reply = unpack(server.handle(pack(header))).header
         assert reply["kind"] == ("welcome" if allowed else "refused")
         assert allowed or "--allow_network" in reply["why"]
