@@ -20,6 +20,8 @@ from launch.program import Resources, launch_program, make_program, make_resourc
 
 __all__ = ["ALLOW_NETWORK_HELP", "run_launch"]
 
+flags.disclaim_key_flags()  # flags belong to the program that calls
+
 ENGINES = ("launchpad", "ray")
 ALLOW_NETWORK_HELP = (
     "let the program span hosts. Courier listens on all interfaces without authentication and "
@@ -73,7 +75,8 @@ def _launch(method: str, reporter: console.ConsoleReporter) -> dict[str, Any]:
     if chosen.engine == "ray":
         from launch import on_ray
 
-        outcome = on_ray.run(request, resources, chosen.ray_address, reporter)
+        with _stdout_to_stderr():
+            outcome = on_ray.run(request, resources, chosen.ray_address, reporter)
     else:
         outcome = _on_launchpad(request, resources, reporter)
     if outcome.status == 0:
@@ -107,7 +110,7 @@ def _on_launchpad(
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """Stdout is for the JSON line alone; Launchpad's processes write to it."""
+    """Stdout is for the JSON line alone; Launchpad's processes and Ray's write to it."""
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)

@@ -27,7 +27,15 @@ from kipax.distill.config import RunConfig
 from kipax.errors import KipaxError, UsageError
 from launch.relay import RelayReporter
 
-__all__ = ["METHODS", "Outcome", "RunRequest", "ServerNode", "WorkerNode", "execute"]
+__all__ = [
+    "METHODS",
+    "Outcome",
+    "RunRequest",
+    "ServerNode",
+    "WorkerNode",
+    "execute",
+    "interrupt_on_signals",
+]
 
 METHODS: dict[str, tuple[type, Callable]] = {
     "kip": (KIPConfig, run_kip),
@@ -146,7 +154,7 @@ class ServerNode:
         """Distils; courier exposes this method too, so it runs once."""
         if not self._once.acquire(blocking=False):
             return
-        _interrupt_on_signals()
+        interrupt_on_signals()
         port = str(self._address.resolve()).rpartition(":")[2]
         host = socket.gethostname() if self._request.allow_network else "localhost"
         join = f"python -m launch.worker --server={host}:{port}"
@@ -191,7 +199,7 @@ def run_worker(call: Callable[[bytes], bytes], **options: Any) -> int:
     return 0
 
 
-def _interrupt_on_signals() -> None:
+def interrupt_on_signals() -> None:
     """The first Ctrl-C or SIGTERM saves and ends the run; Launchpad repeats them."""
     if threading.current_thread() is not threading.main_thread():
         return

@@ -6,7 +6,7 @@ from kipax import console
 from kipax.blocks.queue import QueueSettings
 from kipax.blocks.ray import RayPool
 from kipax.errors import UsageError
-from launch.nodes import Outcome, RunRequest, execute
+from launch.nodes import Outcome, RunRequest, execute, interrupt_on_signals
 from launch.program import Resources
 
 __all__ = ["run"]
@@ -49,6 +49,7 @@ def run(
         gpus_per_worker=resources.gpus_per_worker,
         settings=QueueSettings(silence_seconds=request.silence_seconds),
     )
+    interrupt_on_signals()  # after Ray has set its own
     try:
         return execute(request, pool, reporter)
     finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
+import math
 import statistics
 import threading
 import time
@@ -19,6 +20,8 @@ from typing import Any
 from kipax.errors import PoolError
 
 __all__ = ["Lease", "QueueCounts", "QueueSettings", "TaskQueue"]
+
+_EXPIRE_SECONDS = 0.2  # between two looks at the clock: there may be many workers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,7 +120,9 @@ class TaskQueue:
     ):
         self.settings = settings or QueueSettings()
         self._clock, self._on_lost = clock, on_lost
-        self._changed = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        # Apart, so that an answer does not wake every worker that waits.
+        self._done, self._free = (threading.Condition(self._lock) for _ in range(2))
         self._numbers = itertools.count(1)
         self._entries: list[_Entry] = []
         self._by_lease: dict[int, _Entry] = {}
@@ -128,16 +133,17 @@ class TaskQueue:
         self._answered: collections.deque[float] = collections.deque(maxlen=64)
         self._failure: str | None = None
         self._closed = False
+        self._expires_at = -math.inf
 
     # -- the caller's side ---------------------------------------------------------------
 
     def start(self, tasks: Sequence[Any]) -> None:
         """Begins a call; whatever is left of the one before is forgotten, late answers too."""
-        with self._changed:
+        with self._lock:
             self._entries = [_Entry(task) for task in tasks]
             self._by_lease.clear()
             self._first, self._failure = 0, None
-            self._changed.notify_all()
+            self._free.notify_all()
 
     def next_result(self, timeout: float) -> tuple[bool, Any]:
         """Waits for the result of the next task in order: ``(True, result)``, or False.
@@ -145,8 +151,8 @@ class TaskQueue:
         Raises:
             PoolError: a task was lost too often.
         """
-        with self._changed:
-            self._changed.wait_for(self._is_ready, timeout)
+        with self._lock:
+            self._done.wait_for(self._is_ready, timeout)
             self.expire()
             if self._failure is not None:
                 raise PoolError(self._failure)
@@ -155,14 +161,14 @@ class TaskQueue:
             entry = self._entries[self._first]
             self._first += 1
             result, entry.result = entry.result, None
-            self._changed.notify_all()
+            self._free.notify()  # the next task beyond what may be done ahead
             return True, result
 
     def close(self) -> None:
         """Nobody waits for a task any more."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._free.notify_all()
 
     def _is_ready(self) -> bool:
         within = self._first < len(self._entries)
@@ -170,7 +176,7 @@ class TaskQueue:
 
     def counts(self) -> QueueCounts:
         """How it goes."""
-        with self._changed:
+        with self._lock:
             self.expire()
             times = self._answered
             span = times[-1] - times[0] if len(times) > 1 else 0.0
@@ -187,13 +193,12 @@ class TaskQueue:
 
     def join(self, worker: str, *, at_once: int = 1) -> None:
         """A worker is there."""
-        with self._changed:
+        with self._lock:
             self._workers[worker] = _Worker(self._clock(), at_once)
-            self._changed.notify_all()
 
     def hear(self, worker: str) -> bool:
         """A sign of life; False from a worker that never joined or was given up."""
-        with self._changed:
+        with self._lock:
             self.expire()
             known = self._workers.get(worker)
             if known is not None:
@@ -202,13 +207,13 @@ class TaskQueue:
 
     def knows(self, worker: str) -> bool:
         """Whether a worker is there and was not given up."""
-        with self._changed:
+        with self._lock:
             self.expire()
             return worker in self._workers
 
     def leave(self, worker: str) -> None:
         """A worker goes in good order; its tasks are no losses."""
-        with self._changed:
+        with self._lock:
             for lease in self._held(worker):
                 self._return(lease)
             self._workers.pop(worker, None)
@@ -216,7 +221,7 @@ class TaskQueue:
     def lease(self, worker: str, *, timeout: float = 0.0) -> Lease | None:
         """The next task for a worker, or None if there is none within `timeout` seconds."""
         deadline = self._clock() + timeout
-        with self._changed:
+        with self._lock:
             while True:
                 self.expire()
                 entry = self._choose(worker) if worker in self._workers else None
@@ -225,11 +230,11 @@ class TaskQueue:
                 left = deadline - self._clock()
                 if left <= 0 or self._closed:
                     return None
-                self._changed.wait(min(left, self.settings.overtake_seconds / 2))
+                self._free.wait(min(left, self.settings.overtake_seconds / 2))
 
     def answer(self, number: int, result: Any) -> bool:
         """Takes an answer; False, and it is dropped, if it is late or the second."""
-        with self._changed:
+        with self._lock:
             entry = self._by_lease.get(number)
             if entry is None or number not in entry.leases or entry.done:
                 self._dropped += 1
@@ -240,26 +245,26 @@ class TaskQueue:
             entry.result, entry.done = result, True
             entry.leases.clear()
             self._counted += 1
-            self._changed.notify_all()
+            self._done.notify()
             return True
 
     def reconcile(self, worker: str, holding: Sequence[int]) -> None:
         """Takes back the leases that a worker never heard of, because a reply was lost."""
-        with self._changed:
+        with self._lock:
             for lease in self._held(worker):
                 if lease.number not in holding:
                     self._return(lease)
 
     def fail(self, number: int, why: str) -> None:
         """A worker could not compute a task."""
-        with self._changed:
+        with self._lock:
             entry = self._by_lease.get(number)
             if entry is not None and number in entry.leases and not entry.done:
                 self._lose(entry.leases[number], why)
 
     def task_of(self, number: int) -> Any:
         """The task of a lease that holds; None of a late one."""
-        with self._changed:
+        with self._lock:
             entry = self._by_lease.get(number)
             return entry.task if entry and number in entry.leases and not entry.done else None
 
@@ -267,8 +272,11 @@ class TaskQueue:
 
     def expire(self) -> None:
         """Gives up silent workers and stuck leases."""
-        with self._changed:
+        with self._lock:
             now, settings = self._clock(), self.settings
+            if now < self._expires_at:
+                return
+            self._expires_at = now + _EXPIRE_SECONDS
             for name, worker in list(self._workers.items()):
                 if now - worker.heard > settings.silence_seconds:
                     self.lose(name, f"was silent for {settings.silence_seconds:g} s")
@@ -280,7 +288,7 @@ class TaskQueue:
 
     def lose(self, worker: str, why: str) -> None:
         """Gives up a worker: what it computed is lost, what waited there just comes back."""
-        with self._changed:
+        with self._lock:
             known = self._workers.pop(worker, None)
             if known is None:
                 return
@@ -323,7 +331,7 @@ class TaskQueue:
 
     def _return(self, lease: Lease) -> None:
         self._by_lease[lease.number].leases.pop(lease.number, None)
-        self._changed.notify_all()
+        self._free.notify()
 
     def _lose(self, lease: Lease, why: str) -> None:
         entry = self._by_lease[lease.number]
@@ -331,6 +339,7 @@ class TaskQueue:
         entry.losses.append(why)
         self._on_lost(f"{_describe(entry.task)} comes again: {why}")
         if len(entry.losses) >= self.settings.most_losses and self._failure is None:
+            self._done.notify()
             self._failure = (
                 f"{_describe(entry.task)} failed {len(entry.losses)} times: "
                 f"{'; '.join(entry.losses)}. Mend the cause (memory? a smaller --memory_gb makes "

@@ -52,6 +52,7 @@ class RayWorker:
 
     def __init__(self, environment: Mapping[str, str]):
         os.environ.update(environment)
+        self._computer: Any = None  # a restarted actor has none
         self._lock = threading.Lock()
         self._free: queue.SimpleQueue = queue.SimpleQueue()
 
@@ -67,21 +68,23 @@ class RayWorker:
         if job["kipax"] != __version__:
             return {"why": f"it has kipax {__version__}, this program {job['kipax']}"}
         try:
-            self._computer = TaskComputer(TargetRecipe(**job["recipe"], arrays=arrays).load())
-            check_memory(job["needed_bytes"], self._computer.devices)
+            computer = TaskComputer(TargetRecipe(**job["recipe"], arrays=arrays).load())
+            check_memory(job["needed_bytes"], computer.devices)
         except KipaxError as error:
             return {"why": str(error)}
-        self._free = queue.SimpleQueue()
-        for device in self._computer.devices:
+        for device in computer.devices:
             self._free.put(device)
+        self._computer = computer
         who = {"host": socket.gethostname(), "pid": os.getpid()}
-        return who | {"devices": len(self._computer.devices)}
+        return who | {"devices": len(computer.devices)}
 
     def beat(self) -> None:
         """A sign of life."""
 
     def compute(self, message: bytes, x_support: np.ndarray) -> bytes:
-        """The answer to a task."""
+        """The answer to a task; nothing from an actor that was restarted unnoticed."""
+        if self._computer is None:
+            return b""
         task = unpack_task(unpack(message))
         with self._lock:
             if not self._computer.has_support(task.version):
@@ -172,6 +175,10 @@ class RayPool(Pool):
         ray.shutdown()
 
 
+class _RestartedError(Exception):
+    """The actor's process is another one, without the data."""
+
+
 class _Driver:
     """The thread that serves one actor: joins it, brings tasks, notices its death."""
 
@@ -190,8 +197,9 @@ class _Driver:
             try:
                 self._serve(worker, slots)
             except ray.exceptions.RayError as error:
-                words = str(error).splitlines()[0]
-                self._queue.lose(worker, f"died ({type(error).__name__}: {words})")
+                self._queue.lose(worker, f"died ({type(error).__name__})")
+            except _RestartedError:
+                self._queue.leave(worker)  # its tasks never reached the process that died
         ray.kill(self._actor)
 
     def _begin(self) -> tuple[str, int]:
@@ -257,6 +265,8 @@ class _Driver:
         except ray.exceptions.RayTaskError as error:
             self._queue.fail(lease.number, str(error.cause))
             return
+        if not data:
+            raise _RestartedError
         pool.bytes_in += len(data)
         task = self._queue.task_of(lease.number)
         if task is None:

@@ -163,7 +163,8 @@ def test_ray_restarts_killed_workers(folder, slow, engine):
             killed.add(victim)
         status, result = program.finish()
     assert status == 0, program.said()
-    assert result["blocks"]["lost"] >= 5
+    assert len(killed) == 6
+    assert len(program.workers()) >= 2 + 5  # the last one may still be loading
     assert same_set(slow, workdir)
     assert result["blocks"]["counted"] == expected_blocks(workdir)
 
