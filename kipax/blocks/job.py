@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 from kipax.blocks.executor import BlockExecutor
 from kipax.blocks.local import LocalExecutor
-from kipax.blocks.memory import needed_bytes
+from kipax.blocks.memory import bytes_per_image, bytes_per_pair, needed_bytes
 from kipax.blocks.plan import BlockPlan
 from kipax.blocks.targets import DatasetTargets, TargetRecipe
 from kipax.kernels import KernelSpec
@@ -52,6 +53,12 @@ class BlockJob:
             )
             for backend in ("portable", "fused")
         }
+
+    def memory_gb_for(self, blocks: int) -> float:
+        """The memory limit with which a plan has so many blocks of targets, about."""
+        pair = bytes_per_pair(self.kernels, self.image_shape)
+        row = self.supports * pair + bytes_per_image(self.image_shape)
+        return 2 * math.ceil(self.num_targets / blocks) * row / 1e9
 
 
 MakeExecutor = Callable[[BlockJob], BlockExecutor]

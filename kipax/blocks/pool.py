@@ -24,6 +24,7 @@ __all__ = ["Pool", "PoolExecutor", "check_parts"]
 _POLL_SECONDS = 0.5
 _REMIND_SECONDS = 30.0
 _NO_WORKER_SECONDS = 3.0
+_GOOD_BLOCKS = 4  # a worker's share of a step: the last one's end is not awaited long
 _START_SECONDS = 15.0  # processes start, and load their data
 
 
@@ -68,6 +69,13 @@ class Pool(abc.ABC):
         """Takes a run's blocks on; from now on workers may join."""
         self._say = job.say
         self._job = job
+        blocks = len(job.plan.target_blocks(job.num_targets))
+        if blocks < 2 * self._expected and job.num_targets >= _GOOD_BLOCKS * self._expected:
+            limit = job.memory_gb_for(_GOOD_BLOCKS * self._expected)
+            job.say(
+                f"{blocks} block{'s' * (blocks > 1)} of targets for {self._expected} workers: "
+                f"--memory_gb={limit:.2g} in a new run makes {_GOOD_BLOCKS} for each"
+            )
         return PoolExecutor(self, job.plan, job.targets.num_classes)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Parts]:

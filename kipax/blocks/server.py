@@ -25,6 +25,7 @@ from kipax.version import __version__
 
 __all__ = ["PoolServer"]
 
+_JOIN_SECONDS = 1.5  # a worker asks more often
 _MOST_WAIT = 5.0  # seconds that a worker's request for a task may wait here
 _BEATS = 4  # signs of life within the silence that loses a worker
 
@@ -58,6 +59,8 @@ class PoolServer(Pool):
         self._closed = True
         self._queue.close()
         deadline = time.monotonic() + seconds
+        if not self._any_joined:
+            time.sleep(min(seconds, _JOIN_SECONDS))  # those that try to join hear of it
         while self._queue.counts().workers and time.monotonic() < deadline:
             time.sleep(0.05)
 
