@@ -103,7 +103,7 @@ def _on_launchpad(
                 program,
                 folder=folder,
                 launch_type=launch_type,
-                local_resources=make_resources(resources, request.num_workers),
+                local_resources=make_resources(resources, request.num_workers, folder=folder),
                 reporter=reporter,
             )
 

@@ -164,8 +164,8 @@ class ServerNode:
         reporter = RelayReporter(self._folder / "reports.jsonl")
         reporter.say(f"server is process {os.getpid()} · more workers may join: {join}")
         outcome = execute(self._request, self._server, reporter)
+        outcome.write(self._folder / "outcome.json")  # first: who is interrupted has no time
         self._server.close()
-        outcome.write(self._folder / "outcome.json")
 
 
 class WorkerNode:

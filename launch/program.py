@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -19,6 +20,11 @@ __all__ = ["LAUNCH_TYPES", "Resources", "launch_program", "make_program", "make_
 
 LAUNCH_TYPES = ("local_mp", "local_mt")
 _GRACE_SECONDS = 10.0  # for workers to leave when the run is over
+_COMPILED = {
+    "JAX_COMPILATION_CACHE_DIR": "{folder}/compiled",
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+}
+_INTERRUPTED = 130  # exit status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +122,15 @@ def _fixed_port(node: Any, port: int) -> Any:
     return lambda **_: node.courier_address.bind(_Fixed(f"localhost:{port}"))
 
 
-def make_resources(resources: Resources, num_workers: int) -> dict[str, Any]:
-    """Launchpad's ``local_resources`` of a program."""
+def make_resources(resources: Resources, num_workers: int, *, folder: str) -> dict[str, Any]:
+    """Launchpad's ``local_resources`` of a program; what one process compiles serves all."""
     from launchpad.nodes.python.local_multi_processing import PythonProcess
 
-    groups = {"server": PythonProcess(env=resources.server_environment())}
+    shared = {k: v.format(folder=folder) for k, v in _COMPILED.items() if k not in os.environ}
+    groups = {"server": PythonProcess(env=shared | resources.server_environment())}
     for index in range(num_workers):
         environment = resources.worker_environment(index, num_workers)
-        groups[f"worker{index}"] = PythonProcess(env=environment)
+        groups[f"worker{index}"] = PythonProcess(env=shared | environment)
     return groups
 
 
@@ -159,7 +166,7 @@ def launch_program(
     outcome = _await_outcome(Path(folder), relay)
     relay.show()
     reporter.close()
-    _end_children()
+    _end_children(1.0 if outcome.status == _INTERRUPTED else _GRACE_SECONDS)
     return outcome
 
 
@@ -171,13 +178,21 @@ def _await_outcome(folder: Path, relay: Relay) -> Outcome:
         time.sleep(0.1)
         relay.show()
         if server.exists():
-            pid = files.read_json(server)["pid"]
-            alive = psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"
+            alive = _runs(files.read_json(server)["pid"])
         else:
             alive = bool(psutil.Process().children()) or _in_threads()
         if not alive and not ended.exists():
             return Outcome(1, message="the server died; continue with --resume")
     return Outcome.read(ended)
+
+
+def _runs(pid: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != "zombie"
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _in_threads() -> bool:
@@ -186,11 +201,12 @@ def _in_threads() -> bool:
     return any(thread.name == "server" for thread in threading.enumerate())
 
 
-def _end_children() -> None:
+def _end_children(seconds: float) -> None:
     """Waits for the workers to leave; those that do not are killed, being stopped or stuck."""
     import psutil
 
     children = psutil.Process().children(recursive=True)
-    _, left = psutil.wait_procs(children, timeout=_GRACE_SECONDS)
+    _, left = psutil.wait_procs(children, timeout=seconds)
     for child in left:
-        child.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()

@@ -27,9 +27,10 @@ def test_the_program(tmp_path):
     (server,) = program.groups["server"]
     server.bind_addresses()
     assert server.courier_address.resolve() == "localhost:12345"
-    resources = make_resources(Resources(gpus_per_worker=1), 3)
+    resources = make_resources(Resources(gpus_per_worker=1), 3, folder="there")
     assert resources["worker2"].env["CUDA_VISIBLE_DEVICES"] == "2"
-    assert resources["server"].env == {"JAX_PLATFORMS": "cpu"}
+    assert resources["server"].env["JAX_PLATFORMS"] == "cpu"
+    assert resources["server"].env["JAX_COMPILATION_CACHE_DIR"] == "there/compiled"
 
 
 def test_resources():
