@@ -27,6 +27,8 @@ ROOMS = [
     "released",
     "blocks",
     "distill",
+    "students",
+    "transfer",
     "flags",
     "console",
 ]
@@ -91,7 +93,7 @@ def test_imports_go_down(path):
 def test_import_is_light_and_changes_no_settings():
     code = (
         "import jax, sys; before = dict(jax.config.values)\n"
-        "import kipax, kipax.console\n"
+        "import kipax, kipax.console, kipax.transfer\n"
         f"print([m for m in {HEAVY!r} if m in sys.modules])\n"
         "print({k for k, v in jax.config.values.items() if before.get(k, v) != v})"
     )
