@@ -1,0 +1,305 @@
+"""Evaluating a distilled set under a named protocol, beside what it is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kipax.data import Dataset
+from kipax.distill.config import short_name
+from kipax.distill.report import Reporter
+from kipax.errors import FailedRunError, UsageError
+from kipax.students import StudentSpec
+from kipax.support import SupportSet, load
+from kipax.transfer import subjects
+from kipax.transfer.config import EvaluateConfig
+from kipax.transfer.ledger import Ledger, array_hash, key_of
+from kipax.transfer.points import Point, Session, with_architecture
+from kipax.transfer.protocols import EvaluationProtocol
+from kipax.transfer.subjects import Subject
+
+__all__ = ["Result", "evaluate", "evaluate_subject"]
+
+_TOP = 20  # the paper's deviation: over so many points, best by validation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """A cell of the table.
+
+    Attributes:
+        subject: the row.
+        network: the column.
+        accuracy: on the test images: mean over networks (draws) at the chosen point, each
+            early-stopped by validation where there is one; None if every point diverged.
+        deviation: standard deviation of these; None for a single one.
+        last: mean of the last networks'; None for a kernel.
+        count: number of networks or draws behind `accuracy`.
+        top_deviation: standard deviation of the test accuracies of the 20 points that are best
+            by validation (the paper's); None for fewer than two points.
+        chosen: the chosen point, JSON-ready.
+        diverged: number of points that diverged, of `points`.
+        points: see `diverged`.
+    """
+
+    subject: str
+    network: str
+    accuracy: float | None
+    deviation: float | None = None
+    last: float | None = None
+    count: int = 1
+    top_deviation: float | None = None
+    chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
+    diverged: int = 0
+    points: int = 1
+
+
+def evaluate_subject(
+    session: Session, subject: Subject, *, protocol: EvaluationProtocol, network: str = ""
+) -> Result:
+    """One cell: the grid with the first network, then further networks at the chosen point.
+
+    Args:
+        session: data and finished points.
+        subject: the set, or sets.
+        protocol: what is done.
+        network: a student's name; empty for the protocol's, or the set's own architecture.
+
+    Raises:
+        UsageError: a network that is unknown or does not take these images.
+    """
+    if not protocol.trains:
+        return _regress(session, subject, network)
+    first = next(iter(subject.alternatives.values()))[0]
+    student = _student(protocol, network, first)
+    records = []
+    for name, draws in subject.alternatives.items():
+        for loss, rate, l2 in protocol.points:
+            point = _point(session, subject, protocol, student, (loss, rate, l2, draws[0]))
+            records.append((session.train(draws[0], point), name, point))
+    alive = [r for r in records if r[0]["diverged_at"] is None]
+    words = student.describe()
+    counts: dict[str, Any] = {"diverged": len(records) - len(alive), "points": len(records)}
+    if not alive:
+        return Result(subject=subject.name, network=words, accuracy=None, count=0, **counts)
+    if protocol.validation_examples:
+        alive.sort(key=lambda r: -r[0]["validation_best"])
+    best, name, point = alive[0]
+    runs, draws = [best], subject.alternatives[name]
+    for seed in range(1, protocol.seeds):
+        again = dataclasses.replace(point, seed=seed)
+        run = session.train(draws[seed % len(draws)], again)
+        if run["diverged_at"] is None:
+            runs.append(run)
+    tests = [r[0]["test_best"] for r in alive[:_TOP]]
+    chosen = {"loss": point.recipe.loss, "rate": point.rate, "l2": point.l2}
+    chosen |= {"learning_rate": best["learning_rate"], "steps": best["best_step"]}
+    if len(subject.alternatives) > 1:
+        chosen["checkpoint"] = name
+    return Result(
+        subject=subject.name,
+        network=words,
+        accuracy=float(np.mean([r["test_best"] for r in runs])),
+        deviation=float(np.std([r["test_best"] for r in runs])) if len(runs) > 1 else None,
+        last=float(np.mean([r["test_last"] for r in runs])),
+        count=len(runs),
+        top_deviation=float(np.std(tests)) if len(tests) > 1 else None,
+        chosen=chosen,
+        **counts,
+    )
+
+
+def _point(session, subject: Subject, protocol, student, what) -> Point:
+    loss, rate, l2, support = what
+    name = short_name(session.dataset.name)
+    recipe = protocol.recipe(loss, images=len(support), dataset=name)
+    if subject.augmentation is not None:
+        recipe = dataclasses.replace(recipe, augmentation=subject.augmentation)
+    if subject.steps is not None:
+        recipe = dataclasses.replace(recipe, steps=subject.steps(loss))
+    return Point(
+        student=student, recipe=recipe, rate=rate, relative=protocol.relative, l2=l2, seed=0
+    )
+
+
+def _student(protocol: EvaluationProtocol, network: str, support: SupportSet) -> StudentSpec:
+    name = network or protocol.network or support.architecture.name
+    width = None if name.startswith("wrn") else protocol.width
+    return StudentSpec(name=name, width=width, normalisation=protocol.normalisation)
+
+
+def _regress(session: Session, subject: Subject, network: str) -> Result:
+    rows = {
+        name: [session.regress(draw, network) for draw in draws]
+        for name, draws in subject.alternatives.items()
+    }
+    chosen = next(iter(rows))
+    if len(rows) > 1:
+        chosen = max(rows, key=lambda name: rows[name][0]["validation_best"])
+    accuracies = [r["test_best"] for r in rows[chosen]]
+    return Result(
+        subject=subject.name,
+        network=network or rows[chosen][0]["architecture"]["name"],
+        accuracy=float(np.mean(accuracies)),
+        deviation=float(np.std(accuracies)) if len(accuracies) > 1 else None,
+        count=len(accuracies),
+        chosen={"checkpoint": chosen} if len(rows) > 1 else {},
+    )
+
+
+def evaluate(
+    support: SupportSet | Path | str,
+    config: EvaluateConfig,
+    *,
+    dataset: Dataset | None = None,
+    reporter: Reporter | None = None,
+) -> tuple[list[Result], EvaluationProtocol, Session]:
+    """Evaluates a support set, and its baselines, under a protocol.
+
+    Finished points are kept in ``config.out`` (for a file, beside it), so that the same call
+    after a kill, or with further rows or networks, computes only what is missing.
+
+    Args:
+        support: the set, its file, or its run's folder.
+        config: what to do.
+        dataset: the data, loaded; None to load what config or file name.
+        reporter: hears what happens; None for silence.
+
+    Returns:
+        The cells, row by row; the protocol as it was followed; the session.
+
+    Raises:
+        UsageError: sets and data that do not fit, unknown networks, no way to choose.
+        FailedRunError: every point of the support set diverged; the finished ones are kept.
+    """
+    reporter = reporter or Reporter()
+    path = None if isinstance(support, SupportSet) else subjects.find_support(support)
+    if path is not None:
+        support = load(path, dataset=dataset or config.dataset, data_dir=config.data_dir)
+    assert isinstance(support, SupportSet)
+    if dataset is None:
+        dataset = subjects.load_test_data(
+            support, config.dataset, data_dir=config.data_dir, image_size=config.image_size
+        )
+    else:
+        subjects.check_data(support, dataset)
+    training = len(dataset.x_train) + len(dataset.x_validation)
+    protocol = config.resolve_protocol(training_examples=training)
+    dataset = dataset.hold_out(protocol.validation_examples)
+    columns = config.networks or ("",)
+    _check_columns(columns, protocol, support)
+    out = config.out or (None if path is None else path.with_name(f"{path.stem}-evaluate.jsonl"))
+    session = Session(
+        support,
+        dataset,
+        eval_examples=config.eval_examples,
+        ledger=Ledger(out),
+        reporter=reporter,
+    )
+    reporter.say(_describe_data(support, session, protocol))
+    rows = _rows(support, path, config=config, protocol=protocol, session=session)
+    session.total = _work(rows, columns, protocol, session)
+    results = [
+        evaluate_subject(session, row, protocol=protocol, network=column)
+        for row in rows
+        for column in columns
+    ]
+    if all(r.accuracy is None for r in results):
+        raise FailedRunError(
+            f"every one of the {results[0].points} points diverged: try a smaller learning rate "
+            "(--grid=paper has factor 0.5), or look at the images; finished points are kept."
+        )
+    return results, protocol, session
+
+
+def _check_columns(columns: Sequence[str], protocol: EvaluationProtocol, support) -> None:
+    """Builds every network, so that a wrong one is refused before hours of work."""
+    for column in columns:
+        if protocol.trains:
+            network = _student(protocol, column, support)
+            network.build(support.labels.shape[1], support.images.shape[1:])
+        elif column:
+            with_architecture(support, column)
+
+
+def _describe_data(support: SupportSet, session: Session, protocol: EvaluationProtocol) -> str:
+    data = session.dataset
+    words = f"{support}\ntested on {len(session.test[1]):,} images of {data!r}"
+    if support.metadata.get("training_hash") not in (None, data.training_hash):
+        words += "\nthese are not the training images that the set was distilled from"
+    held = support.metadata.get("config", {}).get("validation_examples")
+    if protocol.validation_examples and held is not None and held < len(data.x_validation):
+        words += "\nthe validation images were among the targets that the set was distilled from"
+    return words
+
+
+def _rows(
+    support: SupportSet,
+    path: Path | None,
+    *,
+    config: EvaluateConfig,
+    protocol: EvaluationProtocol,
+    session: Session,
+) -> list[Subject]:
+    own = str(support.metadata["method"])
+    alternatives: dict[str, Sequence[SupportSet]] = {"": [support]}
+    if config.checkpoints:
+        if path is None or not protocol.validation_examples:
+            raise UsageError(
+                "--checkpoints needs a run's folder, and validation images to choose by: give "
+                "--validation_examples."
+            )
+        alternatives = {k: [v] for k, v in subjects.load_checkpoints(path).items()}
+    rows = [Subject(own, alternatives)]
+    if config.baselines:
+        draws = config.draws or (protocol.seeds if protocol.trains else 20)
+        real = [subjects.random_set(support, session.dataset, draw=d) for d in range(draws)]
+        rows.append(Subject("Label Solve", {"": [_solved(real[0], session)]}))
+        rows.append(Subject("random real", {"": real}))
+    if config.full_data:
+        whole = subjects.full_data_set(support, session.dataset)
+        for augmentation, name in (("none", "all real"), ("flip_crop", "all real, flip and crop")):
+            steps = None if config.steps else subjects.full_data_steps(augmentation)
+            rows.append(Subject(name, {"": [whole]}, augmentation=augmentation, steps=steps))
+    return rows
+
+
+def _solved(real: SupportSet, session: Session) -> SupportSet:
+    """Label Solve's set; the labels are kept with the finished points."""
+    facts = {
+        "label_solve": array_hash(real.images),
+        "training": array_hash(session.dataset.y_train, session.dataset.x_train[:1]),
+        "held": len(session.dataset.x_validation),
+        "hash": session.dataset.training_hash,
+        "architecture": real.architecture.to_dict(),
+        "kernel": real.metadata["kernel"],
+        "ridge": real.metadata["ridge"],
+    }
+    key = key_of(facts)
+    done = session.ledger.get(key)
+    if done is None:
+        solved = subjects.solve_labels(real, session.dataset, session.reporter)
+        session.ledger.add(key, facts | {"labels": solved.labels.tolist()})
+        return solved
+    return subjects.with_labels(real, np.asarray(done["labels"]))
+
+
+def _work(rows, columns, protocol: EvaluationProtocol, session: Session) -> int:
+    """Number of updates (sets, for kernels) of the whole evaluation."""
+    if not protocol.trains:
+        return len(columns) * sum(len(d) for row in rows for d in row.alternatives.values())
+    total = 0
+    for row in rows:
+        first = next(iter(row.alternatives.values()))[0]
+        steps = [
+            _point(session, row, protocol, None, (*p, first)).recipe.steps for p in protocol.points
+        ]
+        total += sum(steps) * len(row.alternatives) + (protocol.seeds - 1) * math.ceil(
+            float(np.mean(steps))
+        )
+    return total * len(columns)
