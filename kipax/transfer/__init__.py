@@ -2,13 +2,20 @@
 
 from kipax.transfer.augmentation import augment_batch, siamese
 from kipax.transfer.config import EvaluateConfig
-from kipax.transfer.evaluation import Result, evaluate, evaluate_subject
+from kipax.transfer.evaluation import (
+    Opened,
+    Result,
+    evaluate,
+    evaluate_subject,
+    open_session,
+    solved_set,
+)
 from kipax.transfer.ledger import Ledger
 from kipax.transfer.paper import paper_value
 from kipax.transfer.points import Point, Session
 from kipax.transfer.protocols import EvaluationProtocol, names, protocol_by_name
-from kipax.transfer.subjects import Subject, random_set, solve_labels
-from kipax.transfer.table import caption, format_table
+from kipax.transfer.subjects import Subject, load_checkpoints, random_set, solve_labels
+from kipax.transfer.table import align, caption, format_table, percent
 from kipax.transfer.training import (
     Recipe,
     Setting,
@@ -22,6 +29,7 @@ __all__ = [
     "EvaluateConfig",
     "EvaluationProtocol",
     "Ledger",
+    "Opened",
     "Point",
     "Recipe",
     "Result",
@@ -30,17 +38,22 @@ __all__ = [
     "Subject",
     "Trained",
     "accuracy",
+    "align",
     "augment_batch",
     "caption",
     "critical_learning_rate",
     "evaluate",
     "evaluate_subject",
     "format_table",
+    "load_checkpoints",
     "names",
+    "open_session",
     "paper_value",
+    "percent",
     "protocol_by_name",
     "random_set",
     "siamese",
     "solve_labels",
+    "solved_set",
     "train_student",
 ]

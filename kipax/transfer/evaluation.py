@@ -23,7 +23,14 @@ from kipax.transfer.points import Point, Session, with_architecture
 from kipax.transfer.protocols import EvaluationProtocol
 from kipax.transfer.subjects import Subject
 
-__all__ = ["Result", "evaluate", "evaluate_subject"]
+__all__ = [
+    "Opened",
+    "Result",
+    "evaluate",
+    "evaluate_subject",
+    "open_session",
+    "solved_set",
+]
 
 _TOP = 20  # the paper's deviation: over so many points, best by validation
 
@@ -152,6 +159,58 @@ def _regress(session: Session, subject: Subject, network: str) -> Result:
     )
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Opened:
+    """A support set, its data, and a protocol resolved for them.
+
+    Attributes:
+        support: the set.
+        path: its file, or None.
+        protocol: as it is followed.
+        session: data and finished points.
+    """
+
+    support: SupportSet
+    path: Path | None
+    protocol: EvaluationProtocol
+    session: Session
+
+
+def open_session(
+    support: SupportSet | Path | str,
+    config: EvaluateConfig,
+    *,
+    dataset: Dataset | None = None,
+    reporter: Reporter | None = None,
+) -> Opened:
+    """Loads a set and the data that it is tested on; arguments and errors as `evaluate`."""
+    reporter = reporter or Reporter()
+    path = None if isinstance(support, SupportSet) else subjects.find_support(support)
+    if path is not None:
+        support = load(path, dataset=dataset or config.dataset, data_dir=config.data_dir)
+    assert isinstance(support, SupportSet)
+    if dataset is None:
+        dataset = subjects.load_test_data(
+            support, config.dataset, data_dir=config.data_dir, image_size=config.image_size
+        )
+    else:
+        subjects.check_data(support, dataset)
+    training = len(dataset.x_train) + len(dataset.x_validation)
+    protocol = config.resolve_protocol(training_examples=training)
+    dataset = dataset.hold_out(protocol.validation_examples)
+    _check_columns(config.networks or ("",), protocol, support)
+    out = config.out or (None if path is None else path.with_name(f"{path.stem}-evaluate.jsonl"))
+    session = Session(
+        support,
+        dataset,
+        eval_examples=config.eval_examples,
+        ledger=Ledger(out),
+        reporter=reporter,
+    )
+    reporter.say(_describe_data(support, session, protocol))
+    return Opened(support, path, protocol, session)
+
+
 def evaluate(
     support: SupportSet | Path | str,
     config: EvaluateConfig,
@@ -175,34 +234,12 @@ def evaluate(
 
     Raises:
         UsageError: sets and data that do not fit, unknown networks, no way to choose.
-        FailedRunError: every point of the support set diverged; the finished ones are kept.
+        FailedRunError: every point of every row diverged; the finished ones are kept.
     """
-    reporter = reporter or Reporter()
-    path = None if isinstance(support, SupportSet) else subjects.find_support(support)
-    if path is not None:
-        support = load(path, dataset=dataset or config.dataset, data_dir=config.data_dir)
-    assert isinstance(support, SupportSet)
-    if dataset is None:
-        dataset = subjects.load_test_data(
-            support, config.dataset, data_dir=config.data_dir, image_size=config.image_size
-        )
-    else:
-        subjects.check_data(support, dataset)
-    training = len(dataset.x_train) + len(dataset.x_validation)
-    protocol = config.resolve_protocol(training_examples=training)
-    dataset = dataset.hold_out(protocol.validation_examples)
+    opened = open_session(support, config, dataset=dataset, reporter=reporter)
+    protocol, session = opened.protocol, opened.session
     columns = config.networks or ("",)
-    _check_columns(columns, protocol, support)
-    out = config.out or (None if path is None else path.with_name(f"{path.stem}-evaluate.jsonl"))
-    session = Session(
-        support,
-        dataset,
-        eval_examples=config.eval_examples,
-        ledger=Ledger(out),
-        reporter=reporter,
-    )
-    reporter.say(_describe_data(support, session, protocol))
-    rows = _rows(support, path, config=config, protocol=protocol, session=session)
+    rows = _rows(opened, config)
     session.total = _work(rows, columns, protocol, session)
     results = [
         evaluate_subject(session, row, protocol=protocol, network=column)
@@ -238,28 +275,22 @@ def _describe_data(support: SupportSet, session: Session, protocol: EvaluationPr
     return words
 
 
-def _rows(
-    support: SupportSet,
-    path: Path | None,
-    *,
-    config: EvaluateConfig,
-    protocol: EvaluationProtocol,
-    session: Session,
-) -> list[Subject]:
+def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
+    support, protocol, session = opened.support, opened.protocol, opened.session
     own = str(support.metadata["method"])
     alternatives: dict[str, Sequence[SupportSet]] = {"": [support]}
     if config.checkpoints:
-        if path is None or not protocol.validation_examples:
+        if opened.path is None or not protocol.validation_examples:
             raise UsageError(
                 "--checkpoints needs a run's folder, and validation images to choose by: give "
                 "--validation_examples."
             )
-        alternatives = {k: [v] for k, v in subjects.load_checkpoints(path).items()}
+        alternatives = {k: [v] for k, v in subjects.load_checkpoints(opened.path).items()}
     rows = [Subject(own, alternatives)]
     if config.baselines:
         draws = config.draws or (protocol.seeds if protocol.trains else 20)
         real = [subjects.random_set(support, session.dataset, draw=d) for d in range(draws)]
-        rows.append(Subject("Label Solve", {"": [_solved(real[0], session)]}))
+        rows.append(Subject("Label Solve", {"": [solved_set(real[0], session)]}))
         rows.append(Subject("random real", {"": real}))
     if config.full_data:
         whole = subjects.full_data_set(support, session.dataset)
@@ -269,8 +300,8 @@ def _rows(
     return rows
 
 
-def _solved(real: SupportSet, session: Session) -> SupportSet:
-    """Label Solve's set; the labels are kept with the finished points."""
+def solved_set(real: SupportSet, session: Session) -> SupportSet:
+    """A set with Label Solve's labels, which are kept with the finished points."""
     facts = {
         "label_solve": array_hash(real.images),
         "training": array_hash(session.dataset.y_train, session.dataset.x_train[:1]),

@@ -8,14 +8,27 @@ from typing import Any
 from kipax.transfer.evaluation import Result
 from kipax.transfer.protocols import EvaluationProtocol
 
-__all__ = ["caption", "format_table"]
+__all__ = ["align", "caption", "format_table", "percent"]
 
 
-def _percent(result: Result) -> str:
+def percent(result: Result) -> str:
+    """Test accuracy in percent, mean ± standard deviation."""
     if result.accuracy is None:
         return "diverged"
     cell = f"{100 * result.accuracy:.1f}"
     return cell if result.deviation is None else f"{cell} ± {100 * result.deviation:.1f}"
+
+
+def align(cells: Sequence[Sequence[str]]) -> str:
+    """Lines of cells in columns, the first to the left."""
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    )
 
 
 def format_table(results: Sequence[Result], paper: Mapping[str, str | None]) -> str:
@@ -27,19 +40,12 @@ def format_table(results: Sequence[Result], paper: Mapping[str, str | None]) -> 
     """
     rows = list(dict.fromkeys(r.subject for r in results))
     columns = list(dict.fromkeys(r.network for r in results))
-    cells = [["", *columns]]
+    printed = any(paper.get(row) for row in rows)
+    cells = [["", *columns, *["the paper"] * printed]]
     for row in rows:
-        cells.append([row, *(_percent(r) for r in results if r.subject == row)])
-    if any(paper.get(row) for row in rows):
-        for line, text in zip(
-            cells, ["the paper", *(paper.get(row) or "" for row in rows)], strict=True
-        ):
-            line.append(text)
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    return "\n".join(
-        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(pairs)).rstrip()
-        for pairs in (list(zip(line, widths, strict=True)) for line in cells)
-    )
+        line = [row, *(percent(r) for r in results if r.subject == row)]
+        cells.append(line + [paper.get(row) or ""] * printed)
+    return align(cells)
 
 
 def caption(results: Sequence[Result], protocol: EvaluationProtocol, images: Mapping) -> str:
