@@ -22,23 +22,21 @@ from kipax.distill import KIPConfig, run_kip
 from kipax.distill.config import short_name
 from kipax.transfer import EvaluateConfig, align, evaluate
 
-KERNELS = "convnet,convvec3,convvec8"
-
 
 def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
     """Learns four sets and prints the matrix."""
     given: KIPConfig = config_flags.config_from_flags(KIPConfig, learn_labels=False)
-    names = KERNELS.split(",")
+    kernels = flags.FLAGS.kernels
+    names = kernels.split(",")
     cells, rows = [["learned with", *names]], {}
     for name in ("all", *names):
-        change: dict[str, Any] = {"sample_architectures": KERNELS} if name == "all" else {}
-        config = dataclasses.replace(given, architecture=names[0], **change)
-        if name != "all":
-            config = dataclasses.replace(config, architecture=name)
+        change: dict[str, Any] = {"sample_architectures": kernels} if name == "all" else {}
+        architecture = names[0] if name == "all" else name
+        config = dataclasses.replace(given, architecture=architecture, **change)
         folder = f"{flags.FLAGS.folder}-{short_name(given.dataset)}-{given.support}/{name}"
         result = run_kip(config, workdir=folder, resume=True, reporter=reporter)
         judged = EvaluateConfig(
-            architectures=KERNELS, dataset=given.dataset, eval_examples=given.eval_examples
+            architectures=kernels, dataset=given.dataset, eval_examples=given.eval_examples
         )
         row = [r.accuracy for r in evaluate(result.workdir, judged, reporter=reporter)[0]]
         reporter.close()
@@ -51,5 +49,6 @@ def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
 
 if __name__ == "__main__":
     config_flags.define_flags(KIPConfig)
+    flags.DEFINE_string("kernels", "convnet,convvec3,convvec8", "comma-separated architectures")
     flags.DEFINE_string("folder", "runs/figure1", "folders of the four runs begin so")
     console.run_command(main)
