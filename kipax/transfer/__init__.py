@@ -16,6 +16,7 @@ from kipax.transfer.points import Point, Session
 from kipax.transfer.protocols import EvaluationProtocol, names, protocol_by_name
 from kipax.transfer.subjects import Subject, load_checkpoints, random_set, solve_labels
 from kipax.transfer.table import align, caption, format_table, percent
+from kipax.transfer.together import train_together
 from kipax.transfer.training import (
     Recipe,
     Setting,
@@ -56,4 +57,5 @@ __all__ = [
     "solve_labels",
     "solved_set",
     "train_student",
+    "train_together",
 ]

@@ -55,12 +55,15 @@ class EvaluateConfig:
     eval_examples: int | None = _field(
         None, "test on this many images, a fixed balanced part (all)"
     )
+    together: int | None = _field(
+        None, "points of a grid trained at once (1 on CPUs, where more are slower; else 20)"
+    )
     out: str | None = _field(None, "file of finished points (beside the set)")
 
     def __post_init__(self) -> None:
         protocols.protocol_by_name(self.protocol)
         check_choice("grid", self.grid, GRIDS)
-        for name in ("width", "steps", "seeds", "draws", "eval_examples", "image_size"):
+        for name in ("width", "steps", "seeds", "draws", "eval_examples", "image_size", "together"):
             value = getattr(self, name)
             if value is not None and (value < 1 or int(value) != value):
                 raise UsageError(f"{name} must be a positive whole number; got {value}.")

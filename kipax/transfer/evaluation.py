@@ -86,9 +86,12 @@ def evaluate_subject(
     student = _student(protocol, network, first)
     records = []
     for name, draws in subject.alternatives.items():
-        for loss, rate, l2 in protocol.points:
-            point = _point(session, subject, protocol, student, (loss, rate, l2, draws[0]))
-            records.append((session.train(draws[0], point), name, point))
+        points = [
+            _point(session, subject, protocol, student, (*values, draws[0]))
+            for values in protocol.points
+        ]
+        for record, point in zip(session.train_grid(draws[0], points), points, strict=True):
+            records.append((record, name, point))
     alive = [r for r in records if r[0]["diverged_at"] is None]
     words = student.describe()
     counts: dict[str, Any] = {"diverged": len(records) - len(alive), "points": len(records)}
@@ -206,6 +209,7 @@ def open_session(
         eval_examples=config.eval_examples,
         ledger=Ledger(out),
         reporter=reporter,
+        together=config.together,
     )
     reporter.say(_describe_data(support, session, protocol))
     return Opened(support, path, protocol, session)

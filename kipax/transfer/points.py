@@ -6,8 +6,11 @@ import dataclasses
 import functools
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import flax.linen as nn
+import jax
 import numpy as np
 
 from kipax import ridge
@@ -18,9 +21,11 @@ from kipax.distill.report import Progress, Reporter
 from kipax.students import StudentSpec
 from kipax.support import SupportSet
 from kipax.transfer.ledger import Ledger, array_hash, key_of
+from kipax.transfer.together import train_together
 from kipax.transfer.training import (
     Recipe,
     Setting,
+    Trained,
     accuracy,
     critical_learning_rate,
     train_student,
@@ -66,6 +71,8 @@ class Session:
         eval_examples: a fixed balanced part of the test images; None for all.
         ledger: finished points.
         reporter: hears the progress.
+        together: points of a grid that are trained at once; None for one on CPUs, where more
+            are slower, and 20 elsewhere.
     """
 
     def __init__(
@@ -76,7 +83,9 @@ class Session:
         eval_examples: int | None = None,
         ledger: Ledger | None = None,
         reporter: Reporter | None = None,
+        together: int | None = None,
     ):
+        self.together = together or (1 if jax.default_backend() == "cpu" else 20)
         self.dataset = dataset
         self.images = len(support)
         self.whitened = support.preprocessor.name != "standard"
@@ -116,59 +125,81 @@ class Session:
             ``test_best`` and ``_last`` (best: early-stopped by validation), ``best_step``,
             ``diverged_at`` and ``seconds``. A diverged network has no accuracies.
         """
-        facts = dataclasses.asdict(point) | {
+        return self.train_grid(support, [point])[0]
+
+    def train_grid(self, support: SupportSet, points: Sequence[Point]) -> list[dict[str, Any]]:
+        """`train` of several points; so many at once as the session's `together` says."""
+        facts = [self._facts(support, point) for point in points]
+        waiting: dict[Any, list[int]] = {}  # what can be trained at once: equal but for rates
+        for i, point in enumerate(points):
+            if self.ledger.get(key_of(facts[i])) is None:
+                waiting.setdefault((point.student, point.recipe, point.seed), []).append(i)
+            else:
+                self._advance(point.recipe.steps, "step")
+        for group in waiting.values():
+            for start in range(0, len(group), self.together):
+                part = group[start : start + self.together]
+                self._train(support, [points[i] for i in part], [facts[i] for i in part])
+        found = [self.ledger.get(key_of(f)) for f in facts]
+        return [record for record in found if record is not None]
+
+    def _facts(self, support: SupportSet, point: Point) -> dict[str, Any]:
+        """All that a point's result depends on."""
+        return dataclasses.asdict(point) | {
             "set": array_hash(support.images, support.labels),
             "data": self._data_hash,
         }
-        key, steps = key_of(facts), point.recipe.steps
-        done = self.ledger.get(key)
-        if done is not None:
-            self._advance(steps, "step")
-            return done
-        began = time.monotonic()
-        network = point.student.build(support.labels.shape[1], support.images.shape[1:])
-        rate = point.rate
-        if point.relative:
-            rate *= self._critical_rate(support, point, facts["set"])
-        clock = [began]
+
+    def _train(
+        self, support: SupportSet, points: Sequence[Point], facts: Sequence[dict[str, Any]]
+    ) -> None:
+        """Trains points that differ in learning rate and L2 alone; keeps what came out."""
+        began, first = time.monotonic(), points[0]
+        network = first.student.build(support.labels.shape[1], support.images.shape[1:])
+        critical = 1.0
+        if any(point.relative for point in points):
+            critical = self._critical_rate(support, first, facts[0]["set"])
+        rates = [point.rate * (critical if point.relative else 1.0) for point in points]
+        settings = [Setting(r, p.l2, p.seed) for r, p in zip(rates, points, strict=True)]
+        clock, behind = [began], len(points)
 
         def on_step(step: int) -> None:
             now = time.monotonic()
-            self._advance(1, "step", now - clock[0])
+            self._advance(behind, "step", now - clock[0])
             clock[0] = now
 
-        trained = train_student(
-            network,
-            support.images,
-            support.labels,
-            recipe=point.recipe,
-            setting=Setting(rate, point.l2, point.seed),
-            validation=self.validation,
-            on_step=on_step,
-        )
-        record = facts | {
-            "method": support.metadata.get("method"),
-            "learning_rate": rate if math.isfinite(rate) else None,
-            "best_step": trained.best_step,
-            "loss": trained.loss if math.isfinite(trained.loss) else None,
-            "diverged_at": trained.diverged_at,
+        common: dict[str, Any] = {
+            "recipe": first.recipe,
+            "validation": self.validation,
+            "on_step": on_step,
         }
-        if trained.diverged_at is not None:
-            self._advance(steps - trained.diverged_at, "step")
+        data = support.images, support.labels
+        if len(points) == 1:
+            trained = [train_student(network, *data, setting=settings[0], **common)]
         else:
-            record |= self._accuracies(network, trained)
-        record["seconds"] = round(time.monotonic() - began, 2)
-        return self.ledger.add(key, record)
+            trained = train_together(network, *data, settings=settings, **common)
+        for point, fact, rate, one in zip(points, facts, rates, trained, strict=True):
+            record = fact | {
+                "method": support.metadata.get("method"),
+                "learning_rate": rate if math.isfinite(rate) else None,
+                "best_step": one.best_step,
+                "loss": one.loss if math.isfinite(one.loss) else None,
+                "diverged_at": one.diverged_at,
+            }
+            if one.diverged_at is None:
+                record |= self._accuracies(network, one)
+            elif len(points) == 1:
+                self._advance(point.recipe.steps - one.diverged_at, "step")
+            record["seconds"] = round((time.monotonic() - began) / len(points), 2)
+            self.ledger.add(key_of(fact), record)
 
-    def _accuracies(self, network, trained) -> dict[str, Any]:
+    def _accuracies(self, network: nn.Module, trained: Trained) -> dict[str, Any]:
         test_last = accuracy(network, trained.last, *self.test)
-        same = trained.best is trained.last or trained.best_step == max(
-            trained.validation, default=trained.best_step
-        )
+        last_is_best = not trained.validation or trained.best_step == max(trained.validation)
         return {
             "validation_best": max(trained.validation.values(), default=None),
             "validation_last": next(reversed(trained.validation.values()), None),
-            "test_best": test_last if same else accuracy(network, trained.best, *self.test),
+            "test_best": test_last if last_is_best else accuracy(network, trained.best, *self.test),
             "test_last": test_last,
         }
 

@@ -113,6 +113,11 @@ class Recipe:
                 raise UsageError(f"{name} must be positive; got {getattr(self, name)}.")
 
     @property
+    def kind(self) -> tuple[str, str, str]:
+        """What is compiled into a step: loss, optimizer, augmentation."""
+        return self.loss, self.optimizer, self.augmentation
+
+    @property
     def evaluated_steps(self) -> set[int]:
         """After how many updates a network is looked at; the last is among them."""
         count = min(self.evaluations, self.steps)
@@ -184,7 +189,14 @@ def _step(network: nn.Module, kind: tuple[str, str, str], state: _State, x, y, k
     return _State(params, moving, opt_state), loss
 
 
-def _batches(count: int, size: int, seed: int) -> Iterator[np.ndarray | None]:
+def first_state(network: nn.Module, x: np.ndarray, recipe: Recipe, seed: int) -> _State:
+    """A network's draw and a fresh optimiser."""
+    variables = init_variables(network, jax.random.key(seed), x.shape[1:])
+    params = variables.pop("params")
+    return _State(params, variables, OPTIMIZERS[recipe.optimizer]().init(params))
+
+
+def _positions(count: int, size: int, seed: int) -> Iterator[np.ndarray | None]:
     """Positions of each step's images; None for all. Epochs follow each other without a gap."""
     if count <= size:
         while True:
@@ -195,6 +207,22 @@ def _batches(count: int, size: int, seed: int) -> Iterator[np.ndarray | None]:
             waiting = np.concatenate([waiting, rng.permutation(count)])
         yield waiting[:size]
         waiting = waiting[size:]
+
+
+def batches(
+    x: np.ndarray, y: np.ndarray, recipe: Recipe, seed: int
+) -> Iterator[tuple[tuple[Any, Any], jax.Array, float]]:
+    """Each step's images and labels, key, and factor of the learning rate."""
+    positions = _positions(len(x), recipe.batch_size, seed)
+    key = jax.random.key(seed + 2**31)
+    whole = x, y
+    if len(x) <= recipe.batch_size:  # sent to the device once
+        whole = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
+    for step in range(recipe.steps):
+        chosen = next(positions)
+        part = whole if chosen is None else (x[chosen], y[chosen])
+        own = key if recipe.augmentation == "none" else jax.random.fold_in(key, step)
+        yield part, own, SCHEDULES[recipe.schedule](step, recipe.steps)
 
 
 def train_student(
@@ -220,22 +248,12 @@ def train_student(
 
     Source: Nguyen et al. 2021, appendix A.
     """
-    variables = init_variables(network, jax.random.key(setting.seed), x.shape[1:])
-    params = variables.pop("params")
-    state = _State(params, variables, OPTIMIZERS[recipe.optimizer]().init(params))
-    whole = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
-    batches = _batches(len(x), recipe.batch_size, setting.seed)
-    kind = (recipe.loss, recipe.optimizer, recipe.augmentation)
-    keys, looked_at = jax.random.key(setting.seed + 2**31), recipe.evaluated_steps
+    state, looked_at = first_state(network, x, recipe, setting.seed), recipe.evaluated_steps
     seen: dict[int, float] = {}
     best, best_step, value = state.variables, 0, math.nan
-    for step in range(recipe.steps):
-        chosen = next(batches)
-        part = whole if chosen is None else (x[chosen], y[chosen])
-        scale = SCHEDULES[recipe.schedule](step, recipe.steps)
+    for step, (part, key, scale) in enumerate(batches(x, y, recipe, setting.seed)):
         rate = np.float32(setting.learning_rate * scale), np.float32(setting.l2)
-        key = keys if recipe.augmentation == "none" else jax.random.fold_in(keys, step)
-        state, loss = _step(network, kind, state, *part, key, rate)
+        state, loss = _step(network, recipe.kind, state, *part, key, rate)
         on_step(step + 1)
         if step + 1 not in looked_at:
             continue
@@ -252,22 +270,26 @@ def train_student(
 @functools.partial(jax.jit, static_argnums=0)
 def _count_correct(network: nn.Module, variables, x, classes):
     out: Any = network.apply(variables, x)
-    logits = out.logits
-    return jnp.sum((jnp.argmax(logits, axis=1) == classes) & jnp.all(jnp.isfinite(logits), axis=1))
+    finite = jnp.all(jnp.isfinite(out.logits), axis=1)
+    return jnp.sum((jnp.argmax(out.logits, axis=1) == classes) & finite)
 
 
 def accuracy(
     network: nn.Module, variables: dict[str, Any], x: np.ndarray, classes: np.ndarray
 ) -> float:
     """Fraction of preprocessed images ``(n, H, W, C)`` put in their class, 500 at a time."""
-    size, correct = min(_EVALUATION_BATCH, len(x)), 0
+    count = functools.partial(_count_correct, network, variables)
+    return float(sum(count(*part) for part in parts(x, classes))) / len(x)
+
+
+def parts(x: np.ndarray, classes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Equally large parts of 500 images; the last is filled up with class -1."""
+    size = min(_EVALUATION_BATCH, len(x))
     for start in range(0, len(x), size):
         part, labels = x[start : start + size], classes[start : start + size]
         short = size - len(part)
-        part = np.pad(part, [(0, short)] + [(0, 0)] * 3)
-        labels = np.pad(labels, (0, short), constant_values=-1)
-        correct += int(_count_correct(network, variables, part, labels))
-    return correct / len(x)
+        padded = np.pad(part, [(0, short)] + [(0, 0)] * 3)
+        yield padded, np.pad(labels, (0, short), constant_values=-1)
 
 
 def critical_learning_rate(network: nn.Module, x: np.ndarray, classes: int, *, seed: int) -> float:

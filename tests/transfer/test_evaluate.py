@@ -141,6 +141,28 @@ def test_networks_are_chosen_by_validation_and_never_by_test(support, tmp_path):
     assert "49.9±0.2" in table.splitlines()[1]
 
 
+def test_the_choice_is_validations_where_test_disagrees(support, monkeypatch):
+    def train(session, subject_set, point):
+        validation = {(0.5, 0.0): 0.6, (0.5, 1e-3): 0.9, (2.0, 0.0): 0.7, (2.0, 1e-3): 0.8}
+        value = validation[point.rate, point.l2]
+        return {
+            "diverged_at": None,
+            "validation_best": value,
+            "test_best": 1 - value,
+            "test_last": 0.0,
+            "learning_rate": point.rate,
+            "best_step": 3,
+        }
+
+    monkeypatch.setattr(Session, "train", train)
+    grid = lambda session, one, points: [train(session, one, p) for p in points]  # noqa: E731
+    monkeypatch.setattr(Session, "train_grid", grid)
+    cell = evaluate(support, EvaluateConfig(protocol="kip-nn", seeds=3, **FAST))[0][0]
+    assert cell.accuracy == pytest.approx(0.1)
+    assert (cell.chosen["rate"], cell.chosen["l2"]) == (0.5, 1e-3)
+    assert cell.count == 3
+
+
 def test_finished_points_are_not_trained_again(support, tmp_path, monkeypatch):
     out = tmp_path / "points.jsonl"
     config = EvaluateConfig(protocol="kip-nn", seeds=1, out=str(out), **FAST)
@@ -171,6 +193,14 @@ def test_finished_points_are_not_trained_again(support, tmp_path, monkeypatch):
     assert len(trainings) == 8
     evaluate(support, dataclasses.replace(config, steps=7))
     assert len(trainings) == 12
+
+
+def test_a_grid_at_once_is_the_grid_one_by_one(support):
+    config = EvaluateConfig(protocol="kip-nn", seeds=2, **FAST)
+    alone = evaluate(support, config)[0]
+    at_once = evaluate(support, dataclasses.replace(config, together=3))[0]
+    assert at_once[0].chosen == alone[0].chosen
+    assert at_once[0].accuracy == pytest.approx(alone[0].accuracy, abs=0.02)
 
 
 def test_diverged_points_are_reported_and_the_rest_goes_on(support, monkeypatch):

@@ -11,8 +11,15 @@ import pytest
 
 from kipax.errors import UsageError
 from kipax.students import StudentSpec, empirical_ntk, init_variables
-from kipax.transfer import Recipe, Setting, accuracy, critical_learning_rate, train_student
-from kipax.transfer.training import SCHEDULES, _batches, _step
+from kipax.transfer import (
+    Recipe,
+    Setting,
+    accuracy,
+    critical_learning_rate,
+    train_student,
+    train_together,
+)
+from kipax.transfer.training import SCHEDULES, _positions, _step
 
 SHAPE = (4, 4, 1)
 
@@ -140,11 +147,38 @@ def test_the_critical_rate_divides_stable_from_diverging():
     assert final[0.8] < 1 < 100 < final[1.3]
 
 
+@pytest.mark.parametrize("augmentation", ["none", "flip_crop"])
+def test_points_trained_together_are_those_trained_one_by_one(augmentation):
+    x, y, _ = _data()
+    x_val, _, y_val = _data(30, seed=1)
+    network = _network(normalisation="batch")
+    recipe = Recipe(steps=20, evaluations=4, batch_size=5, augmentation=augmentation)
+    settings = [Setting(0.1, 1e-3, 1), Setting(1e30, 0.0, 1), Setting(0.02, 0.1, 1)]
+    common = {"recipe": recipe, "validation": (x_val, y_val)}
+    at_once = train_together(network, x, y, settings=settings, **common)
+    for setting, one in zip(settings, at_once, strict=True):
+        alone = train_student(network, x, y, setting=setting, **common)
+        assert one.diverged_at == alone.diverged_at
+        assert one.validation == alone.validation
+        assert one.best_step == alone.best_step
+        if alone.diverged_at is None:
+            assert one.loss == pytest.approx(alone.loss, rel=1e-4)
+            for name in ("last", "best"):
+                jax.tree.map(
+                    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+                    getattr(one, name),
+                    getattr(alone, name),
+                )
+    assert at_once[1].diverged_at == 5
+    with pytest.raises(UsageError, match="share a seed"):
+        train_together(network, x, y, settings=[Setting(1, 0, 0), Setting(1, 0, 1)], recipe=recipe)
+
+
 def test_batches_cover_every_image_equally():
-    batches = _batches(10, 4, seed=0)
+    batches = _positions(10, 4, seed=0)
     seen = np.concatenate([next(batches) for _ in range(5)])
     assert np.bincount(seen).tolist() == [2] * 10
-    assert next(_batches(4, 4, seed=0)) is None
+    assert next(_positions(4, 4, seed=0)) is None
 
 
 def test_schedules():
