@@ -21,7 +21,6 @@ from typing import Any
 
 from kipax import console
 from kipax import flags as config_flags
-from kipax.distill.config import short_name
 from kipax.transfer import EvaluateConfig, caption, evaluate, format_table, paper_value
 
 
@@ -31,21 +30,20 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     results, protocol, session = evaluate(support, config, reporter=reporter)
     reporter.close()
     data, size = session.dataset, session.images
-    name = short_name(data.name)
     paper = {}
     if not config.networks:
         for row in results:
             paper[row.subject] = paper_value(
                 protocol.name,
                 row.subject,
-                dataset=name,
+                dataset=session.name,
                 images_per_class=size / data.num_classes,
                 whitened=session.whitened,
             )
     facts = {
         "test": len(session.test[1]),
         "validation": len(data.x_validation),
-        "recipe": protocol.recipe(protocol.losses[0], images=size, dataset=name),
+        "recipe": protocol.recipe(protocol.losses[0], images=size, dataset=session.name),
     }
     reporter.say(format_table(results, paper))
     reporter.say(caption(results, protocol, facts))

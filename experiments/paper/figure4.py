@@ -40,7 +40,7 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     for name, chosen in sets.items():
         tested[name] = []
         for loss, rate, l2 in protocol.points:
-            recipe = protocol.recipe(loss, images=size, dataset=session.dataset.name)
+            recipe = protocol.recipe(loss, images=size, dataset=session.name)
             point = Point(student=student, recipe=recipe, rate=rate, relative=True, l2=l2, seed=0)
             tested[name].append(session.train(chosen, point).get("test_last"))
     reporter.close()

@@ -28,6 +28,7 @@ from kipax.transfer.training import (
 
 __all__ = [
     "EvaluateConfig",
+    "Evaluated",
     "EvaluationProtocol",
     "Ledger",
     "Opened",

@@ -6,12 +6,11 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from kipax.data import Dataset
-from kipax.distill.config import short_name
 from kipax.distill.report import Reporter
 from kipax.errors import FailedRunError, UsageError
 from kipax.students import StudentSpec
@@ -24,6 +23,7 @@ from kipax.transfer.protocols import EvaluationProtocol
 from kipax.transfer.subjects import Subject
 
 __all__ = [
+    "Evaluated",
     "Opened",
     "Result",
     "evaluate",
@@ -50,8 +50,8 @@ class Result:
         top_deviation: standard deviation of the test accuracies of the 20 points that are best
             by validation (the paper's); None for fewer than two points.
         chosen: the chosen point, JSON-ready.
-        diverged: number of points that diverged, of `points`.
-        points: see `diverged`.
+        diverged: number of trainings that diverged, of `points`; they are in no mean.
+        points: number of trainings.
     """
 
     subject: str
@@ -104,8 +104,11 @@ def evaluate_subject(
     for seed in range(1, protocol.seeds):
         again = dataclasses.replace(point, seed=seed)
         run = session.train(draws[seed % len(draws)], again)
+        counts["points"] += 1
         if run["diverged_at"] is None:
             runs.append(run)
+        else:
+            counts["diverged"] += 1
     tests = [r[0]["test_best"] for r in alive[:_TOP]]
     chosen = {"loss": point.recipe.loss, "rate": point.rate, "l2": point.l2}
     chosen |= {"learning_rate": best["learning_rate"], "steps": best["best_step"]}
@@ -126,8 +129,7 @@ def evaluate_subject(
 
 def _point(session, subject: Subject, protocol, student, what) -> Point:
     loss, rate, l2, support = what
-    name = short_name(session.dataset.name)
-    recipe = protocol.recipe(loss, images=len(support), dataset=name)
+    recipe = protocol.recipe(loss, images=len(support), dataset=session.name)
     if subject.augmentation is not None:
         recipe = dataclasses.replace(recipe, augmentation=subject.augmentation)
     if subject.steps is not None:
@@ -160,6 +162,14 @@ def _regress(session: Session, subject: Subject, network: str) -> Result:
         count=len(accuracies),
         chosen={"checkpoint": chosen} if len(rows) > 1 else {},
     )
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation found: the cells row by row, the protocol as followed, the session."""
+
+    results: list[Result]
+    protocol: EvaluationProtocol
+    session: Session
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -221,7 +231,7 @@ def evaluate(
     *,
     dataset: Dataset | None = None,
     reporter: Reporter | None = None,
-) -> tuple[list[Result], EvaluationProtocol, Session]:
+) -> Evaluated:
     """Evaluates a support set, and its baselines, under a protocol.
 
     Finished points are kept in ``config.out`` (for a file, beside it), so that the same call
@@ -233,9 +243,6 @@ def evaluate(
         dataset: the data, loaded; None to load what config or file name.
         reporter: hears what happens; None for silence.
 
-    Returns:
-        The cells, row by row; the protocol as it was followed; the session.
-
     Raises:
         UsageError: sets and data that do not fit, unknown networks, no way to choose.
         FailedRunError: every point of every row diverged; the finished ones are kept.
@@ -245,17 +252,22 @@ def evaluate(
     columns = config.networks or ("",)
     rows = _rows(opened, config)
     session.total = _work(rows, columns, protocol, session)
-    results = [
-        evaluate_subject(session, row, protocol=protocol, network=column)
-        for row in rows
-        for column in columns
-    ]
+    try:
+        results = [
+            evaluate_subject(session, row, protocol=protocol, network=column)
+            for row in rows
+            for column in columns
+        ]
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "stopped; the same command goes on with the points that are missing"
+        ) from None
     if all(r.accuracy is None for r in results):
         raise FailedRunError(
             f"every one of the {results[0].points} points diverged: try a smaller learning rate "
             "(--grid=paper has factor 0.5), or look at the images; finished points are kept."
         )
-    return results, protocol, session
+    return Evaluated(results, protocol, session)
 
 
 def _check_columns(columns: Sequence[str], protocol: EvaluationProtocol, support) -> None:

@@ -17,6 +17,7 @@ from kipax import ridge
 from kipax.architectures import from_name
 from kipax.data import Dataset
 from kipax.data.datasets import balanced_order, image_hashes
+from kipax.distill.config import short_name
 from kipax.distill.report import Progress, Reporter
 from kipax.students import StudentSpec
 from kipax.support import SupportSet
@@ -60,6 +61,7 @@ class Session:
 
     Attributes:
         dataset: see below.
+        name: its name without a path.
         images: size of the support set.
         whitened: whether its preprocessing is a whitening.
         test, validation: preprocessed images and classes; the latter may be None.
@@ -86,7 +88,7 @@ class Session:
         together: int | None = None,
     ):
         self.together = together or (1 if jax.default_backend() == "cpu" else 20)
-        self.dataset = dataset
+        self.dataset, self.name = dataset, short_name(dataset.name)
         self.images = len(support)
         self.whitened = support.preprocessor.name != "standard"
         self.reporter = reporter or Reporter()

@@ -34,18 +34,29 @@ def align(cells: Sequence[Sequence[str]]) -> str:
 def format_table(results: Sequence[Result], paper: Mapping[str, str | None]) -> str:
     """Test accuracy in percent, mean ± standard deviation.
 
+    Of a single network also the last one's accuracy, where early stopping chose another, and the
+    deviation over the 20 points that are best by validation, which is the paper's.
+
     Args:
         results: row by row.
         paper: the paper's value by subject; a column of its own if there is any.
     """
     rows = list(dict.fromkeys(r.subject for r in results))
     columns = list(dict.fromkeys(r.network for r in results))
-    printed = any(paper.get(row) for row in rows)
-    cells = [["", *columns, *["the paper"] * printed]]
-    for row in rows:
-        line = [row, *(percent(r) for r in results if r.subject == row)]
-        cells.append(line + [paper.get(row) or ""] * printed)
+    cells = [["", *columns], *([r, *(percent(c) for c in results if c.subject == r)] for r in rows)]
+    if len(columns) == 1 and any(r.last not in (None, r.accuracy) for r in results):
+        _append(cells, "last", ["" if r.last is None else f"{100 * r.last:.1f}" for r in results])
+    if len(columns) == 1 and any(r.top_deviation is not None for r in results):
+        tops = [r.top_deviation for r in results]
+        _append(cells, "± 20 best", ["" if t is None else f"{100 * t:.1f}" for t in tops])
+    if any(paper.get(row) for row in rows):
+        _append(cells, "the paper", [paper.get(row) or "" for row in rows])
     return align(cells)
+
+
+def _append(cells: list[list[str]], title: str, column: Sequence[str]) -> None:
+    for line, text in zip(cells, [title, *column], strict=True):
+        line.append(text)
 
 
 def caption(results: Sequence[Result], protocol: EvaluationProtocol, images: Mapping) -> str:
@@ -73,5 +84,10 @@ def caption(results: Sequence[Result], protocol: EvaluationProtocol, images: Map
         words += f", {images['validation']:,} images, first network"
     count = max(r.count for r in results)
     if count > 1:
-        return f"{words}; mean ± deviation over {count} networks at the chosen point"
-    return f"{words}; one network at the chosen point"
+        words += f"; mean ± deviation over {count} networks at the chosen point"
+    else:
+        words += "; one network"
+    diverged = [r for r in results if r.diverged]
+    return "\n".join(
+        [words, *(f"{r.subject}: {r.diverged} of {r.points} trainings diverged" for r in diverged)]
+    )

@@ -215,7 +215,7 @@ def batches(
     """Each step's images and labels, key, and factor of the learning rate."""
     positions = _positions(len(x), recipe.batch_size, seed)
     key = jax.random.key(seed + 2**31)
-    whole = x, y
+    whole: tuple[Any, Any] = x, y
     if len(x) <= recipe.batch_size:  # sent to the device once
         whole = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
     for step in range(recipe.steps):

@@ -121,7 +121,7 @@ def test_networks_are_chosen_by_validation_and_never_by_test(support, tmp_path):
     assert cell.accuracy == pytest.approx(np.mean(tests))
     assert cell.deviation == pytest.approx(np.std(tests))
     assert cell.top_deviation == pytest.approx(np.std([p["test_best"] for p in own]))
-    assert (cell.count, cell.points, cell.diverged) == (2, 4, 0)
+    assert (cell.count, cell.points, cell.diverged) == (2, 5, 0)
     real = {p["set"] for p in points if str(p.get("method")).startswith("random")}
     assert len(real) == 2  # the second network has a draw of its own
     facts = {
@@ -138,7 +138,10 @@ def test_networks_are_chosen_by_validation_and_never_by_test(support, tmp_path):
         "Label Solve",
         "random real",
     ]
-    assert "49.9±0.2" in table.splitlines()[1]
+    head, first, *_ = table.splitlines()
+    assert head.endswith("± 20 best  the paper")
+    assert first.split()[-1] == "49.9±0.2"
+    assert first.split()[-2] == f"{100 * cell.top_deviation:.1f}"
 
 
 def test_the_choice_is_validations_where_test_disagrees(support, monkeypatch):
@@ -176,7 +179,7 @@ def test_finished_points_are_not_trained_again(support, tmp_path, monkeypatch):
 
     monkeypatch.setattr("kipax.transfer.points.train_student", counting)
     stop_after = 2
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
         evaluate(support, config)
     out.write_text(out.read_text() + '{"key": "cut o')  # by a kill
     stop_after = None
@@ -206,8 +209,10 @@ def test_a_grid_at_once_is_the_grid_one_by_one(support):
 def test_diverged_points_are_reported_and_the_rest_goes_on(support, monkeypatch):
     monkeypatch.setitem(GRIDS, "small", ((0.5, 1e9), (0.0,)))
     config = EvaluateConfig(protocol="kip-nn", seeds=1, **FAST)
-    results, _, session = evaluate(support, config)
+    results, protocol, session = evaluate(support, config)
     assert (results[0].diverged, results[0].points) == (1, 2)
+    facts = {"test": 60, "validation": 287, "recipe": Recipe()}
+    assert "KIP: 1 of 2 trainings diverged" in caption(results, protocol, facts)
     assert results[0].accuracy is not None
     assert session.total == 12
 
