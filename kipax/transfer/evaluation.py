@@ -301,7 +301,8 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
                 "--checkpoints needs a run's folder, and validation images to choose by: give "
                 "--validation_examples."
             )
-        alternatives = {k: [v] for k, v in subjects.load_checkpoints(opened.path).items()}
+        found = subjects.load_checkpoints(opened.path) | {"the set itself": support}
+        alternatives = {name: [one] for name, one in found.items()}
     rows = [Subject(own, alternatives)]
     if config.baselines:
         draws = config.draws or (protocol.seeds if protocol.trains else 20)

@@ -364,8 +364,10 @@ def test_folders_and_checkpoints(support, tmp_path):
         changed = dataclasses.replace(support, labels=support.labels * scale)
         changed.save(tmp_path / "checkpoints" / f"step_{step:06d}.npz")
     cell = evaluate(tmp_path, config)[0][0]
-    assert cell.points == 2  # step 5 is not of the paper's grid
-    assert cell.chosen["checkpoint"] in ("step 1", "step 4")
+    assert cell.points == 3  # step 5 is not of the paper's grid
+    assert cell.chosen["checkpoint"] in ("step 1", "step 4", "the set itself")
+    kernel = EvaluateConfig(checkpoints=True, validation_examples=100, eval_examples=60)
+    assert "checkpoint" in evaluate(tmp_path, kernel)[0][0].chosen
     assert (tmp_path / "support-evaluate.jsonl").exists()
 
 
