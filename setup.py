@@ -20,6 +20,7 @@ FUSED = "kipax/kernels/fused"
 FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-g0", "-w"]
 WIDTHS = {
     "ffi": [],
+    "cuda": [],
     "base": [],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
@@ -81,7 +82,15 @@ EXTRAS = {
     "data": DATA,
     # TensorFlow too: to prepare most sets, and to read those stored as tfrecord.
     "tfds": [*DATA, *TENSORFLOW_310, "tensorflow>=2.18; python_version >= '3.11'"],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "matplotlib>=3.8", *DATA],
+    "test": [
+        "pytest>=8",
+        "pytest-xdist>=3.5",
+        "hypothesis>=6.100",
+        "matplotlib>=3.8",
+        "nbclient>=0.10",
+        "ipykernel>=6.29",
+        *DATA,
+    ],
     "launchpad": [
         "dm-launchpad==0.5.2; python_version == '3.10'",
         *TENSORFLOW_310,
@@ -105,7 +114,12 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["kipax", "kipax.*"]),
-    package_data={"kipax.data": ["digits.npz"], "kipax": ["py.typed"]},
+    package_data={
+        "kipax.data": ["digits.npz"],
+        "kipax": ["py.typed"],
+        "kipax.shipped": ["*.npz"],
+        "kipax.kernels.fused": ["*.h"],  # compiled at run time for GPUs
+    },
     ext_modules=[
         Extension("kipax.kernels.fused._fused", [f"{FUSED}/{n}.cpp" for n in WIDTHS], optional=True)
     ],

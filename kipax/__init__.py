@@ -11,6 +11,7 @@ from kipax.architectures import Architecture
 from kipax.data import Dataset, load_dataset
 from kipax.distill import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.kernels import make_kernel_fn
+from kipax.shipped import available
 from kipax.support import SupportSet, load
 from kipax.version import __version__
 
@@ -22,6 +23,7 @@ __all__ = [
     "SupportSet",
     "__version__",
     "architectures",
+    "available",
     "errors",
     "load",
     "load_dataset",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kipax import exports, files, plots, ridge, support_file
+from kipax import exports, files, plots, ridge, shipped, support_file
 from kipax.architectures import Architecture
 from kipax.data import Dataset, Preprocessor
 from kipax.errors import FileError, KipaxError, UsageError
@@ -279,7 +279,7 @@ def load(
     """Reads a support set that kipax wrote: ``kipax.load("runs/.../support.npz")``.
 
     Args:
-        path: the file.
+        path: the file, or the name of a set that comes with kipax (`kipax.available`).
         dataset: the data set it was distilled from, or how `load_dataset` finds it here; of
             use only where the file keeps its whitening as a recipe.
         data_dir: where TensorFlow Datasets lie, likewise.
@@ -292,6 +292,7 @@ def load(
         Traceback (most recent call last):
         kipax.errors.FileError: could not read missing.npz: No such file or directory.
     """
+    path = _resolve(path)
     try:
         content = support_file.read(path, dataset=dataset, data_dir=data_dir)
         support = SupportSet(**vars(content))
@@ -303,6 +304,19 @@ def load(
         raise FileError(f"{path} is damaged: its metadata lacks {error}.") from error
     except (KipaxError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise FileError(f"{path} is damaged: {error}") from error
+
+
+def _resolve(path: Path | str) -> Path:
+    """A file as it is; a bare name is that of a shipped set."""
+    if Path(path).exists() or Path(path).suffix or len(Path(path).parts) > 1:
+        return Path(path)
+    found = shipped.find(path)
+    if found is None:
+        names = ", ".join(shipped.available()) or "none"
+        raise FileError(
+            f"there is no file {path} and no shipped set of that name; there are: {names}."
+        )
+    return found
 
 
 def _check_use(support: SupportSet) -> None:

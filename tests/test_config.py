@@ -21,6 +21,7 @@ from kipax.errors import UsageError
         ({"init": "zeros"}, "unknown init 'zeros'; Choices: real, noise"),
         ({"sample_architectures": "fc1,fcx"}, "unknown architecture 'fcx'"),
         ({"kernel": "rbf"}, "Choices: ntk, nngp"),
+        ({"backend": "cuda"}, "unknown backend 'cuda'; Choices: auto, portable, fused"),
         ({"seed": -1}, "seed must lie between 0"),
         ({"seed": 2**32}, "seed must lie between 0"),
         ({"support": 10.5}, "support must be a whole number"),

@@ -23,6 +23,7 @@ ROOMS = [
     "plots",
     "exports",
     "support_file",
+    "shipped",
     "support",
     "released",
     "blocks",

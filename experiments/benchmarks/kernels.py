@@ -17,7 +17,8 @@ from absl import flags
 from experiments.benchmarks import timing
 from kipax import architectures, make_kernel_fn
 from kipax.console import ConsoleReporter, run_command
-from kipax.kernels.api import choose_backend, position_pairs
+from kipax.kernels import fused
+from kipax.kernels.api import position_pairs
 from kipax.kernels.reference import make_reference_kernel_fn
 
 flags.DEFINE_list(
@@ -65,7 +66,7 @@ def measure(name: str, side: int, reporter: ConsoleReporter) -> dict[str, Any]:
     theirs = None
     if flags.FLAGS.reference:
         theirs = timing.functions(make_reference_kernel_fn(name))
-    backends = ["portable"] + (["fused"] if choose_backend("auto") == "fused" else [])
+    backends = ["portable"] + ([] if fused.why_not(jnp.float32) else ["fused"])
     for backend in backends if family != "fc" else ["auto"]:
         ours = timing.functions(make_kernel_fn(name, backend=backend))
         if theirs:

@@ -85,6 +85,14 @@ class Dataset:
             raise UsageError(f"a data set needs {', '.join(ARRAYS)}; missing: {missing}.")
         return make_dataset(name, name, named, validation_examples)
 
+    def test_part(self, examples: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """A fixed class-balanced part of the test images, chosen by content; None for all."""
+        if examples is None or examples >= len(self.x_test):
+            return self.x_test, self.y_test
+        order = balanced_order(image_hashes(self.x_test), self.y_test)
+        chosen = np.sort(order[:examples])
+        return self.x_test[chosen], self.y_test[chosen]
+
     def hold_out(self, validation_examples: int) -> Dataset:
         """The same images with another number held out of training, chosen by content.
 

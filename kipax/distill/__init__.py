@@ -5,6 +5,7 @@ from kipax.distill.kip import Interrupted, run_kip
 from kipax.distill.label_solve import run_label_solve
 from kipax.distill.report import Progress, Reporter
 from kipax.distill.run import Evaluation, RunResult
+from kipax.distill.subsets import SubsetRow, SubsetsConfig, run_subsets
 
 __all__ = [
     "Evaluation",
@@ -14,6 +15,9 @@ __all__ = [
     "Progress",
     "Reporter",
     "RunResult",
+    "SubsetRow",
+    "SubsetsConfig",
     "run_kip",
     "run_label_solve",
+    "run_subsets",
 ]

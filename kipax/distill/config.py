@@ -16,13 +16,14 @@ from kipax.blocks import default_memory_gb
 from kipax.data import fit
 from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice
-from kipax.kernels import KINDS, KernelSpec
+from kipax.kernels import BACKENDS, KINDS, KernelSpec
 
 __all__ = [
     "DATASET_DEFAULTS",
     "Config",
     "KIPConfig",
     "LabelSolveConfig",
+    "config_field",
     "default_workdir",
     "resolve",
     "short_name",
@@ -51,7 +52,8 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def _field(default: Any, text: str, *, may_change: bool = False) -> Any:
+def config_field(default: Any, text: str, *, may_change: bool = False) -> Any:
+    """A field of a config, with the help of the flag that is made of it."""
     return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change})
 
 
@@ -63,37 +65,47 @@ class RunConfig:
         UsageError: a value out of range or an unknown name.
     """
 
-    dataset: str = _field(
+    dataset: str = config_field(
         "digits",
         "digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, another set of "
         "TensorFlow Datasets, npz:PATH or folder:PATH",
     )
-    data_dir: str | None = _field(
+    data_dir: str | None = config_field(
         None, "where prepared TensorFlow Datasets lie (its own default)", may_change=True
     )
-    image_size: int | None = _field(None, "side in pixels for pictures of differing sizes (32)")
-    support: int = _field(10, "number of distilled images, a multiple of the classes")
-    architecture: str = _field(_DEFAULT_ARCHITECTURE, "network whose kernel is used")
-    kernel: str = _field("ntk", "ntk or nngp")
-    preprocessing: str = _field(
+    image_size: int | None = config_field(
+        None, "side in pixels for pictures of differing sizes (32)"
+    )
+    support: int = config_field(10, "number of distilled images, a multiple of the classes")
+    architecture: str = config_field(_DEFAULT_ARCHITECTURE, "network whose kernel is used")
+    kernel: str = config_field("ntk", "ntk or nngp")
+    preprocessing: str = config_field(
         "standard", "how raw pixels are treated: standard, zca or zca_paper"
     )
-    zca_lambda: float | None = _field(
+    zca_lambda: float | None = config_field(
         None, "regularisation of zca, relative to the mean eigenvalue (0.1; SVHN 100)"
     )
-    ridge: float = _field(1e-6, "ridge relative to tr(k_ss) / support")
-    seed: int = _field(0, "seed of every random choice")
-    validation_examples: int | None = _field(None, "training images to hold out (by data set)")
-    eval_examples: int | None = _field(
+    ridge: float = config_field(1e-6, "ridge relative to tr(k_ss) / support")
+    seed: int = config_field(0, "seed of every random choice")
+    validation_examples: int | None = config_field(
+        None, "training images to hold out (by data set)"
+    )
+    eval_examples: int | None = config_field(
         None, "evaluate on this many test images, a fixed balanced part (all)", may_change=True
     )
-    memory_gb: float | None = _field(
+    backend: str = config_field(
+        "auto",
+        "what computes kernels: auto, portable, or fused (GPUs: by request)",
+        may_change=True,
+    )
+    memory_gb: float | None = config_field(
         None, "memory limit of a process; a quarter of the machine's", may_change=True
     )
 
     def __post_init__(self) -> None:
         architectures.from_name(self.architecture)
         check_choice("kernel", self.kernel, KINDS)
+        check_choice("backend", self.backend, BACKENDS)
         check_choice("preprocessing", self.preprocessing, fit.names())
         self._check_positive("support", "ridge", "memory_gb", "eval_examples", "image_size")
         if self.zca_lambda is not None:
@@ -116,10 +128,13 @@ class RunConfig:
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be positive; got {value}.")
 
+    def _spec(self, architecture: str) -> KernelSpec:
+        return KernelSpec(architectures.from_name(architecture), self.kernel, self.backend)
+
     @property
     def kernel_spec(self) -> KernelSpec:
         """The kernel of `architecture`."""
-        return KernelSpec(architectures.from_name(self.architecture), self.kernel)
+        return self._spec(self.architecture)
 
     @property
     def kernel_specs(self) -> tuple[KernelSpec, ...]:
@@ -136,25 +151,25 @@ class KIPConfig(RunConfig):
         0.02
     """
 
-    steps: int | None = _field(None, "number of updates (by data set)", may_change=True)
-    target_batch: str | None = _field(
+    steps: int | None = config_field(None, "number of updates (by data set)", may_change=True)
+    target_batch: str | None = config_field(
         None, "targets a step, class-balanced, or 'all' for the full-batch gradient (by data set)"
     )
-    learning_rate: float | None = _field(None, "Adam's learning rate (by data set)")
-    augment_fraction: float = _field(
+    learning_rate: float | None = config_field(None, "Adam's learning rate (by data set)")
+    augment_fraction: float = config_field(
         0.0, "share of the targets of a step that is augmented (the paper: 0, 0.25, 0.5, 1)"
     )
-    learn_labels: bool = _field(True, "learn the labels as well as the images")
-    init: str = _field("real", "first images: real ones, or uniform noise over their range")
-    sample_architectures: str = _field(
+    learn_labels: bool = config_field(True, "learn the labels as well as the images")
+    init: str = config_field("real", "first images: real ones, or uniform noise over their range")
+    sample_architectures: str = config_field(
         "",
         "comma-separated networks, a kernel drawn each step; the first evaluates, or "
         "--architecture if among them",
     )
-    eval_every: int | None = _field(
+    eval_every: int | None = config_field(
         None, "evaluate every so many steps (about ten times a run)", may_change=True
     )
-    checkpoint_every: int = _field(50, "keep a checkpoint every so many steps")
+    checkpoint_every: int = config_field(50, "keep a checkpoint every so many steps")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -191,8 +206,7 @@ class KIPConfig(RunConfig):
     def kernel_specs(self) -> tuple[KernelSpec, ...]:
         """The kernels that a step draws from; one if nothing is sampled."""
         names = self._samples
-        specs = [KernelSpec(architectures.from_name(name), self.kernel) for name in names]
-        return tuple(specs) or (self.kernel_spec,)
+        return tuple(self._spec(name) for name in names) or (self.kernel_spec,)
 
     def batch_size(self, targets: int) -> int:
         """Targets a step, of `targets` training images."""

@@ -48,7 +48,7 @@ def run_label_solve(
     run.executor.set_support(run.first_images, version=0)
     initial = run.evaluate(run.initial_support())
     try:
-        gram, cross = _stream_sums(run)
+        gram, cross = stream_sums(run)
     except FileError as error:
         raise FileError(f"{error} Mend the cause and continue with --resume.") from error
     k_ss = run.executor.kernel(None, kernel=config.kernel_spec)
@@ -63,7 +63,7 @@ def run_label_solve(
     return RunResult(support, evaluation, initial, 0, None, run.workdir.path)
 
 
-def _stream_sums(run: Run) -> tuple[np.ndarray, np.ndarray]:
+def stream_sums(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """``k_ts^T k_ts`` and ``k_ts^T y_t`` over all training images, resumable."""
     size, classes = run.config.support, run.dataset.num_classes
     gram, cross, cursor = np.zeros((size, size)), np.zeros((size, classes)), 0

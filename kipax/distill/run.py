@@ -15,7 +15,7 @@ import numpy as np
 from kipax import files, plots, ridge
 from kipax.blocks import BlockPlan, DatasetTargets, LocalExecutor, plan_blocks
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
-from kipax.data.datasets import balanced_order, image_hashes
+from kipax.data.datasets import image_hashes
 from kipax.distill.config import Config, KIPConfig, RunConfig, default_workdir, resolve, short_name
 from kipax.distill.report import Reporter
 from kipax.distill.state import initial_images
@@ -28,7 +28,7 @@ from kipax.version import __version__
 
 __all__ = ["Evaluation", "Run", "RunResult", "start_run"]
 
-_NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every")
+_NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every", "backend")
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
 _ENTRY_BYTES = 64  # of a kernel entry: values and cotangents, float32 and float64
 _BLOCK_POSITION_PAIRS = 10**10  # some five seconds on two cores
@@ -119,22 +119,19 @@ class Run:
             ridge.accuracy(scores[held:], y[held:]) if len(y) > held else None,
         )
 
+    def test_images(self) -> tuple[np.ndarray, np.ndarray]:
+        """The (chosen) test images, preprocessed, and their classes."""
+        x, y, held = self._evaluated
+        return x[held:], y[held:]
+
     @functools.cached_property
     def _evaluated(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Validation and test images, preprocessed once a run; classes; how many are the former."""
-        data, (x_test, y_test) = self.dataset, self._test_part
+        data = self.dataset
+        x_test, y_test = data.test_part(self.config.eval_examples)
         x = np.concatenate([data.x_validation, x_test])
         y = np.concatenate([data.y_validation, y_test])
         return self.preprocessor.apply(x), y, len(data.x_validation)
-
-    @property
-    def _test_part(self) -> tuple[np.ndarray, np.ndarray]:
-        """A fixed class-balanced part of the test images, chosen by content; or all."""
-        x, y, examples = self.dataset.x_test, self.dataset.y_test, self.config.eval_examples
-        if examples is None or examples >= len(x):
-            return x, y
-        chosen = np.sort(balanced_order(image_hashes(x), y)[:examples])
-        return x[chosen], y[chosen]
 
     def initial_support(self) -> SupportSet:
         """The images that the run begins with, labels fixed."""
@@ -275,7 +272,7 @@ def _targets_per_step(config: RunConfig, dataset: Dataset) -> int:
 
 def _plan(config: RunConfig, dataset: Dataset) -> BlockPlan:
     height, width, channels = dataset.image_shape
-    portable = choose_backend("auto") == "portable"
+    portable = choose_backend(config.backend) == "portable"
     specs = config.kernel_specs
     kept = [pair_bytes(s.architecture, (height, width), ntk=s.kind == "ntk") for s in specs]
     work = max(position_pairs(s.architecture, (height, width)) for s in specs)
@@ -295,9 +292,10 @@ def _backend(config: RunConfig) -> str:
     """Which kernel computes."""
     if all(not s.architecture.spatial_layers for s in config.kernel_specs):
         return f"matrix products on {jax.default_backend()}"
-    if choose_backend("auto") == "fused":
+    backend, platform = choose_backend(config.backend), jax.default_backend()
+    if backend == "fused" and platform == "cpu":
         return f"backend fused ({fused.isa()}, {fused.threads()} threads)"
-    return f"backend portable on {jax.default_backend()}"
+    return f"backend {backend} on {platform}"
 
 
 def _describe(run: Run) -> str:

@@ -133,16 +133,16 @@ class Workdir:
 
     def _prune(self) -> None:
         """Deletes regular checkpoints beyond the five of lowest loss, never one of the grid."""
-        kept = sorted(self._records, key=lambda s: (self._records[s], s))[:_KEPT_BY_LOSS]
-        for step in set(self._records) - set(kept):
+        for step in set(self._records) - set(self.lowest_losses):
             del self._records[step]
             if step not in GRID:
                 self.checkpoint_path(step).unlink(missing_ok=True)
 
     @property
     def lowest_losses(self) -> dict[int, float]:
-        """Training loss of the kept regular checkpoints, by step."""
-        return dict(self._records)
+        """Training loss of the kept regular checkpoints by step, lowest first."""
+        kept = sorted(self._records, key=lambda s: (self._records[s], s))[:_KEPT_BY_LOSS]
+        return {step: self._records[step] for step in kept}
 
     # -- metrics -------------------------------------------------------------------------
 

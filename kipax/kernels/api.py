@@ -84,9 +84,10 @@ def make_kernel_fn(
     Args:
         architecture: an `Architecture` or a name for `kipax.architectures.from_name`.
         kind: "ntk" or "nngp".
-        backend: "portable" is plain JAX; "fused" the C++ kernel for CPUs, float32 only, which
-            has pullbacks (`jax.grad`, `jax.vjp`) but no forward mode or second derivatives;
-            "auto" takes the fastest that runs here.
+        backend: "portable" is plain JAX; "fused" the C++ kernel for CPUs, or the one for
+            NVIDIA GPUs, float32 only, which have pullbacks (`jax.grad`, `jax.vjp`) but no
+            forward mode or second derivatives; "auto" takes the fastest that is known to run
+            here: fused on CPUs, portable elsewhere.
 
     Raises:
         UsageError: unknown names; on call, images of wrong rank, type, size or channels, or a
@@ -164,6 +165,8 @@ def choose_backend(backend: str, dtype=jnp.float32) -> str:
     """
     if backend == "portable":
         return backend
+    if backend == "auto" and jax.default_backend() == "gpu":
+        return "portable"  # until the GPU kernel has run on a GPU, and not in emulation alone
     reason = fused.why_not(dtype)
     if reason is None:
         return "fused"

@@ -1,10 +1,11 @@
-"""The fused CPU backend: the displacement recursion in one pass over cache, in C++.
+"""The fused backend: the displacement recursion in one pass, in C++ for CPUs and CUDA for GPUs.
 
 A kernel entry is ``head(mean(pairs(x1, x2, scales1, scales2)))``: the scales (standard
 deviations before every ReLU, an image's own affair) and the pairs are XLA custom calls of
 the library that setup.py builds where there is a compiler; the head after the readout is
 plain JAX. The pullback of the pairs is a custom call too; that of the scales, which costs
-one pair's worth an image, is the portable recursion's. float32 only.
+one pair's worth an image, is the portable recursion's. float32 only. On GPUs, where `cuda`
+makes the pairs' calls, the portable recursion computes the scales as well.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from kipax.architectures import Architecture
 from kipax.kernels import recursion
+from kipax.kernels.fused import cuda
 from kipax.kernels.fused.loading import isa, register
 from kipax.kernels.window import Level, plan_levels
 
@@ -32,9 +34,10 @@ def why_not(dtype) -> str | None:
     """Why this backend cannot serve arrays of a type here; None if it can."""
     if dtype != jnp.float32:
         return f"it computes in float32, not {jnp.dtype(dtype).name}"
-    if jax.default_backend() != "cpu":
-        return f"it is for CPUs, not {jax.default_backend()}"
-    return register()
+    platform = jax.default_backend()
+    if platform == "gpu":
+        return cuda.why_not()
+    return register() if platform == "cpu" else f"it is for CPUs and GPUs, not {platform}"
 
 
 def threads() -> int:
@@ -91,7 +94,6 @@ def _attributes(architecture: Architecture, shape: tuple[int, ...], *, ntk: bool
         "program": np.array(code, np.int64),
         "weight_variance": np.float32(architecture.W_std**2),
         "bias_variance": np.float32(architecture.b_std**2),
-        "threads": np.int64(threads()),
     }
 
 
@@ -102,11 +104,14 @@ def _num_scales(levels: tuple[Level, ...]) -> int:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _own_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array, jax.Array]:
     """Standard deviations before every ReLU ``(n, P)`` and variances at the head ``(n,)``."""
+    if jax.default_backend() == "gpu":  # one pair's work an image: the portable recursion serves
+        return portable_scales(x, architecture)
     n = x.shape[0]
     size = _num_scales(plan_levels(architecture, (x.shape[1], x.shape[2])))
     shapes = (jax.ShapeDtypeStruct((n, size), x.dtype), jax.ShapeDtypeStruct((n,), x.dtype))
     call = jax.ffi.ffi_call("kipax_own_scales", shapes, vmap_method="sequential")
-    scales, head = call(x, **_attributes(architecture, x.shape[1:], ntk=False))
+    attributes = _attributes(architecture, x.shape[1:], ntk=False)
+    scales, head = call(x, threads=np.int64(threads()), **attributes)
     return scales, head
 
 
@@ -133,19 +138,24 @@ def portable_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array
 
 
 def _call_forward(architecture, ntk, symmetric, x1, x2, s1, s2, same):
+    attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
+    if jax.default_backend() == "gpu":
+        return cuda.forward(attributes, symmetric, x1, x2, s1, s2, same)
     shape = jax.ShapeDtypeStruct((x1.shape[0], x2.shape[0]), x1.dtype)
     call = jax.ffi.ffi_call("kipax_forward", (shape, shape), vmap_method="sequential")
-    attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
-    return call(x1, x2, s1, s2, same, symmetric=bool(symmetric), **attributes)
+    count = np.int64(threads())
+    return call(x1, x2, s1, s2, same, symmetric=bool(symmetric), threads=count, **attributes)
 
 
 def _call_backward(architecture, ntk, x1, x2, s1, s2, same, cotangents):
     """Cotangents of the second side."""
+    attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
+    if jax.default_backend() == "gpu":
+        return cuda.backward(attributes, x1, x2, s1, s2, same, *cotangents)
     shapes = (jax.ShapeDtypeStruct(x2.shape, x2.dtype), jax.ShapeDtypeStruct(s2.shape, s2.dtype))
     call = jax.ffi.ffi_call("kipax_backward", shapes, vmap_method="sequential")
-    return call(
-        x1, x2, s1, s2, same, *cotangents, **_attributes(architecture, x1.shape[1:], ntk=ntk)
-    )
+    count = np.int64(threads())
+    return call(x1, x2, s1, s2, same, *cotangents, threads=count, **attributes)
 
 
 @jax.tree_util.register_static

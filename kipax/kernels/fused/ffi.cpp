@@ -63,7 +63,7 @@ static ffi::Error OwnScalesImpl(Floats x, OutFloats scales, OutFloats head, Code
 
 static ffi::Error ForwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes same, OutFloats k,
                               OutFloats t, Code code, float weight_variance, float bias_variance,
-                              bool symmetric, int64_t threads) {
+                              int64_t threads, bool symmetric) {
   Program p;
   if (!ParseProgram(code.begin(), code.size(), weight_variance, bias_variance, &p) ||
       !Fits(p, x1, &s1) || !Fits(p, x2, &s2))
@@ -89,43 +89,36 @@ static ffi::Error BackwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes
 
 extern "C" const char* kipax_isa() { return kipax::Choose().name; }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(kipax_own_scales, kipax::OwnScalesImpl,
-                              ffi::Ffi::Bind()
-                                  .Arg<kipax::Floats>()
-                                  .Ret<kipax::Floats>()
-                                  .Ret<kipax::Floats>()
-                                  .Attr<kipax::Code>("program")
-                                  .Attr<float>("weight_variance")
-                                  .Attr<float>("bias_variance")
-                                  .Attr<int64_t>("threads"));
+namespace {
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(kipax_forward, kipax::ForwardImpl,
-                              ffi::Ffi::Bind()
-                                  .Arg<kipax::Floats>()
-                                  .Arg<kipax::Floats>()
-                                  .Arg<kipax::Floats>()
-                                  .Arg<kipax::Floats>()
-                                  .Arg<kipax::Bytes>()
-                                  .Ret<kipax::Floats>()
-                                  .Ret<kipax::Floats>()
-                                  .Attr<kipax::Code>("program")
-                                  .Attr<float>("weight_variance")
-                                  .Attr<float>("bias_variance")
-                                  .Attr<bool>("symmetric")
-                                  .Attr<int64_t>("threads"));
+auto Sides() {
+  using namespace kipax;
+  return ffi::Ffi::Bind().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Floats>().Arg<Bytes>();
+}
+
+template <typename Binding>
+auto WithProgram(Binding binding) {
+  return std::move(binding)
+      .template Attr<kipax::Code>("program")
+      .template Attr<float>("weight_variance")
+      .template Attr<float>("bias_variance")
+      .template Attr<int64_t>("threads");
+}
+
+}  // namespace
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    kipax_own_scales, kipax::OwnScalesImpl,
+    WithProgram(
+        ffi::Ffi::Bind().Arg<kipax::Floats>().Ret<kipax::Floats>().Ret<kipax::Floats>()));
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(
+    kipax_forward, kipax::ForwardImpl,
+    WithProgram(Sides().Ret<kipax::Floats>().Ret<kipax::Floats>()).Attr<bool>("symmetric"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kipax_backward, kipax::BackwardImpl,
-                              ffi::Ffi::Bind()
-                                  .Arg<kipax::Floats>()
-                                  .Arg<kipax::Floats>()
-                                  .Arg<kipax::Floats>()
-                                  .Arg<kipax::Floats>()
-                                  .Arg<kipax::Bytes>()
-                                  .Arg<kipax::Floats>()
-                                  .Arg<kipax::Floats>()
-                                  .Ret<kipax::Floats>()
-                                  .Ret<kipax::Floats>()
-                                  .Attr<kipax::Code>("program")
-                                  .Attr<float>("weight_variance")
-                                  .Attr<float>("bias_variance")
-                                  .Attr<int64_t>("threads"));
+                              WithProgram(Sides()
+                                              .Arg<kipax::Floats>()
+                                              .Arg<kipax::Floats>()
+                                              .Ret<kipax::Floats>()
+                                              .Ret<kipax::Floats>()));

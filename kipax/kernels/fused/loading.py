@@ -1,4 +1,4 @@
-"""The compiled library of the fused CPU backend: found, loaded, registered with XLA, once."""
+"""The compiled library of the fused backend: found, loaded, registered with XLA, once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pathlib
 
 import jax
 
-__all__ = ["isa", "register"]
+__all__ = ["isa", "load", "register"]
 
 _CALLS = ("kipax_own_scales", "kipax_forward", "kipax_backward")
 
@@ -25,7 +25,8 @@ def _path() -> pathlib.Path | None:
 
 
 @functools.cache
-def _load() -> tuple[ctypes.CDLL | None, str | None]:
+def load() -> tuple[ctypes.CDLL | None, str | None]:
+    """The library with its CPU calls known to XLA, or None and why not."""
     path = _path()
     if path is None:
         return None, "it was not built: kipax was installed without a C++17 compiler"
@@ -43,10 +44,10 @@ def _load() -> tuple[ctypes.CDLL | None, str | None]:
 
 def register() -> str | None:
     """Makes XLA know the library; returns why not, or None if it does."""
-    return _load()[1]
+    return load()[1]
 
 
 def isa() -> str | None:
     """The vector width in use: base, avx2 or avx512; None without a library."""
-    library = _load()[0]
+    library = load()[0]
     return None if library is None else library.kipax_isa().decode()

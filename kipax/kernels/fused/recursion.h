@@ -414,20 +414,11 @@ class Recursion {
         const vec m = s1 * g.second.scale[b + x];
         const vec inverse = g.first.inverse[a + x] * g.second.inverse[b + x];
         const Dual d = ReluDual(pass.n[i], m, inverse, low);
-        vec gn = d.slope * gk[i];
-        vec gm = d.sine * gk[i];
-        if (gt) {
-          const vec bend_over = d.root * d.other;
-          const vec safe = d.t > zero ? bend_over : Splat(1.0f);
-          vec bend = kInvTwoPi * d.inverse / safe;
-          bend = d.t > zero ? bend : zero;
-          const vec g_slope = gt[i] * pass.t[i] * bend;
-          gn += g_slope;
-          gm -= d.c * g_slope;
-          gt[i] = gt[i] * d.slope;
-        }
-        gk[i] = gn;
-        out.scale[b + x] += gm * s1;
+        const DualPulled<vec> pulled =
+            gt ? PullDual<true>(d, gk[i], gt[i], pass.t[i]) : PullDual<false>(d, gk[i], zero, zero);
+        if (gt) gt[i] = pulled.t;
+        gk[i] = pulled.n;
+        out.scale[b + x] += pulled.m * s1;
       }
     }
   }

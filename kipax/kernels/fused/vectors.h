@@ -1,4 +1,4 @@
-// Vectors of image pairs and the ReLU's dual on them: what kipax/kernels/relu.py is in JAX.
+// Vectors of image pairs, and the ReLU's dual (dual.h) on them.
 //
 // Included once for each vector width, in the namespace KIPAX_ISA; KIPAX_LANES is the number of
 // floats in a vector register.
@@ -64,46 +64,14 @@ class Buffer {
   vec* data_ = nullptr;
 };
 
-// ---- the ReLU ---------------------------------------------------------------------------------
+}  // namespace KIPAX_ISA
+}  // namespace kipax
 
-constexpr float kInvTwoPi = 0.15915494309189535f;
-constexpr float kSnap = 8.0f * 1.1920929e-07f;  // see kipax/kernels/relu.py
+#define KIPAX_INLINE static inline
+#include "dual.h"
 
-struct Dual {
-  vec k, slope, sine, c, t, root, other, inverse;
-};
-
-// kipax.kernels.relu.relu_dual; m = s1 s2, inverse = 1 / m or 0, low = -1, or 1 where both sides
-// are known to be identical.
-static inline Dual ReluDual(vec n, vec m, vec inverse, vec low) {
-  Dual d;
-  const vec one = Splat(1.0f), zero = Splat(0.0f);
-  vec c = n * inverse;
-  c = c < one ? c : one;
-  c = c > low ? c : low;
-  const vec x = Abs(c);
-  vec t = one - x;
-  t = t < Splat(kSnap) ? zero : t;
-  const vec root = Sqrt(t);
-  const vec other = Sqrt(one + x);
-  // Abramowitz and Stegun 4.4.46, times 1 / 2 pi.
-  vec a = Splat(-0.0012624911f * kInvTwoPi);
-  a = a * x + 0.0066700901f * kInvTwoPi;
-  a = a * x + -0.0170881256f * kInvTwoPi;
-  a = a * x + 0.0308918810f * kInvTwoPi;
-  a = a * x + -0.0501743046f * kInvTwoPi;
-  a = a * x + 0.0889789874f * kInvTwoPi;
-  a = a * x + -0.2145988016f * kInvTwoPi;
-  a = a * x + 1.5707963050f * kInvTwoPi;
-  const vec angle = root * a;
-  vec slope = c >= zero ? Splat(0.5f) - angle : angle;
-  slope = m > zero ? slope : zero;
-  d.sine = root * other * kInvTwoPi;
-  d.slope = slope;
-  d.k = m * d.sine + slope * n;
-  d.c = c, d.t = t, d.root = root, d.other = other, d.inverse = inverse;
-  return d;
-}
-
+namespace kipax {
+namespace KIPAX_ISA {
+typedef DualOf<vec> Dual;
 }  // namespace KIPAX_ISA
 }  // namespace kipax

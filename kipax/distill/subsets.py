@@ -1,0 +1,192 @@
+"""Many random subsets of one pool of real images: what natural images and Label Solve reach.
+
+Every kernel is computed once, for the whole pool; a subset's are parts of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from kipax import files, ridge
+from kipax.data import Dataset
+from kipax.distill.config import RunConfig, config_field
+from kipax.distill.label_solve import stream_sums
+from kipax.distill.report import Progress, Reporter
+from kipax.distill.run import Run, start_run
+from kipax.errors import UsageError
+
+__all__ = ["SubsetRow", "SubsetsConfig", "run_subsets"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SubsetsConfig(RunConfig):
+    """Subsets of a pool of `support` class-balanced real images.
+
+    Example:
+        >>> SubsetsConfig(support=20, natural="1,2", solved="1").sizes("natural")
+        (1, 2)
+    """
+
+    natural: str = config_field("1,2,4,8", "images a class of random subsets with true labels")
+    solved: str = config_field("1,10", "images a class of disjoint subsets with solved labels")
+    draws: int = config_field(20, "random subsets of each size")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.draws < 1:
+            raise UsageError(f"draws must be at least 1; got {self.draws}.")
+        for name in ("natural", "solved"):
+            self.sizes(name)
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """The numbers of images a class in a field."""
+        parts = [p.strip() for p in getattr(self, name).split(",") if p.strip()]
+        if not all(p.isdecimal() and int(p) > 0 for p in parts):
+            raise UsageError(
+                f"{name} is a comma-separated list of images a class; got {getattr(self, name)!r}."
+            )
+        return tuple(int(p) for p in parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class SubsetRow:
+    """Test accuracy of subsets of one size: mean and deviation over draws, fractions."""
+
+    labels: str
+    per_class: int
+    draws: int
+    mean: float
+    std: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Pool:
+    """Kernels of the whole pool; the sums are None if no labels are solved."""
+
+    classes: np.ndarray
+    k_ss: np.ndarray
+    k_test: np.ndarray
+    test_classes: np.ndarray
+    gram: np.ndarray | None
+    cross: np.ndarray | None
+
+
+def run_subsets(
+    config: SubsetsConfig,
+    *,
+    dataset: Dataset | None = None,
+    workdir: Path | str | None = None,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> list[SubsetRow]:
+    """Accuracy of random subsets of a pool, with true labels and with solved ones.
+
+    Subsets with true labels are drawn at random and may overlap; those with solved labels are
+    disjoint, so that there are as many as the pool has room for. A killed run resumes; the
+    pool's kernel and the sums over all targets are left in ``workdir/sums.npz``.
+
+    Args and errors: as `kipax.distill.run_kip`; a size larger than the pool has a class is a
+        `UsageError` as well.
+
+    Source: Nguyen et al. 2021, Table A1 (true labels, 20 draws) and Table 1 (LS, one draw).
+    """
+    run = start_run(
+        config,
+        method="subsets",
+        dataset=dataset,
+        workdir=workdir,
+        resume=resume,
+        reporter=reporter or Reporter(),
+    )
+    available = config.support // run.dataset.num_classes
+    wanted = max((*config.sizes("natural"), *config.sizes("solved")), default=0)
+    if wanted > available:
+        raise UsageError(
+            f"a pool of {config.support} images has {available} a class; got {wanted}: "
+            f"take --support={wanted * run.dataset.num_classes}."
+        )
+    pool = _make_pool(run)
+    rng = np.random.default_rng(config.seed)
+    rows = [_natural(pool, size, config, rng) for size in config.sizes("natural")]
+    rows += [_solved(pool, size, config) for size in config.sizes("solved")]
+    return rows
+
+
+def _make_pool(run: Run) -> _Pool:
+    config = run.config
+    assert isinstance(config, SubsetsConfig)
+    run.executor.set_support(run.first_images, version=0)
+    gram = cross = None
+    if config.sizes("solved"):
+        gram, cross = stream_sums(run)
+    k_ss = run.executor.kernel(None, kernel=config.kernel_spec)
+    if gram is not None and cross is not None:
+        content = {"k_ss": k_ss, "gram": gram, "cross": cross, "classes": run.first_classes}
+        files.write_npz(run.workdir.path / "sums.npz", content)
+    k_test, test_classes = _test_kernel(run)
+    return _Pool(np.asarray(run.first_classes), k_ss, k_test, test_classes, gram, cross)
+
+
+def _test_kernel(run: Run) -> tuple[np.ndarray, np.ndarray]:
+    """``k_ts`` of the test images, a file for each block, so that it resumes."""
+    x, y = run.test_images()
+    kernel_fn = run.config.kernel_spec.make()
+    folder = run.workdir.path / "test"
+    folder.mkdir(exist_ok=True)
+    parts = []
+    for start, stop in run.executor.plan.target_blocks(len(x)):
+        file = folder / f"{start:06d}.npz"
+        if not file.exists():
+            block = np.asarray(kernel_fn(x[start:stop], run.first_images), np.float64)
+            files.write_npz(file, {"k": block})
+        parts.append(files.read_npz(file, ["k"])["k"])
+        run.reporter.progress(Progress(stop, len(x), unit="test image"))
+    return np.concatenate(parts), y
+
+
+def _natural(pool: _Pool, size: int, config: SubsetsConfig, rng: np.random.Generator) -> SubsetRow:
+    def draw() -> np.ndarray:
+        by_class = (np.flatnonzero(pool.classes == c) for c in np.unique(pool.classes))
+        return np.concatenate([rng.choice(members, size, replace=False) for members in by_class])
+
+    labels = ridge.one_hot(pool.classes, int(pool.classes.max()) + 1)
+    scores = []
+    for _ in range(config.draws):
+        chosen = draw()
+        scores.append(_accuracy(pool, chosen, labels[chosen], config.ridge))
+    return _row("true", size, scores)
+
+
+def _solved(pool: _Pool, size: int, config: SubsetsConfig) -> SubsetRow:
+    assert pool.gram is not None
+    assert pool.cross is not None
+    scores = []
+    for chosen in _disjoint(pool.classes, size):
+        square = np.ix_(chosen, chosen)
+        labels = ridge.label_solve(
+            pool.k_ss[square], pool.gram[square], pool.cross[chosen], ridge=config.ridge
+        )
+        scores.append(_accuracy(pool, chosen, labels, config.ridge))
+    return _row("solved", size, scores)
+
+
+def _disjoint(classes: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Class-balanced subsets of so many images a class that share none."""
+    members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
+    for i in range(min(map(len, members)) // size):
+        yield np.concatenate([m[i * size : (i + 1) * size] for m in members])
+
+
+def _accuracy(pool: _Pool, chosen: np.ndarray, labels: np.ndarray, relative: float) -> float:
+    solution = ridge.solve(pool.k_ss[np.ix_(chosen, chosen)], labels, ridge=relative)
+    scores = ridge.predict(pool.k_test[:, chosen], solution.alpha)
+    return ridge.accuracy(scores, pool.test_classes)
+
+
+def _row(labels: str, size: int, scores: list[float]) -> SubsetRow:
+    spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
+    return SubsetRow(labels, size, len(scores), float(np.mean(scores)), spread)

@@ -1,0 +1,256 @@
+"""The fused kernel for NVIDIA GPUs: warps.h, compiled at run time for one architecture.
+
+NVRTC, which comes with JAX's CUDA wheels, makes machine code of the kernel's source behind the
+constants of a program (`warp_plan.h`); cuda.cpp launches it. Nothing here needs a CUDA toolkit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import dataclasses
+import functools
+import hashlib
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kipax.errors import UsageError
+from kipax.kernels.fused import loading
+
+__all__ = ["Module", "backward", "compile_source", "forward", "plan", "source", "why_not"]
+
+_SOURCES = ("lanes.h", "dual.h", None, "warps.h", "warp_kernels.h")  # None: the plan
+_CALLS = ("kipax_cuda_forward", "kipax_cuda_backward")
+_MOST_BLOCKS = 4096  # of a forward call, each with several pairs
+_BLOCKS_IN_MEMORY = 256  # where a block's tables lie in device memory: two a multiprocessor
+_UNITS = 1024  # about how many pieces a pullback is cut into, by numbers of images alone
+
+
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """A program's kernels.
+
+    Attributes:
+        key: by which cuda.cpp knows it.
+        tables: floats of a block's pooled tables.
+        sums: floats of a warp's cotangents.
+        warps: of a block.
+        shared: bytes of shared memory of a block.
+    """
+
+    key: str
+    tables: int
+    sums: int
+    warps: int
+    shared: int
+
+    @property
+    def in_shared(self) -> bool:
+        """Whether the tables lie in shared memory."""
+        return self.shared > 8 * self.warps
+
+
+def why_not() -> str | None:
+    """Why there is no fused kernel for this process's GPU; None if there is."""
+    reason = _register()
+    if reason is not None:
+        return reason
+    if _device() is None:
+        return "no CUDA driver was found"
+    return None if _nvrtc() is not None else "NVRTC, which compiles it, was not found"
+
+
+@functools.cache
+def _register() -> str | None:
+    library, reason = loading.load()
+    if library is None:
+        return reason
+    library.kipax_warp_plan.restype = ctypes.c_char_p
+    for name in _CALLS:
+        capsule = jax.ffi.pycapsule(getattr(library, name))
+        jax.ffi.register_ffi_target(name, capsule, platform="CUDA")
+    return None
+
+
+@functools.cache
+def _device() -> tuple[int, int, int] | None:
+    """Compute capability, and the most shared memory of a block in bytes."""
+    library, _ = loading.load()
+    numbers = [ctypes.c_int() for _ in range(3)]
+    if library is None or library.kipax_cuda_device(*map(ctypes.byref, numbers)):
+        return None
+    major, minor, shared = (n.value for n in numbers)
+    return major, minor, shared
+
+
+@functools.cache
+def _nvrtc() -> ctypes.CDLL | None:
+    """NVRTC as JAX's wheels bring it, or the system's."""
+    folders = [pathlib.Path(p) / "nvidia" for p in sys.path if p]
+    found = [f for d in folders if d.is_dir() for f in sorted(d.glob("*/lib/libnvrtc.so.*"))]
+    files = [f for f in found if "builtins" not in f.name and ".alt." not in f.name]
+    names = [*map(str, reversed(files)), "libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"]
+    for name in names:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
+def plan(program: np.ndarray, weight_variance: float, bias_variance: float) -> tuple[str, list]:
+    """The constants of a program as source, and the floats of tables and sums, and the warps.
+
+    Raises:
+        UsageError: the GPU kernel does not serve this program; says why.
+    """
+    library, reason = loading.load()
+    if library is None:
+        raise UsageError(f"the fused backend does not run here: {reason}.")
+    library.kipax_warp_plan.restype = ctypes.c_char_p
+    sizes, why = (ctypes.c_int * 3)(), ctypes.c_char_p()
+    text = library.kipax_warp_plan(
+        program.ctypes.data_as(ctypes.c_void_p),
+        ctypes.c_int64(len(program)),
+        ctypes.c_float(weight_variance),
+        ctypes.c_float(bias_variance),
+        sizes,
+        ctypes.byref(why),
+    )
+    if text is None:
+        raise UsageError(
+            "the fused backend does not serve this network on a GPU: "
+            f"{(why.value or b'').decode()}; use backend='portable'."
+        )
+    return text.decode(), list(sizes)
+
+
+def source(plan_source: str) -> str:
+    """The whole kernel, for one program."""
+    folder = pathlib.Path(__file__).parent
+    parts = ["#define KIPAX_ISA cuda\n"]
+    for name in _SOURCES:
+        if name is None:
+            parts.append(f"namespace kipax {{\nnamespace cuda {{\n{plan_source}\n}}\n}}\n")
+        else:
+            parts.append((folder / name).read_text())
+    return "\n".join(parts)
+
+
+def compile_source(nvrtc: ctypes.CDLL, text: str, architecture: str) -> bytes:
+    """Machine code by NVRTC for an architecture such as ``sm_90``.
+
+    Raises:
+        RuntimeError: it does not compile; with the compiler's words.
+    """
+    program = ctypes.c_void_p()
+    made = nvrtc.nvrtcCreateProgram(
+        ctypes.byref(program), text.encode(), b"kipax.cu", 0, None, None
+    )
+    if made:
+        raise RuntimeError(f"NVRTC did not start: error {made}.")
+    options = [b"-std=c++17", f"-arch={architecture}".encode()]
+    failed = nvrtc.nvrtcCompileProgram(
+        program, len(options), (ctypes.c_char_p * len(options))(*options)
+    )
+    if failed:
+        log = _read(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
+        raise RuntimeError(f"the GPU kernel does not compile: {log.decode(errors='replace')}")
+    image = _read(nvrtc.nvrtcGetCUBINSize, nvrtc.nvrtcGetCUBIN, program)
+    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    return image
+
+
+def _read(size_of, read, program: ctypes.c_void_p) -> bytes:
+    size = ctypes.c_size_t()
+    size_of(program, ctypes.byref(size))
+    buffer = ctypes.create_string_buffer(size.value)
+    read(program, buffer)
+    return buffer.raw
+
+
+def _module(attributes: dict) -> Module:
+    return _compiled(
+        attributes["program"].tobytes(),
+        float(attributes["weight_variance"]),
+        float(attributes["bias_variance"]),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(program: bytes, weight_variance: float, bias_variance: float) -> Module:
+    code = np.frombuffer(program, np.int64)
+    text, (tables, sums, warps) = plan(code, weight_variance, bias_variance)
+    library, device, nvrtc = loading.load()[0], _device(), _nvrtc()
+    assert library is not None
+    assert device is not None
+    assert nvrtc is not None
+    major, minor, most_shared = device
+    whole = source(text)
+    image = compile_source(nvrtc, whole, f"sm_{major}{minor}")
+    key = hashlib.sha256(whole.encode()).hexdigest()
+    library.kipax_cuda_add(key.encode(), image, ctypes.c_int64(len(image)))
+    partial = 8 * warps
+    wanted = partial + 4 * tables
+    return Module(key, tables, sums, warps, wanted if wanted <= most_shared else partial)
+
+
+def _shape(*size: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(size, jnp.float32)
+
+
+def forward(attributes: dict, symmetric: bool, x1, x2, s1, s2, same) -> tuple:
+    """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
+    module = _module(attributes)
+    n1, n2 = x1.shape[0], x2.shape[0]
+    blocks = min(n1 * n2, _MOST_BLOCKS if module.in_shared else _BLOCKS_IN_MEMORY)
+    room = _shape(0 if module.in_shared else blocks * module.tables)
+    call = jax.ffi.ffi_call(
+        "kipax_cuda_forward", (_shape(n1, n2), _shape(n1, n2), room), vmap_method="sequential"
+    )
+    return tuple(
+        call(
+            x1,
+            x2,
+            s1,
+            s2,
+            same,
+            key=module.key,
+            symmetric=bool(symmetric),
+            blocks=np.int64(blocks),
+            warps=np.int64(module.warps),
+            shared=np.int64(module.shared),
+        )[:2]
+    )
+
+
+def backward(attributes: dict, x1, x2, s1, s2, same, gk, gt) -> tuple:
+    """Cotangents of the second side's pixels and scales."""
+    module = _module(attributes)
+    n1, n2 = x1.shape[0], x2.shape[0]
+    height = max(1, n1 * n2 // (_UNITS if module.in_shared else _BLOCKS_IN_MEMORY))
+    parts = -(-n1 // height)
+    blocks = n2 * parts
+    room = _shape(0 if module.in_shared else blocks * module.tables)
+    shapes = (_shape(*x2.shape), _shape(*s2.shape), _shape(blocks * module.warps * module.sums))
+    call = jax.ffi.ffi_call("kipax_cuda_backward", (*shapes, room), vmap_method="sequential")
+    return tuple(
+        call(
+            x1,
+            x2,
+            s1,
+            s2,
+            same,
+            gk,
+            gt,
+            key=module.key,
+            parts=np.int64(parts),
+            height=np.int64(height),
+            warps=np.int64(module.warps),
+            shared=np.int64(module.shared),
+        )[:2]
+    )

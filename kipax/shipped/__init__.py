@@ -1,0 +1,28 @@
+"""Distilled sets that come with kipax: `kipax.load` takes their names.
+
+Each was made by a command of experiments/results/README.md and written by
+``python -m experiments.checkpoints --ship=NAME``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["available", "find"]
+
+_FOLDER = Path(__file__).parent
+
+
+def available() -> tuple[str, ...]:
+    """The names of the shipped sets: ``<data>-<network>-<images>`` and what else tells them apart.
+
+    Example:
+        >>> all(isinstance(name, str) for name in available())
+        True
+    """
+    return tuple(sorted(file.stem for file in _FOLDER.glob("*.npz")))
+
+
+def find(name: Path | str) -> Path | None:
+    """The file of a shipped set, or None if there is none of that name."""
+    return _FOLDER / f"{name}.npz" if str(name) in available() else None
