@@ -9,8 +9,9 @@ Command:  python -m experiments.kip --dataset=digits --support=10
 Expected: see experiments/results/README.md. Width 1024, 5,000 steps, 20 points and two losses,
           the paper's, are what kip-nn does unasked, on a GPU.
 
-Finished points lie beside the set: the same command after a kill, or with more rows, computes
-only what is missing.
+SUPPORT.npz may also be a run's folder or the name of a set that comes with kipax. Finished points
+lie beside it (those of the latter in runs): after a kill, or with more rows, the same command
+computes only what is missing.
 
 Source: Nguyen et al. 2021, arXiv:2107.13034, tables 1, 2, A1 and A2, figure 1 (left, with
 --architectures).

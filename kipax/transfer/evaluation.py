@@ -212,7 +212,7 @@ def open_session(
     protocol = config.resolve_protocol(training_examples=training)
     dataset = dataset.hold_out(protocol.validation_examples)
     _check_columns(config.networks or ("",), protocol, support)
-    out = config.out or (None if path is None else path.with_name(f"{path.stem}-evaluate.jsonl"))
+    out = config.out or _default_out(path)
     session = Session(
         support,
         dataset,
@@ -223,6 +223,14 @@ def open_session(
     )
     reporter.say(_describe_data(support, session, protocol))
     return Opened(support, path, protocol, session)
+
+
+def _default_out(path: Path | None) -> Path | None:
+    """Beside a file; in ``runs`` for a set that comes with kipax; nowhere for one in memory."""
+    if path is None:
+        return None
+    folder = path.parent if path.exists() else Path("runs")
+    return folder / f"{path.stem}-evaluate.jsonl"
 
 
 def evaluate(
@@ -238,7 +246,7 @@ def evaluate(
     after a kill, or with further rows or networks, computes only what is missing.
 
     Args:
-        support: the set, its file, or its run's folder.
+        support: the set, its file, its run's folder, or the name of one that comes with kipax.
         config: what to do.
         dataset: the data, loaded; None to load what config or file name.
         reporter: hears what happens; None for silence.

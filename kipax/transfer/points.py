@@ -16,7 +16,6 @@ import numpy as np
 from kipax import ridge
 from kipax.architectures import from_name
 from kipax.data import Dataset
-from kipax.data.datasets import balanced_order, image_hashes
 from kipax.distill.config import short_name
 from kipax.distill.report import Progress, Reporter
 from kipax.students import StudentSpec
@@ -93,7 +92,7 @@ class Session:
         self.whitened = support.preprocessor.name != "standard"
         self.reporter = reporter or Reporter()
         self.ledger = ledger or Ledger(None)
-        x, y = _part(dataset.x_test, dataset.y_test, eval_examples)
+        x, y = dataset.test_part(eval_examples)
         self.test = support.preprocess(x), y
         held = dataset.x_validation
         self.validation = (support.preprocess(held), dataset.y_validation) if len(held) else None
@@ -261,10 +260,3 @@ def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
     net.check_image_shape(support.images.shape[1:])
     metadata = dict(support.metadata) | {"architecture": net.to_dict()}
     return dataclasses.replace(support, metadata=metadata)
-
-
-def _part(x: np.ndarray, y: np.ndarray, size: int | None) -> tuple[np.ndarray, np.ndarray]:
-    if size is None or size >= len(x):
-        return x, y
-    chosen = np.sort(balanced_order(image_hashes(x), y)[:size])
-    return x[chosen], y[chosen]

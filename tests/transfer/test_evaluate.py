@@ -371,6 +371,16 @@ def test_folders_and_checkpoints(support, tmp_path):
     assert (tmp_path / "support-evaluate.jsonl").exists()
 
 
+def test_shipped_sets_go_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = EvaluateConfig(eval_examples=60)
+    cell = evaluate("digits-convnet-10", config)[0][0]
+    assert cell.accuracy > 0.8
+    assert (tmp_path / "runs" / "digits-convnet-10-evaluate.jsonl").exists()
+    with pytest.raises(FileError, match="no shipped set of that name"):
+        evaluate("digits-convnet-11", config)
+
+
 def test_ledgers_keep_what_is_there(tmp_path):
     path = tmp_path / "points.jsonl"
     Ledger(path).add("a", {"x": 1})
