@@ -302,6 +302,8 @@ def _describe_data(support: SupportSet, session: Session, protocol: EvaluationPr
 def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
     support, protocol, session = opened.support, opened.protocol, opened.session
     own = str(support.metadata["method"])
+    if own == "Label Solve" and config.baselines:
+        own = "this set, by Label Solve"
     alternatives: dict[str, Sequence[SupportSet]] = {"": [support]}
     if config.checkpoints:
         if opened.path is None or not protocol.validation_examples:

@@ -78,6 +78,19 @@ def test_krr_is_the_sets_own_prediction(support, digits):
     assert session.validation is None
 
 
+def test_a_solved_set_keeps_a_row_of_its_own(support):
+    solved = dataclasses.replace(
+        support, metadata=dict(support.metadata) | {"method": "Label Solve"}
+    )
+    results = evaluate(solved, EvaluateConfig(baselines=True, draws=1, eval_examples=60)).results
+    table = format_table(results, {})
+    assert [line.partition("  ")[0] for line in table.splitlines()[1:]] == [
+        "this set, by Label Solve",
+        "Label Solve",
+        "random real",
+    ]
+
+
 def test_kernel_transfer_is_a_column_an_architecture(support):
     config = EvaluateConfig(architectures="fc1,fc3, convvec1", eval_examples=100)
     results, _, _ = evaluate(support, config)
@@ -379,6 +392,22 @@ def test_shipped_sets_go_by_name(tmp_path, monkeypatch):
     assert (tmp_path / "runs" / "digits-convnet-10-evaluate.jsonl").exists()
     with pytest.raises(FileError, match="no shipped set of that name"):
         evaluate("digits-convnet-11", config)
+
+
+def test_ten_learned_digits_train_networks_better_than_ten_real_ones(tmp_path):
+    config = EvaluateConfig(
+        protocol="kip-nn",
+        baselines=True,
+        width=32,
+        steps=150,
+        grid="one",
+        losses="mse",
+        seeds=2,
+        out=str(tmp_path / "points.jsonl"),
+    )
+    learned, solved, real = (r.accuracy for r in evaluate("digits-convnet-10", config)[0])
+    assert learned > solved > real
+    assert learned > real + 0.1
 
 
 def test_ledgers_keep_what_is_there(tmp_path):
