@@ -20,6 +20,7 @@ from kipax.transfer import (
     EvaluateConfig,
     Subject,
     align,
+    count_work,
     evaluate_subject,
     load_checkpoints,
     open_session,
@@ -37,6 +38,10 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     networks = [("", n) for n in NORMALISATIONS]
     if min(opened.support.images.shape[1:3]) >= 4:
         networks.append(("myrtle5", "none"))
+    rows = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
+    opened.session.total = count_work(
+        opened.session, rows, protocol=opened.protocol, columns=len(networks)
+    )
     found, tables = [], []
     for loss in opened.protocol.losses:
         cells = [[loss, *(name or "as it is" for name in sets)]]
@@ -45,13 +50,8 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
                 opened.protocol, losses=(loss,), normalisation=normalisation
             )
             row = [
-                evaluate_subject(
-                    opened.session,
-                    Subject(name, {"": [chosen]}),
-                    protocol=protocol,
-                    network=network,
-                )
-                for name, chosen in sets.items()
+                evaluate_subject(opened.session, subject, protocol=protocol, network=network)
+                for subject in rows
             ]
             found += [dataclasses.asdict(r) | {"loss": loss} for r in row]
             cells.append([row[0].network, *map(percent, row)])

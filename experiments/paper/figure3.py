@@ -21,6 +21,7 @@ from kipax.transfer import (
     Opened,
     Subject,
     align,
+    count_work,
     evaluate_subject,
     load_checkpoints,
     open_session,
@@ -36,9 +37,11 @@ def _over_width(opened: Opened, widths: list[int]) -> dict[str, dict[str, Any]]:
     session = opened.session
     real = random_set(opened.support, session.dataset, draw=0)
     sets = {"KIP": opened.support, "Label Solve": solved_set(real, session)}
+    subjects = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
+    session.total += count_work(session, subjects, protocol=opened.protocol, columns=len(widths))
     rows: dict[str, dict[str, Any]] = {}
-    for name, chosen in sets.items():
-        subject = Subject(name, {"": [chosen]})
+    for subject in subjects:
+        name = subject.name
         rows[name] = {
             str(w): evaluate_subject(
                 session, subject, protocol=dataclasses.replace(opened.protocol, width=w)
@@ -53,6 +56,8 @@ def _over_steps(opened: Opened) -> dict[str, dict[str, Any]]:
     """Test accuracy by loss and KIP step."""
     assert opened.path is not None
     sets, rows = load_checkpoints(opened.path), {}
+    subjects = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
+    opened.session.total += count_work(opened.session, subjects, protocol=opened.protocol)
     for loss in opened.protocol.losses:
         protocol = dataclasses.replace(opened.protocol, losses=(loss,))
         rows[loss] = {

@@ -9,6 +9,7 @@ Expected: see experiments/results/README.md: the share of points above the diago
           CIFAR-10, 500 images, whitened, fixed labels, eight checkpoints, 20 points a loss.
 """
 
+import dataclasses
 from typing import Any
 
 from kipax import console
@@ -18,7 +19,9 @@ from kipax.students import StudentSpec
 from kipax.transfer import (
     EvaluateConfig,
     Point,
+    Subject,
     align,
+    count_work,
     load_checkpoints,
     open_session,
 )
@@ -36,6 +39,9 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
         width=protocol.width,
         normalisation=protocol.normalisation,
     )
+    rows = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
+    once = dataclasses.replace(protocol, seeds=1)
+    session.total = count_work(session, rows, protocol=once)
     tested: dict[str, list[float | None]] = {}
     for name, chosen in sets.items():
         tested[name] = []
@@ -44,17 +50,17 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
             point = Point(student=student, recipe=recipe, rate=rate, relative=True, l2=l2, seed=0)
             tested[name].append(session.train(chosen, point).get("test_last"))
     reporter.close()
-    cells, rows = [["", "points", "above natural", "mean gain"]], {}
+    cells, found = [["", "points", "above natural", "mean gain"]], {}
     natural = tested.pop("step 0")
     for name, accuracies in tested.items():
         gains = [a - b for a, b in zip(accuracies, natural, strict=True) if a and b]
         above = sum(g > 0 for g in gains)
         mean = sum(gains) / max(1, len(gains))
         cells.append([name, str(len(gains)), str(above), f"{100 * mean:+.1f}"])
-        rows[name] = {"points": len(gains), "above": above, "mean_gain": mean}
+        found[name] = {"points": len(gains), "above": above, "mean_gain": mean}
     reporter.say(align(cells))
 
-    return {"rows": rows, "natural": natural, "learned": tested}
+    return {"rows": found, "natural": natural, "learned": tested}
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.evaluation import (
     Opened,
     Result,
+    count_work,
     evaluate,
     evaluate_subject,
     open_session,
@@ -43,6 +44,7 @@ __all__ = [
     "align",
     "augment_batch",
     "caption",
+    "count_work",
     "critical_learning_rate",
     "evaluate",
     "evaluate_subject",

@@ -26,6 +26,7 @@ __all__ = [
     "Evaluated",
     "Opened",
     "Result",
+    "count_work",
     "evaluate",
     "evaluate_subject",
     "open_session",
@@ -259,7 +260,7 @@ def evaluate(
     protocol, session = opened.protocol, opened.session
     columns = config.networks or ("",)
     rows = _rows(opened, config)
-    session.total = _work(rows, columns, protocol, session)
+    session.total = count_work(session, rows, protocol=protocol, columns=len(columns))
     try:
         results = [
             evaluate_subject(session, row, protocol=protocol, network=column)
@@ -347,17 +348,18 @@ def solved_set(real: SupportSet, session: Session) -> SupportSet:
     return subjects.with_labels(real, np.asarray(done["labels"]))
 
 
-def _work(rows, columns, protocol: EvaluationProtocol, session: Session) -> int:
-    """Number of updates (sets, for kernels) of the whole evaluation."""
+def count_work(
+    session: Session, rows: Sequence[Subject], *, protocol: EvaluationProtocol, columns: int = 1
+) -> int:
+    """Number of updates (of sets, for kernels) that `evaluate_subject` on all rows will take."""
     if not protocol.trains:
-        return len(columns) * sum(len(d) for row in rows for d in row.alternatives.values())
+        return columns * sum(len(d) for row in rows for d in row.alternatives.values())
     total = 0
     for row in rows:
         first = next(iter(row.alternatives.values()))[0]
         steps = [
             _point(session, row, protocol, None, (*p, first)).recipe.steps for p in protocol.points
         ]
-        total += sum(steps) * len(row.alternatives) + (protocol.seeds - 1) * math.ceil(
-            float(np.mean(steps))
-        )
-    return total * len(columns)
+        again = (protocol.seeds - 1) * math.ceil(float(np.mean(steps)))
+        total += sum(steps) * len(row.alternatives) + again
+    return total * columns

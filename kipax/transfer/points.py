@@ -111,7 +111,7 @@ class Session:
         if seconds is not None:
             self._trained, self._seconds = self._trained + steps, self._seconds + seconds
         pace = self._seconds / self._trained if self._trained else None
-        total = max(self.total, self._done)
+        total = max(self.total, self._done + (self.total == 0))  # unknown: never at its end
         self.reporter.progress(
             Progress(self._done, total, unit=unit, seconds_per_step=pace, **facts)
         )
@@ -205,11 +205,15 @@ class Session:
         }
 
     def _critical_rate(self, support: SupportSet, point: Point, set_hash: str) -> float:
-        key = (set_hash, point.student, point.seed)
+        key = (set_hash, point.student, point.seed, point.recipe.loss)
         if key not in self._critical:
             network = point.student.build(support.labels.shape[1], support.images.shape[1:])
             self._critical[key] = critical_learning_rate(
-                network, support.images, support.labels.shape[1], seed=point.seed
+                network,
+                support.images,
+                support.labels.shape[1],
+                loss=point.recipe.loss,
+                seed=point.seed,
             )
         return self._critical[key]
 

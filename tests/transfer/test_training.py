@@ -126,6 +126,7 @@ def test_the_critical_rate_divides_stable_from_diverging():
     largest = np.linalg.eigvalsh(empirical_ntk(network, variables, jnp.asarray(x)))[-1]
     assert rate == pytest.approx(2 * 12 * 3 / largest, rel=1e-3)
 
+    assert critical_learning_rate(network, x, 3, loss="xent", seed=0) == pytest.approx(rate / 3)
     start = variables["params"]
 
     def outputs(params):
