@@ -33,6 +33,8 @@ from kipax.transfer.training import (
 
 __all__ = ["Point", "Session", "with_architecture"]
 
+_FORMULAS = 1  # grows when a point gives another number, so that finished ones are forgotten
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Point:
@@ -109,7 +111,8 @@ class Session:
     def _advance(self, steps: int, unit: str, seconds: float | None = None, **facts: Any) -> None:
         self._done += steps
         if seconds is not None:
-            self._trained, self._seconds = self._trained + steps, self._seconds + seconds
+            self._trained += steps
+            self._seconds += seconds
         pace = self._seconds / self._trained if self._trained else None
         total = max(self.total, self._done + (self.total == 0))  # unknown: never at its end
         self.reporter.progress(
@@ -147,6 +150,7 @@ class Session:
     def _facts(self, support: SupportSet, point: Point) -> dict[str, Any]:
         """All that a point's result depends on."""
         return dataclasses.asdict(point) | {
+            "formulas": _FORMULAS,
             "set": array_hash(support.images, support.labels),
             "data": self._data_hash,
         }
@@ -166,7 +170,7 @@ class Session:
 
         def on_step(step: int) -> None:
             now = time.monotonic()
-            self._advance(behind, "step", now - clock[0])
+            self._advance(behind, "step", now - clock[0] if step > 1 else None)  # 1 compiles
             clock[0] = now
 
         common: dict[str, Any] = {
@@ -229,6 +233,7 @@ class Session:
             support = with_architecture(support, architecture)
         facts = {
             "protocol": "krr",
+            "formulas": _FORMULAS,
             "architecture": support.architecture.to_dict(),
             "kernel": support.metadata["kernel"],
             "ridge": support.metadata["ridge"],

@@ -398,11 +398,11 @@ def test_ten_learned_digits_train_networks_better_than_ten_real_ones(tmp_path):
     config = EvaluateConfig(
         protocol="kip-nn",
         baselines=True,
-        width=32,
-        steps=150,
+        width=16,
+        steps=100,
         grid="one",
         losses="mse",
-        seeds=2,
+        seeds=1,
         out=str(tmp_path / "points.jsonl"),
     )
     learned, solved, real = (r.accuracy for r in evaluate("digits-convnet-10", config)[0])
