@@ -1,6 +1,7 @@
 """Imports go down the rooms only, and `import kipax` is light."""
 
 import ast
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -100,6 +101,12 @@ def test_import_is_light_and_changes_no_settings():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.splitlines() == ["[]", "set()"]
+
+
+@pytest.mark.parametrize("room", ["students", "transfer"])
+def test_what_a_room_promises_is_there(room):
+    module = importlib.import_module(f"kipax.{room}")
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 def test_our_tests_are_not_shadowed():

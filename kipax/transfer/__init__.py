@@ -3,6 +3,7 @@
 from kipax.transfer.augmentation import augment_batch, siamese
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.evaluation import (
+    Evaluated,
     Opened,
     Result,
     count_work,

@@ -398,8 +398,8 @@ def test_ten_learned_digits_train_networks_better_than_ten_real_ones(tmp_path):
     config = EvaluateConfig(
         protocol="kip-nn",
         baselines=True,
-        width=16,
-        steps=100,
+        width=32,
+        steps=150,
         grid="one",
         losses="mse",
         seeds=1,
