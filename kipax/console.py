@@ -110,6 +110,7 @@ def summarise(reporter: report.Reporter, result: RunResult) -> dict[str, Any]:
     written = [f for f in _RESULTS if (result.workdir / f).exists()]
     reporter.say(f"{result.workdir}/  {' '.join(written)}")
     reporter.say(f'next: kipax.load("{result.workdir}/support.npz").predict(my_images)')
+    reporter.say(f"      python -m experiments.evaluate {result.workdir}/support.npz --baselines")
     return {
         "test_accuracy": after,
         "initial_test_accuracy": before,
@@ -141,20 +142,20 @@ def run_experiment(config_class: type, run: Callable[..., RunResult]) -> None:
     run_command(command)
 
 
-def run_command(command: Callable[[ConsoleReporter], dict[str, Any]]) -> None:
+def run_command(command: Callable[..., dict[str, Any]], *, operand: str | None = None) -> None:
     """Parses the flags, runs a command and prints its result as one JSON line.
 
     Args:
-        command: gets a reporter, returns what to print.
+        command: gets a reporter, and the operand if there is one; returns what to print.
+        operand: what the one word beside the flags is, such as a file; None takes flags only.
     """
     flags.DEFINE_boolean("debug", False, "show the traceback of an error")
     app.define_help_flags()
     reporter = ConsoleReporter()
     try:
         words = flags.FLAGS(sys.argv)[1:]
-        if words:
-            raise UsageError(f"everything is a --flag; got {words[0]!r} (--help lists the flags).")
-        result = command(reporter)
+        _check_words(words, operand)
+        result = command(reporter, *words)
     except flags.Error as error:
         _fail(f"{error} (--help lists the flags)", status=2)
     except KeyboardInterrupt as error:
@@ -167,6 +168,14 @@ def run_command(command: Callable[[ConsoleReporter], dict[str, Any]]) -> None:
         _fail(str(error), status=2 if isinstance(error, UsageError) else 1)
     else:
         print(json.dumps(result), flush=True)
+
+
+def _check_words(words: list[str], operand: str | None) -> None:
+    if operand is None and words:
+        raise UsageError(f"everything is a --flag; got {words[0]!r} (--help lists the flags).")
+    if operand is not None and len(words) != 1:
+        given = " ".join(words) or "nothing"
+        raise UsageError(f"one {operand} is needed beside the flags; got {given} (see --help).")
 
 
 def _fail(message: str, *, status: int) -> NoReturn:

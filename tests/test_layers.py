@@ -1,6 +1,7 @@
 """Imports go down the rooms only, and `import kipax` is light."""
 
 import ast
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -28,6 +29,8 @@ ROOMS = [
     "released",
     "blocks",
     "distill",
+    "students",
+    "transfer",
     "flags",
     "console",
 ]
@@ -95,12 +98,18 @@ def test_imports_go_down(path):
 def test_import_is_light_and_changes_no_settings():
     code = (
         "import jax, sys; before = dict(jax.config.values)\n"
-        "import kipax, kipax.console\n"
+        "import kipax, kipax.console, kipax.transfer\n"
         f"print([m for m in {HEAVY!r} if m in sys.modules])\n"
         "print({k for k, v in jax.config.values.items() if before.get(k, v) != v})"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.splitlines() == ["[]", "set()"]
+
+
+@pytest.mark.parametrize("room", ["students", "transfer"])
+def test_what_a_room_promises_is_there(room):
+    module = importlib.import_module(f"kipax.{room}")
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []
 
 
 def test_our_tests_are_not_shadowed():

@@ -1,0 +1,62 @@
+"""Is a distilled set any good? Its accuracy under a named protocol, beside its baselines.
+
+Claim: ten learned digits are worth more than ten real ones, to their kernel and to networks.
+
+Command:  python -m experiments.kip --dataset=digits --support=10
+          python -m experiments.evaluate runs/digits-convnet-10 --baselines
+          python -m experiments.evaluate runs/digits-convnet-10 --protocol=kip-nn --baselines \
+              --width=64 --steps=500 --grid=small --losses=mse
+Expected: see experiments/results/README.md. Width 1024, 5,000 steps, 20 points and two losses,
+          the paper's, are what kip-nn does unasked, on a GPU.
+
+SUPPORT.npz may also be a run's folder or the name of a set that comes with kipax. Finished points
+lie beside it (those of the latter in runs): after a kill, or with more rows, the same command
+computes only what is missing.
+
+Source: Nguyen et al. 2021, arXiv:2107.13034, tables 1, 2, A1 and A2, figure 1 (left, with
+--architectures).
+"""
+
+import dataclasses
+from typing import Any
+
+from kipax import console
+from kipax import flags as config_flags
+from kipax.transfer import EvaluateConfig, caption, evaluate, format_table, paper_value
+
+
+def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
+    """Evaluates and prints one table."""
+    config: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig)
+    results, protocol, session = evaluate(support, config, reporter=reporter)
+    reporter.close()
+    data, size = session.dataset, session.images
+    paper = {}
+    if not config.networks:
+        for row in results:
+            paper[row.subject] = paper_value(
+                protocol.name,
+                row.subject,
+                dataset=session.name,
+                images_per_class=size / data.num_classes,
+                whitened=session.whitened,
+            )
+    facts = {
+        "test": len(session.test[1]),
+        "validation": len(data.x_validation),
+        "recipe": protocol.recipe(protocol.losses[0], images=size, dataset=session.name),
+    }
+    reporter.say(format_table(results, paper))
+    reporter.say(caption(results, protocol, facts))
+    return {
+        "protocol": protocol.name,
+        "rule": protocol.rule,
+        "test_examples": facts["test"],
+        "validation_examples": facts["validation"],
+        "results": [dataclasses.asdict(r) for r in results],
+    }
+
+
+if __name__ == "__main__":
+    config_flags.define_flags(EvaluateConfig)
+    console.run_command(main, operand="SUPPORT.npz")

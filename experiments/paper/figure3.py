@@ -1,0 +1,92 @@
+"""Figure 3: accuracy of networks over KIP steps (left) and over width, for KIP and Label Solve.
+
+Claim: longer KIP runs make better networks, except with learned labels; the gap between network
+and kernel closes as width grows (middle: KIP, right: Label Solve).
+
+Command:  python -m experiments.paper.figure3 runs/digits-convnet-10 --widths=8,32,128 \
+              --steps=500 --grid=small --losses=mse
+Expected: see experiments/results/README.md. With --checkpoints also a table over KIP steps, at
+          --width. The paper: CIFAR-10, 500 images, whitened, widths up to 1024.
+"""
+
+import dataclasses
+from typing import Any
+
+from absl import flags
+
+from kipax import console
+from kipax import flags as config_flags
+from kipax.transfer import (
+    EvaluateConfig,
+    Opened,
+    Subject,
+    align,
+    count_work,
+    evaluate_subject,
+    load_checkpoints,
+    open_session,
+    percent,
+    protocol_by_name,
+    random_set,
+    solved_set,
+)
+
+
+def _over_width(opened: Opened, widths: list[int]) -> dict[str, dict[str, Any]]:
+    """Test accuracy by set and width, the kernel last."""
+    session = opened.session
+    real = random_set(opened.support, session.dataset, draw=0)
+    sets = {"KIP": opened.support, "Label Solve": solved_set(real, session)}
+    subjects = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
+    session.total += count_work(session, subjects, protocol=opened.protocol, columns=len(widths))
+    rows: dict[str, dict[str, Any]] = {}
+    for subject in subjects:
+        name = subject.name
+        rows[name] = {
+            str(w): evaluate_subject(
+                session, subject, protocol=dataclasses.replace(opened.protocol, width=w)
+            )
+            for w in widths
+        }
+        rows[name]["kernel"] = evaluate_subject(session, subject, protocol=protocol_by_name("krr"))
+    return rows
+
+
+def _over_steps(opened: Opened) -> dict[str, dict[str, Any]]:
+    """Test accuracy by loss and KIP step."""
+    assert opened.path is not None
+    sets, rows = load_checkpoints(opened.path), {}
+    subjects = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
+    opened.session.total += count_work(opened.session, subjects, protocol=opened.protocol)
+    for loss in opened.protocol.losses:
+        protocol = dataclasses.replace(opened.protocol, losses=(loss,))
+        rows[loss] = {
+            name: evaluate_subject(opened.session, Subject(name, {"": [chosen]}), protocol=protocol)
+            for name, chosen in sets.items()
+        }
+    return rows
+
+
+def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
+    """Prints one or two tables."""
+    config: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig, protocol="kip-nn")
+    opened = open_session(support, config, reporter=reporter)
+    widths = [int(w) for w in flags.FLAGS.widths]
+    tables = {"width": _over_width(opened, widths)}
+    if config.checkpoints:
+        tables["KIP steps"] = _over_steps(opened)
+    reporter.close()
+    for title, rows in tables.items():
+        columns = list(next(iter(rows.values())))
+        cells = [[title, *columns], *([n, *map(percent, r.values())] for n, r in rows.items())]
+        reporter.say(align(cells))
+    return {
+        title: {n: {c: r.accuracy for c, r in row.items()} for n, row in rows.items()}
+        for title, rows in tables.items()
+    }
+
+
+if __name__ == "__main__":
+    config_flags.define_flags(EvaluateConfig)
+    flags.DEFINE_list("widths", ["64", "256", "1024"], "channels of the networks")
+    console.run_command(main, operand="SUPPORT.npz")

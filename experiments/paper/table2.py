@@ -1,0 +1,46 @@
+"""Table 2: what KIP's and Label Solve's sets lose when a finite network is trained on them.
+
+Claim: networks trained on KIP images beat those trained on as many solved or real images, and
+lose a few points to the kernel that the images were made for (10 images: KIP 5 to 18, Label
+Solve 0 to 12).
+
+Command:  python -m experiments.paper.table2 runs/digits-convnet-10 --width=64 --steps=500 \
+              --grid=small --losses=mse
+Expected: digits: see experiments/results/README.md; a minute on 2 CPU cores. The paper's own
+          size is the default (width 1024, 5,000 steps, 20 points, two losses) and a GPU's.
+"""
+
+import dataclasses
+from typing import Any
+
+from kipax import console
+from kipax import flags as config_flags
+from kipax.transfer import EvaluateConfig, align, evaluate, percent
+
+
+def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
+    """Prints kernel, network and the difference."""
+    given: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig, protocol="kip-nn")
+    networks = dataclasses.replace(given, baselines=True)
+    kernel = EvaluateConfig(
+        baselines=True,
+        draws=given.draws or networks.resolve_protocol(training_examples=100_000).seeds,
+        validation_examples=given.validation_examples,
+        **{k: getattr(given, k) for k in ("dataset", "data_dir", "eval_examples", "out")},
+    )
+    trained, protocol, _ = evaluate(support, networks, reporter=reporter)
+    kernel = dataclasses.replace(kernel, validation_examples=protocol.validation_examples)
+    regressed, _, _ = evaluate(support, kernel, reporter=reporter)
+    reporter.close()
+    cells, rows = [["", "kernel", trained[0].network, "change"]], []
+    for a, b in zip(regressed, trained, strict=True):
+        change = None if b.accuracy is None or a.accuracy is None else b.accuracy - a.accuracy
+        cells.append([a.subject, percent(a), percent(b), f"{100 * (change or 0):+.1f}"])
+        rows.append({"set": a.subject, "kernel": a.accuracy, "network": b.accuracy})
+    reporter.say(align(cells))
+    return {"rows": rows}
+
+
+if __name__ == "__main__":
+    config_flags.define_flags(EvaluateConfig)
+    console.run_command(main, operand="SUPPORT.npz")

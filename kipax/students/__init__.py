@@ -1,0 +1,22 @@
+"""Finite networks in Flax Linen: the kernels' own architectures, and those others evaluate on."""
+
+from kipax.students.feedforward import FeedForward
+from kipax.students.layers import NORMALISATIONS, PARAMETERISATIONS, Outputs
+from kipax.students.ntk import empirical_ntk, largest_eigenvalue
+from kipax.students.registry import StudentSpec, init_variables, names
+from kipax.students.zoo import VGG, ResNet, WideResNet
+
+__all__ = [
+    "NORMALISATIONS",
+    "PARAMETERISATIONS",
+    "VGG",
+    "FeedForward",
+    "Outputs",
+    "ResNet",
+    "StudentSpec",
+    "WideResNet",
+    "empirical_ntk",
+    "init_variables",
+    "largest_eigenvalue",
+    "names",
+]

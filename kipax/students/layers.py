@@ -1,0 +1,123 @@
+"""The layers that every student is made of: affine maps by parameterisation, normalisations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+__all__ = ["NORMALISATIONS", "PARAMETERISATIONS", "Conv", "Dense", "Outputs", "normalise"]
+
+NORMALISATIONS = ("none", "layer", "instance", "batch")
+PARAMETERISATIONS = ("standard", "ntk", "uniform", "lecun")
+
+
+class Outputs(NamedTuple):
+    """What one apply of a student gives.
+
+    Attributes:
+        logits: ``(n, classes)``.
+        penultimate: what the last dense layer reads, ``(n, features)``.
+        features: intermediate activations by name, in order of depth.
+    """
+
+    logits: jax.Array
+    penultimate: jax.Array
+    features: dict[str, jax.Array]
+
+
+def _initialisers(
+    parameterisation: str, fan_in: int, W_std: float, b_std: float
+) -> tuple[Callable, Callable]:
+    if parameterisation == "ntk":
+        return nn.initializers.normal(1.0), nn.initializers.normal(1.0)
+    if parameterisation == "standard":
+        return nn.initializers.normal(W_std / math.sqrt(fan_in)), nn.initializers.normal(b_std)
+    if parameterisation == "lecun":
+        return nn.initializers.lecun_normal(), nn.initializers.zeros
+    bound = 1.0 / math.sqrt(fan_in)
+
+    def uniform(key, shape, dtype=jnp.float32):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return uniform, uniform
+
+
+class _Affine(nn.Module):
+    """Weights and biases of a linear map.
+
+    Attributes:
+        features: channels that come out.
+        parameterisation: ``standard`` draws weights with std ``W_std / sqrt(fan_in)`` and
+            biases with `b_std`; ``ntk`` draws both with std 1 and multiplies by these scales
+            in the forward pass; ``uniform`` (PyTorch's default) and ``lecun`` (Flax's) are
+            standard with other draws, and heed neither `W_std` nor `b_std`.
+        W_std, b_std: the kernel's scales.
+    """
+
+    features: int
+    parameterisation: str = "standard"
+    W_std: float = math.sqrt(2.0)
+    b_std: float = 0.1
+
+    def _weights(self, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+        fan_in = math.prod(shape[:-1])
+        of_kernel, of_bias = _initialisers(self.parameterisation, fan_in, self.W_std, self.b_std)
+        kernel = self.param("kernel", of_kernel, shape)
+        bias = self.param("bias", of_bias, (self.features,))
+        if self.parameterisation == "ntk":
+            return kernel * (self.W_std / math.sqrt(fan_in)), bias * self.b_std
+        return kernel, bias
+
+
+class Conv(_Affine):
+    """3x3 (or `size`) convolution with bias, zero padding of `padding` pixels a side."""
+
+    size: int = 3
+    stride: int = 1
+    padding: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``(n, H, W, C)`` to ``(n, H', W', features)``."""
+        kernel, bias = self._weights((self.size, self.size, x.shape[-1], self.features))
+        out = jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (self.stride, self.stride),
+            [(self.padding, self.padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return out + bias
+
+
+class Dense(_Affine):
+    """Fully connected layer with bias."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """``(n, features in)`` to ``(n, features)``."""
+        kernel, bias = self._weights((x.shape[-1], self.features))
+        return x @ kernel + bias
+
+
+def normalise(x: jax.Array, kind: str, *, name: str, train: bool) -> jax.Array:
+    """Normalises pre-activations inside a compact method; learned scale and shift a channel.
+
+    * ``layer``: over an image's positions and channels;
+    * ``instance``: over an image's positions, each channel by itself (needs positions: on
+      vectors it is ``layer``);
+    * ``batch``: over batch and positions; running averages (momentum 0.9) when not `train`.
+    """
+    if kind == "batch":
+        return nn.BatchNorm(use_running_average=not train, momentum=0.9, name=name)(x)
+    if kind == "instance" and x.ndim == 4:
+        return nn.InstanceNorm(epsilon=1e-5, name=name)(x)
+    if kind in ("layer", "instance"):
+        axes = tuple(range(1, x.ndim))
+        return nn.LayerNorm(epsilon=1e-5, reduction_axes=axes, feature_axes=-1, name=name)(x)
+    return x

@@ -1,0 +1,146 @@
+"""Students by name: a description that can be written down, and the network made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from kipax import architectures
+from kipax.errors import UsageError, check_choice
+from kipax.students.feedforward import FeedForward
+from kipax.students.layers import NORMALISATIONS, PARAMETERISATIONS
+from kipax.students.zoo import VGG, ResNet, WideResNet
+
+__all__ = ["StudentSpec", "init_variables", "names"]
+
+_ZOO = ("dc-convnet3", "frepo-convnet3", "resnet18", "vgg11", "wrn<d>-<k>")
+_WRN = re.compile(r"wrn(\d+)-(\d+)")
+_WIDTHS = {"dc-convnet3": 128, "frepo-convnet3": 128, "resnet18": 64, "vgg11": 64}
+_NORMALISED = {"dc-convnet3": "instance", "resnet18": "instance", "vgg11": "instance"}
+
+
+def names() -> tuple[str, ...]:
+    """Names to offer a user: the architectures' and the zoo's."""
+    return (*architectures.names(), *_ZOO)
+
+
+def _is_wrn(name: str) -> bool:
+    match = _WRN.fullmatch(name)
+    if match is None:
+        return False
+    depth, widen = int(match[1]), int(match[2])
+    return depth >= 10 and depth % 6 == 4 and widen > 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudentSpec:
+    """A network as it stands in a table.
+
+    Attributes:
+        name: an architecture's name (``convnet``, ``fc3``, ...); ``dc-convnet3``, the ConvNet-3
+            of DC, DSA, DM and MTT (128 channels, instance normalisation); ``frepo-convnet3``
+            (128, 256 and 512 channels, none); ``resnet18``, ``vgg11`` (instance
+            normalisation, as DC evaluates them); ``wrn16-4`` and such (batch normalisation).
+        width: channels; None is the network's own (architectures: the paper's 1024). Of no
+            use to a WideResNet, whose name says it.
+        normalisation: None is the network's own.
+        parameterisation: ``standard`` or ``ntk``; of the architectures only.
+
+    Raises:
+        UsageError: an unknown name or kind, or a width that is none.
+
+    Example:
+        >>> StudentSpec(name="convnet", width=64).describe()
+        'convnet, width 64, no normalisation'
+    """
+
+    name: str
+    width: int | None = None
+    normalisation: str | None = None
+    parameterisation: str = "standard"
+
+    def __post_init__(self) -> None:
+        if self.name not in _WIDTHS and not _is_wrn(self.name):
+            try:
+                architectures.from_name(self.name)
+            except UsageError:
+                check_choice("network", self.name, names())
+                raise UsageError(
+                    f"<d> and <k> in {self.name} stand for numbers; try convvec3 or wrn16-4."
+                ) from None
+        if self.width is not None and self.width < 1:
+            raise UsageError(f"width must be positive; got {self.width}.")
+        if self.width is not None and _is_wrn(self.name):
+            raise UsageError(f"the name {self.name} says its width; got width {self.width} too.")
+        check_choice("normalisation", self.normalisation or "none", NORMALISATIONS)
+        check_choice("parameterisation", self.parameterisation, PARAMETERISATIONS[:2])
+
+    @property
+    def own_normalisation(self) -> str:
+        """The normalisation that it has: the one asked for, or the network's own."""
+        own = "batch" if _is_wrn(self.name) else _NORMALISED.get(self.name, "none")
+        return self.normalisation or own
+
+    def describe(self) -> str:
+        """A few words for a caption."""
+        words = [self.name]
+        if not _is_wrn(self.name):
+            words.append(f"width {self.width or _WIDTHS.get(self.name, 1024)}")
+        norm = self.own_normalisation
+        words.append("no normalisation" if norm == "none" else f"{norm} normalisation")
+        if self.parameterisation != "standard":
+            words.append(f"{self.parameterisation} parameterisation")
+        return ", ".join(words)
+
+    def build(self, classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        """The Flax network for images ``(H, W, C)``.
+
+        Raises:
+            UsageError: the images are too small for its pools.
+        """
+        padding = 3 if image_shape[-1] == 1 else 1  # DC's and FRePo's way from 28 to 32 pixels
+        size = min(image_shape[:2]) + 2 * (padding - 1)
+        least = {"dc-convnet3": 8, "frepo-convnet3": 8, "vgg11": 32}.get(self.name, 1)
+        if size < least:
+            raise UsageError(
+                f"{self.name} needs images of {least - 2 * (padding - 1)} pixels or more; got "
+                f"{image_shape[0]} x {image_shape[1]}: take resnet18 or a shallower architecture."
+            )
+        common: dict[str, Any] = {"classes": classes, "normalisation": self.own_normalisation}
+        if match := _WRN.fullmatch(self.name):
+            return WideResNet(depth=int(match[1]), widen=int(match[2]), **common)
+        common["width"] = self.width or _WIDTHS.get(self.name, 1024)
+        if self.name == "resnet18":
+            return ResNet(**common)
+        if self.name == "vgg11":
+            return VGG(first_padding=padding, **common)
+        if self.name in _WIDTHS:
+            is_frepo = self.name == "frepo-convnet3"
+            return FeedForward(
+                architectures.from_name("convnet3"),
+                parameterisation="lecun" if is_frepo else "uniform",
+                first_padding=padding,
+                doubling=is_frepo,
+                **common,
+            )
+        architecture = architectures.from_name(self.name)
+        architecture.check_image_shape(image_shape)
+        return FeedForward(architecture, parameterisation=self.parameterisation, **common)
+
+
+def init_variables(
+    network: nn.Module, key: jax.Array, image_shape: tuple[int, int, int]
+) -> dict[str, Any]:
+    """Drawn variables: ``{"params": ...}``, and ``"batch_stats"`` with batch normalisation."""
+    return dict(_init(network, image_shape, key))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(network: nn.Module, image_shape: tuple[int, int, int], key: jax.Array):
+    return network.init(key, jnp.zeros((1, *image_shape), jnp.float32))

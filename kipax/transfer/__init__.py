@@ -1,0 +1,65 @@
+"""Training students on a support set, and evaluating it under named protocols."""
+
+from kipax.transfer.augmentation import augment_batch, siamese
+from kipax.transfer.config import EvaluateConfig
+from kipax.transfer.evaluation import (
+    Evaluated,
+    Opened,
+    Result,
+    count_work,
+    evaluate,
+    evaluate_subject,
+    open_session,
+    solved_set,
+)
+from kipax.transfer.ledger import Ledger
+from kipax.transfer.paper import paper_value
+from kipax.transfer.points import Point, Session
+from kipax.transfer.protocols import EvaluationProtocol, names, protocol_by_name
+from kipax.transfer.subjects import Subject, load_checkpoints, random_set, solve_labels
+from kipax.transfer.table import align, caption, format_table, percent
+from kipax.transfer.together import train_together
+from kipax.transfer.training import (
+    Recipe,
+    Setting,
+    Trained,
+    accuracy,
+    critical_learning_rate,
+    train_student,
+)
+
+__all__ = [
+    "EvaluateConfig",
+    "Evaluated",
+    "EvaluationProtocol",
+    "Ledger",
+    "Opened",
+    "Point",
+    "Recipe",
+    "Result",
+    "Session",
+    "Setting",
+    "Subject",
+    "Trained",
+    "accuracy",
+    "align",
+    "augment_batch",
+    "caption",
+    "count_work",
+    "critical_learning_rate",
+    "evaluate",
+    "evaluate_subject",
+    "format_table",
+    "load_checkpoints",
+    "names",
+    "open_session",
+    "paper_value",
+    "percent",
+    "protocol_by_name",
+    "random_set",
+    "siamese",
+    "solve_labels",
+    "solved_set",
+    "train_student",
+    "train_together",
+]

@@ -1,0 +1,197 @@
+"""Augmentations of training batches in the preprocessed space, differentiable in the images.
+
+DSA applies one operation, drawn anew each step, to the whole batch. Its draws are one an image,
+or, with `siamese`, one for the whole batch, so that two batches can be changed alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from kipax.errors import check_choice
+
+__all__ = ["AUGMENTATIONS", "Strengths", "augment_batch", "siamese"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Strengths:
+    """How strong each operation is; the defaults are DSA's.
+
+    Attributes:
+        brightness: an offset from -1/2 to 1/2 of this.
+        saturation: each pixel's distance to its grey value times a number of this range.
+        contrast: each pixel's distance to its image's mean likewise.
+        shift: pixels, as a share of the side.
+        cutout: side of the square set to zero, as a share of the image's.
+        scale: each axis stretched by 1 / `scale` to `scale`.
+        degrees: rotation from -`degrees` to `degrees`.
+
+    Source: Zhao & Bilen 2021, arXiv:2102.08259, and the authors' settings.
+    """
+
+    brightness: float = 1.0
+    saturation: tuple[float, float] = (0.0, 2.0)
+    contrast: tuple[float, float] = (0.5, 1.5)
+    shift: float = 0.125
+    cutout: float = 0.5
+    scale: float = 1.2
+    degrees: float = 15.0
+
+
+def _draw(key: jax.Array, n: int, *, siamese: bool) -> jax.Array:
+    """Uniform numbers ``(n, 2)`` in [0, 1): one row for all if siamese."""
+    drawn = jax.random.uniform(key, (1 if siamese else n, 2))
+    return jnp.broadcast_to(drawn, (n, 2))
+
+
+def _columns(numbers: jax.Array) -> jax.Array:
+    """``(n,)`` to ``(n, 1, 1, 1)``."""
+    return numbers[:, None, None, None]
+
+
+def _brightness(x, u, s: Strengths):
+    return x + _columns(u[:, 0] - 0.5) * s.brightness
+
+
+def _saturation(x, u, s: Strengths):
+    grey = jnp.mean(x, axis=-1, keepdims=True)
+    low, high = s.saturation
+    return grey + (x - grey) * (low + (high - low) * _columns(u[:, 0]))
+
+
+def _contrast(x, u, s: Strengths):
+    mean = jnp.mean(x, axis=(1, 2, 3), keepdims=True)
+    low, high = s.contrast
+    return mean + (x - mean) * (low + (high - low) * _columns(u[:, 0]))
+
+
+def _color(x, key, s: Strengths, siamese: bool):
+    keys = jax.random.split(key, 3)
+    for change, one in zip((_brightness, _saturation, _contrast), keys, strict=True):
+        x = change(x, _draw(one, len(x), siamese=siamese), s)
+    return x
+
+
+def _shift(x, key, s: Strengths, siamese: bool):
+    """Whole pixels, zeros from outside."""
+    sides = [math.floor(side * s.shift + 0.5) for side in x.shape[1:3]]
+    u = _draw(key, len(x), siamese=siamese)
+    padded = jnp.pad(x, [(0, 0), *((k, k) for k in sides), (0, 0)])
+    starts = jnp.floor(u * (2 * jnp.array(sides) + 1)).astype(jnp.int32)
+
+    def one(image, start):
+        return jax.lax.dynamic_slice(image, (start[0], start[1], 0), x.shape[1:])
+
+    return jax.vmap(one)(padded, starts)
+
+
+def _cutout(x, key, s: Strengths, siamese: bool):
+    """A square of zeros about a point of the image, cut off at its border."""
+    u, inside = _draw(key, len(x), siamese=siamese), jnp.ones(x.shape[:3], bool)
+    for axis, side in enumerate(x.shape[1:3]):
+        length = math.floor(side * s.cutout + 0.5)
+        start = jnp.floor(u[:, axis] * (side + 1 - length % 2)) - length // 2
+        place = jnp.arange(side)
+        hit = (place >= start[:, None]) & (place < start[:, None] + length)
+        inside &= hit[:, :, None] if axis == 0 else hit[:, None, :]
+    return jnp.where(inside[..., None], 0.0, x)
+
+
+def _flip(x, key, s: Strengths, siamese: bool):
+    chosen = _draw(key, len(x), siamese=siamese)[:, 0] < 0.5
+    return jnp.where(_columns(chosen), x[:, :, ::-1], x)
+
+
+def _resample(x: jax.Array, matrices: jax.Array) -> jax.Array:
+    """``out[p] = x[c + matrix (p - c)]``, bilinear, zeros from outside; matrices ``(n, 2, 2)``."""
+    centre = (jnp.array(x.shape[1:3]) - 1) / 2
+    grid = jnp.stack(jnp.meshgrid(*(jnp.arange(n) for n in x.shape[1:3]), indexing="ij"), -1)
+
+    def one(image, matrix):
+        place = (grid - centre) @ matrix.T + centre
+        sample = lambda channel: jax.scipy.ndimage.map_coordinates(  # noqa: E731
+            channel, [place[..., 0], place[..., 1]], order=1, mode="constant"
+        )
+        return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
+
+    return jax.vmap(one)(x, matrices)
+
+
+def _scale(x, key, s: Strengths, siamese: bool):
+    factors = _draw(key, len(x), siamese=siamese) * (s.scale - 1 / s.scale) + 1 / s.scale
+    return _resample(x, jax.vmap(jnp.diag)(factors))
+
+
+def _rotate(x, key, s: Strengths, siamese: bool):
+    angle = (2 * _draw(key, len(x), siamese=siamese)[:, 0] - 1) * math.radians(s.degrees)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return _resample(x, jnp.stack([jnp.stack([cos, -sin], 1), jnp.stack([sin, cos], 1)], 1))
+
+
+def _one_of(*operations: Callable, strengths: Strengths) -> Callable:
+    def augment(x, key, siamese):
+        of_choice, of_draw = jax.random.split(key)
+        choice = jax.random.randint(of_choice, (), 0, len(operations))
+        branches = [
+            lambda x, k, f=operation: f(x, k, strengths, siamese) for operation in operations
+        ]
+        return jax.lax.switch(choice, branches, x, of_draw)
+
+    return augment
+
+
+def _flip_and_crop(x, key, siamese):
+    """Pad by an eighth (4 pixels of 32), crop at random, flip half of the images."""
+    of_shift, of_flip = jax.random.split(key)
+    return _flip(_shift(x, of_shift, Strengths(), siamese), of_flip, Strengths(), siamese)
+
+
+_NEAR_ONE = (0.75, 1.25)
+_FREPO = Strengths(0.5, saturation=_NEAR_ONE, contrast=_NEAR_ONE, cutout=0.25, scale=1.25)
+_GEOMETRY = (_scale, _rotate)
+AUGMENTATIONS: dict[str, Callable | None] = {
+    "none": None,
+    "dsa": _one_of(_color, _shift, _cutout, _flip, *_GEOMETRY, strengths=Strengths()),
+    "dsa_noflip": _one_of(_color, _shift, _cutout, *_GEOMETRY, strengths=Strengths()),
+    "frepo": _one_of(_flip, _color, _scale, _rotate, _shift, _cutout, strengths=_FREPO),
+    "frepo_noflip": _one_of(_color, _scale, _rotate, _shift, _cutout, strengths=_FREPO),
+    "flip_crop": _flip_and_crop,
+}
+
+
+def augment_batch(name: str, x: jax.Array, key: jax.Array, *, siamese: bool = False) -> jax.Array:
+    """A batch changed by one of `AUGMENTATIONS`.
+
+    Args:
+        name: ``none``, ``dsa``, ``frepo`` (each without flips for digits: ``..._noflip``) or
+            ``flip_crop``.
+        x: preprocessed images ``(n, H, W, C)``.
+        key: a JAX key; equal keys change equally large batches alike.
+        siamese: one draw for the whole batch instead of one an image.
+
+    Raises:
+        UsageError: an unknown name.
+    """
+    check_choice("augmentation", name, AUGMENTATIONS)
+    change = AUGMENTATIONS[name]
+    return x if change is None else change(x, key, siamese)
+
+
+def siamese(name: str, x1: jax.Array, x2: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Two batches of any sizes changed by the same draw: DSA's siamese augmentation.
+
+    Example:
+        >>> x = jnp.ones((3, 4, 4, 1))
+        >>> a, b = siamese("dsa", x, x[:1], jax.random.key(1))
+        >>> bool((a[0] == b[0]).all())
+        True
+    """
+    return (
+        augment_batch(name, x1, key, siamese=True),
+        augment_batch(name, x2, key, siamese=True),
+    )

@@ -1,0 +1,99 @@
+"""What an evaluation is: one frozen dataclass, from which the flags are generated."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from kipax.errors import UsageError, check_choice
+from kipax.transfer import protocols
+from kipax.transfer.protocols import GRIDS, EvaluationProtocol
+
+__all__ = ["EvaluateConfig"]
+
+
+def _field(default: Any, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """An evaluation of a support set. Read the fields' help with ``--help``.
+
+    Raises:
+        UsageError: a value out of range or an unknown name.
+    """
+
+    protocol: str = _field("krr", "krr, kip-nn, dc, dsa or frepo; see kipax.transfer.protocols")
+    dataset: str | None = _field(
+        None, "data set to test on, as for experiments.kip (what the file says)"
+    )
+    data_dir: str | None = _field(None, "where prepared TensorFlow Datasets lie (its own default)")
+    image_size: int | None = _field(None, "side in pixels for pictures of differing sizes (32)")
+    baselines: bool = _field(False, "also random real images, and Label Solve on them")
+    full_data: bool = _field(
+        False, "also the student on all training images, with and without flip and crop"
+    )
+    checkpoints: bool = _field(
+        False, "of a run's checkpoints (steps 0, 1, 4, 12, 37, ...) the best by validation"
+    )
+    architectures: str = _field(
+        "", "comma-separated networks, a column each (the protocol's, or the set's own)"
+    )
+    width: int | None = _field(None, "channels of the students (by protocol; kip-nn 1024)")
+    normalisation: str | None = _field(None, "none, layer, instance or batch (the network's own)")
+    losses: str = _field("", "mse, xent or mse,xent (by protocol)")
+    steps: int | None = _field(None, "updates of a student (by protocol; kip-nn 5,000)")
+    grid: str = _field("paper", "points of kip-nn: paper (20), small (4) or one")
+    seeds: int | None = _field(None, "networks trained at the chosen point (by protocol)")
+    draws: int | None = _field(
+        None, "random real sets (krr 20, otherwise one a network up to seeds)"
+    )
+    validation_examples: int | None = _field(
+        None, "training images held out to choose by (by protocol; kip-nn 5,000, at most a fifth)"
+    )
+    eval_examples: int | None = _field(
+        None, "test on this many images, a fixed balanced part (all)"
+    )
+    together: int | None = _field(
+        None, "points of a grid trained at once (1 on CPUs, where more are slower; else 20)"
+    )
+    out: str | None = _field(None, "file of finished points (beside the set)")
+
+    def __post_init__(self) -> None:
+        protocols.protocol_by_name(self.protocol)
+        check_choice("grid", self.grid, GRIDS)
+        for name in ("width", "steps", "seeds", "draws", "eval_examples", "image_size", "together"):
+            value = getattr(self, name)
+            if value is not None and (value < 1 or int(value) != value):
+                raise UsageError(f"{name} must be a positive whole number; got {value}.")
+        if (self.validation_examples or 0) < 0:
+            raise UsageError(
+                f"validation_examples must not be negative; got {self.validation_examples}."
+            )
+        if self.protocol == "krr" and (self.full_data or self.width or self.normalisation):
+            raise UsageError("krr has no student: full_data, width and normalisation are kip-nn's.")
+        self.resolve_protocol(training_examples=100_000)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The columns that were asked for."""
+        return tuple(n.strip() for n in self.architectures.split(",") if n.strip())
+
+    def resolve_protocol(self, *, training_examples: int) -> EvaluationProtocol:
+        """The protocol with what the flags change, for a set of so many training images."""
+        protocol = protocols.protocol_by_name(self.protocol)
+        changes: dict[str, Any] = {}
+        if self.protocol == "kip-nn":
+            changes["learning_rates"], changes["l2"] = GRIDS[self.grid]
+        for name in ("width", "normalisation", "seeds"):
+            if getattr(self, name) is not None:
+                changes[name] = getattr(self, name)
+        if self.losses:
+            changes["losses"] = tuple(loss.strip() for loss in self.losses.split(","))
+        if self.steps is not None:
+            changes["steps"] = lambda images, dataset, loss, steps=self.steps: steps
+        held = self.validation_examples
+        if held is None:
+            held = min(protocol.validation_examples, training_examples // 5)
+        return dataclasses.replace(protocol, validation_examples=held, **changes)

@@ -1,0 +1,365 @@
+"""Evaluating a distilled set under a named protocol, beside what it is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kipax.data import Dataset
+from kipax.distill.report import Reporter
+from kipax.errors import FailedRunError, UsageError
+from kipax.students import StudentSpec
+from kipax.support import SupportSet, load
+from kipax.transfer import subjects
+from kipax.transfer.config import EvaluateConfig
+from kipax.transfer.ledger import Ledger, array_hash, key_of
+from kipax.transfer.points import Point, Session, with_architecture
+from kipax.transfer.protocols import EvaluationProtocol
+from kipax.transfer.subjects import Subject
+
+__all__ = [
+    "Evaluated",
+    "Opened",
+    "Result",
+    "count_work",
+    "evaluate",
+    "evaluate_subject",
+    "open_session",
+    "solved_set",
+]
+
+_TOP = 20  # the paper's deviation: over so many points, best by validation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+    """A cell of the table.
+
+    Attributes:
+        subject: the row.
+        network: the column.
+        accuracy: on the test images: mean over networks (draws) at the chosen point, each
+            early-stopped by validation where there is one; None if every point diverged.
+        deviation: standard deviation of these; None for a single one.
+        last: mean of the last networks'; None for a kernel.
+        count: number of networks or draws behind `accuracy`.
+        top_deviation: standard deviation of the test accuracies of the 20 points that are best
+            by validation (the paper's); None for fewer than two points.
+        chosen: the chosen point, JSON-ready.
+        diverged: number of trainings that diverged, of `points`; they are in no mean.
+        points: number of trainings.
+    """
+
+    subject: str
+    network: str
+    accuracy: float | None
+    deviation: float | None = None
+    last: float | None = None
+    count: int = 1
+    top_deviation: float | None = None
+    chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
+    diverged: int = 0
+    points: int = 1
+
+
+def evaluate_subject(
+    session: Session, subject: Subject, *, protocol: EvaluationProtocol, network: str = ""
+) -> Result:
+    """One cell: the grid with the first network, then further networks at the chosen point.
+
+    Args:
+        session: data and finished points.
+        subject: the set, or sets.
+        protocol: what is done.
+        network: a student's name; empty for the protocol's, or the set's own architecture.
+
+    Raises:
+        UsageError: a network that is unknown or does not take these images.
+    """
+    if not protocol.trains:
+        return _regress(session, subject, network)
+    first = next(iter(subject.alternatives.values()))[0]
+    student = _student(protocol, network, first)
+    records = []
+    for name, draws in subject.alternatives.items():
+        points = [
+            _point(session, subject, protocol, student, (*values, draws[0]))
+            for values in protocol.points
+        ]
+        for record, point in zip(session.train_grid(draws[0], points), points, strict=True):
+            records.append((record, name, point))
+    alive = [r for r in records if r[0]["diverged_at"] is None]
+    words = student.describe()
+    counts: dict[str, Any] = {"diverged": len(records) - len(alive), "points": len(records)}
+    if not alive:
+        return Result(subject=subject.name, network=words, accuracy=None, count=0, **counts)
+    if protocol.validation_examples:
+        alive.sort(key=lambda r: -r[0]["validation_best"])
+    best, name, point = alive[0]
+    runs, draws = [best], subject.alternatives[name]
+    for seed in range(1, protocol.seeds):
+        again = dataclasses.replace(point, seed=seed)
+        run = session.train(draws[seed % len(draws)], again)
+        counts["points"] += 1
+        if run["diverged_at"] is None:
+            runs.append(run)
+        else:
+            counts["diverged"] += 1
+    tests = [r[0]["test_best"] for r in alive[:_TOP]]
+    chosen = {"loss": point.recipe.loss, "rate": point.rate, "l2": point.l2}
+    chosen |= {"learning_rate": best["learning_rate"], "steps": best["best_step"]}
+    if len(subject.alternatives) > 1:
+        chosen["checkpoint"] = name
+    return Result(
+        subject=subject.name,
+        network=words,
+        accuracy=float(np.mean([r["test_best"] for r in runs])),
+        deviation=float(np.std([r["test_best"] for r in runs])) if len(runs) > 1 else None,
+        last=float(np.mean([r["test_last"] for r in runs])),
+        count=len(runs),
+        top_deviation=float(np.std(tests)) if len(tests) > 1 else None,
+        chosen=chosen,
+        **counts,
+    )
+
+
+def _point(session, subject: Subject, protocol, student, what) -> Point:
+    loss, rate, l2, support = what
+    recipe = protocol.recipe(loss, images=len(support), dataset=session.name)
+    if subject.augmentation is not None:
+        recipe = dataclasses.replace(recipe, augmentation=subject.augmentation)
+    if subject.steps is not None:
+        recipe = dataclasses.replace(recipe, steps=subject.steps(loss))
+    return Point(
+        student=student, recipe=recipe, rate=rate, relative=protocol.relative, l2=l2, seed=0
+    )
+
+
+def _student(protocol: EvaluationProtocol, network: str, support: SupportSet) -> StudentSpec:
+    name = network or protocol.network or support.architecture.name
+    width = None if name.startswith("wrn") else protocol.width
+    return StudentSpec(name=name, width=width, normalisation=protocol.normalisation)
+
+
+def _regress(session: Session, subject: Subject, network: str) -> Result:
+    rows = {
+        name: [session.regress(draw, network) for draw in draws]
+        for name, draws in subject.alternatives.items()
+    }
+    chosen = next(iter(rows))
+    if len(rows) > 1:
+        chosen = max(rows, key=lambda name: rows[name][0]["validation_best"])
+    accuracies = [r["test_best"] for r in rows[chosen]]
+    return Result(
+        subject=subject.name,
+        network=network or rows[chosen][0]["architecture"]["name"],
+        accuracy=float(np.mean(accuracies)),
+        deviation=float(np.std(accuracies)) if len(accuracies) > 1 else None,
+        count=len(accuracies),
+        chosen={"checkpoint": chosen} if len(rows) > 1 else {},
+    )
+
+
+class Evaluated(NamedTuple):
+    """What an evaluation found: the cells row by row, the protocol as followed, the session."""
+
+    results: list[Result]
+    protocol: EvaluationProtocol
+    session: Session
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Opened:
+    """A support set, its data, and a protocol resolved for them.
+
+    Attributes:
+        support: the set.
+        path: its file, or None.
+        protocol: as it is followed.
+        session: data and finished points.
+    """
+
+    support: SupportSet
+    path: Path | None
+    protocol: EvaluationProtocol
+    session: Session
+
+
+def open_session(
+    support: SupportSet | Path | str,
+    config: EvaluateConfig,
+    *,
+    dataset: Dataset | None = None,
+    reporter: Reporter | None = None,
+) -> Opened:
+    """Loads a set and the data that it is tested on; arguments and errors as `evaluate`."""
+    reporter = reporter or Reporter()
+    path = None if isinstance(support, SupportSet) else subjects.find_support(support)
+    if path is not None:
+        support = load(path, dataset=dataset or config.dataset, data_dir=config.data_dir)
+    assert isinstance(support, SupportSet)
+    if dataset is None:
+        dataset = subjects.load_test_data(
+            support, config.dataset, data_dir=config.data_dir, image_size=config.image_size
+        )
+    else:
+        subjects.check_data(support, dataset)
+    training = len(dataset.x_train) + len(dataset.x_validation)
+    protocol = config.resolve_protocol(training_examples=training)
+    dataset = dataset.hold_out(protocol.validation_examples)
+    _check_columns(config.networks or ("",), protocol, support)
+    out = config.out or _default_out(path)
+    session = Session(
+        support,
+        dataset,
+        eval_examples=config.eval_examples,
+        ledger=Ledger(out),
+        reporter=reporter,
+        together=config.together,
+    )
+    reporter.say(_describe_data(support, session, protocol))
+    return Opened(support, path, protocol, session)
+
+
+def _default_out(path: Path | None) -> Path | None:
+    """Beside a file; in ``runs`` for a set that comes with kipax; nowhere for one in memory."""
+    if path is None:
+        return None
+    folder = path.parent if path.exists() else Path("runs")
+    return folder / f"{path.stem}-evaluate.jsonl"
+
+
+def evaluate(
+    support: SupportSet | Path | str,
+    config: EvaluateConfig,
+    *,
+    dataset: Dataset | None = None,
+    reporter: Reporter | None = None,
+) -> Evaluated:
+    """Evaluates a support set, and its baselines, under a protocol.
+
+    Finished points are kept in ``config.out`` (for a file, beside it), so that the same call
+    after a kill, or with further rows or networks, computes only what is missing.
+
+    Args:
+        support: the set, its file, its run's folder, or the name of one that comes with kipax.
+        config: what to do.
+        dataset: the data, loaded; None to load what config or file name.
+        reporter: hears what happens; None for silence.
+
+    Raises:
+        UsageError: sets and data that do not fit, unknown networks, no way to choose.
+        FailedRunError: every point of every row diverged; the finished ones are kept.
+    """
+    opened = open_session(support, config, dataset=dataset, reporter=reporter)
+    protocol, session = opened.protocol, opened.session
+    columns = config.networks or ("",)
+    rows = _rows(opened, config)
+    session.total = count_work(session, rows, protocol=protocol, columns=len(columns))
+    try:
+        results = [
+            evaluate_subject(session, row, protocol=protocol, network=column)
+            for row in rows
+            for column in columns
+        ]
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "stopped; the same command goes on with the points that are missing"
+        ) from None
+    if all(r.accuracy is None for r in results):
+        raise FailedRunError(
+            f"every one of the {results[0].points} points diverged: try a smaller learning rate "
+            "(--grid=paper has factor 0.5), or look at the images; finished points are kept."
+        )
+    return Evaluated(results, protocol, session)
+
+
+def _check_columns(columns: Sequence[str], protocol: EvaluationProtocol, support) -> None:
+    """Builds every network, so that a wrong one is refused before hours of work."""
+    for column in columns:
+        if protocol.trains:
+            network = _student(protocol, column, support)
+            network.build(support.labels.shape[1], support.images.shape[1:])
+        elif column:
+            with_architecture(support, column)
+
+
+def _describe_data(support: SupportSet, session: Session, protocol: EvaluationProtocol) -> str:
+    data = session.dataset
+    words = f"{support}\ntested on {len(session.test[1]):,} images of {data!r}"
+    if support.metadata.get("training_hash") not in (None, data.training_hash):
+        words += "\nthese are not the training images that the set was distilled from"
+    held = support.metadata.get("config", {}).get("validation_examples")
+    if protocol.validation_examples and held is not None and held < len(data.x_validation):
+        words += "\nthe validation images were among the targets that the set was distilled from"
+    return words
+
+
+def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
+    support, protocol, session = opened.support, opened.protocol, opened.session
+    own = str(support.metadata["method"])
+    if own == "Label Solve" and config.baselines:
+        own = "this set, by Label Solve"
+    alternatives: dict[str, Sequence[SupportSet]] = {"": [support]}
+    if config.checkpoints:
+        if opened.path is None or not protocol.validation_examples:
+            raise UsageError(
+                "--checkpoints needs a run's folder, and validation images to choose by: give "
+                "--validation_examples."
+            )
+        found = subjects.load_checkpoints(opened.path) | {"the set itself": support}
+        alternatives = {name: [one] for name, one in found.items()}
+    rows = [Subject(own, alternatives)]
+    if config.baselines:
+        draws = config.draws or (protocol.seeds if protocol.trains else 20)
+        real = [subjects.random_set(support, session.dataset, draw=d) for d in range(draws)]
+        rows.append(Subject("Label Solve", {"": [solved_set(real[0], session)]}))
+        rows.append(Subject("random real", {"": real}))
+    if config.full_data:
+        whole = subjects.full_data_set(support, session.dataset)
+        for augmentation, name in (("none", "all real"), ("flip_crop", "all real, flip and crop")):
+            steps = None if config.steps else subjects.full_data_steps(augmentation)
+            rows.append(Subject(name, {"": [whole]}, augmentation=augmentation, steps=steps))
+    return rows
+
+
+def solved_set(real: SupportSet, session: Session) -> SupportSet:
+    """A set with Label Solve's labels, which are kept with the finished points."""
+    facts = {
+        "label_solve": array_hash(real.images),
+        "training": array_hash(session.dataset.y_train, session.dataset.x_train[:1]),
+        "held": len(session.dataset.x_validation),
+        "hash": session.dataset.training_hash,
+        "architecture": real.architecture.to_dict(),
+        "kernel": real.metadata["kernel"],
+        "ridge": real.metadata["ridge"],
+    }
+    key = key_of(facts)
+    done = session.ledger.get(key)
+    if done is None:
+        solved = subjects.solve_labels(real, session.dataset, session.reporter)
+        session.ledger.add(key, facts | {"labels": solved.labels.tolist()})
+        return solved
+    return subjects.with_labels(real, np.asarray(done["labels"]))
+
+
+def count_work(
+    session: Session, rows: Sequence[Subject], *, protocol: EvaluationProtocol, columns: int = 1
+) -> int:
+    """Number of updates (of sets, for kernels) that `evaluate_subject` on all rows will take."""
+    if not protocol.trains:
+        return columns * sum(len(d) for row in rows for d in row.alternatives.values())
+    total = 0
+    for row in rows:
+        first = next(iter(row.alternatives.values()))[0]
+        steps = [
+            _point(session, row, protocol, None, (*p, first)).recipe.steps for p in protocol.points
+        ]
+        again = (protocol.seeds - 1) * math.ceil(float(np.mean(steps)))
+        total += sum(steps) * len(row.alternatives) + again
+    return total * columns

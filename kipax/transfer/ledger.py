@@ -1,0 +1,85 @@
+"""Finished points in a file, one JSON object a line: what is there is not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kipax import files
+from kipax.errors import FileError
+
+__all__ = ["Ledger", "array_hash", "key_of"]
+
+
+def key_of(facts: Mapping[str, Any]) -> str:
+    """Sixteen letters that stand for JSON-ready facts."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def array_hash(*arrays: np.ndarray) -> str:
+    """Sixteen letters that stand for arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape} ".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+class Ledger:
+    """The finished points of evaluations, in memory and in a file.
+
+    Args:
+        path: where they are kept, None for memory alone. Points of other evaluations in the
+            file stay; a line that a kill cut off is dropped.
+
+    Raises:
+        FileError: the file is there and cannot be read.
+    """
+
+    def __init__(self, path: Path | str | None):
+        self._path = None if path is None else Path(path)
+        self._records: dict[str, dict[str, Any]] = {}
+        if self._path is not None and self._path.exists():
+            try:
+                lines = self._path.read_text().splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise FileError(f"could not read {self._path}: {error}.") from error
+            self._records = {r["key"]: r for r in map(_parse, lines) if r is not None}
+            if lines and not self._records:
+                raise FileError(
+                    f"{self._path} holds no results of an evaluation: choose another --out."
+                )
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """The finished point with this key, or None."""
+        return self._records.get(key)
+
+    def add(self, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Keeps a finished point; the file is replaced whole.
+
+        Raises:
+            FileError: it could not be written; the older file stays.
+        """
+        self._records[key] = {"key": key} | dict(record)
+        if self._path is not None:
+            lines = [json.dumps(r) + "\n" for r in self._records.values()]
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                reason = error.strerror or error
+                raise FileError(f"could not make {self._path.parent}: {reason}.") from error
+            files.write_bytes(self._path, "".join(lines).encode())
+        return self._records[key]
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("key"), str) else None

@@ -1,0 +1,271 @@
+"""One point of an evaluation: a network trained on a set, or a kernel regressed on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from kipax import ridge
+from kipax.architectures import from_name
+from kipax.data import Dataset
+from kipax.distill.config import short_name
+from kipax.distill.report import Progress, Reporter
+from kipax.students import StudentSpec
+from kipax.support import SupportSet
+from kipax.transfer.ledger import Ledger, array_hash, key_of
+from kipax.transfer.together import train_together
+from kipax.transfer.training import (
+    Recipe,
+    Setting,
+    Trained,
+    accuracy,
+    critical_learning_rate,
+    train_student,
+)
+
+__all__ = ["Point", "Session", "with_architecture"]
+
+_FORMULAS = 1  # grows when a point gives another number, so that finished ones are forgotten
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+    """What one training is told.
+
+    Attributes:
+        student: the network.
+        recipe: what the grid shares.
+        rate: learning rate, or a factor of the critical one if `relative`.
+        relative: see `rate`.
+        l2: half of it times the squared norm of the parameters is added to the loss.
+        seed: of the network's draw.
+    """
+
+    student: StudentSpec
+    recipe: Recipe
+    rate: float
+    relative: bool
+    l2: float
+    seed: int
+
+
+class Session:
+    """The data, the finished points and the progress of an evaluation.
+
+    Attributes:
+        dataset: see below.
+        name: its name without a path.
+        images: size of the support set.
+        whitened: whether its preprocessing is a whitening.
+        test, validation: preprocessed images and classes; the latter may be None.
+        total: number of steps (sets, for kernels) to do, for the progress.
+
+    Args:
+        support: gives the preprocessing of the data.
+        dataset: whose held-out images choose and whose test images are reported.
+        eval_examples: a fixed balanced part of the test images; None for all.
+        ledger: finished points.
+        reporter: hears the progress.
+        together: points of a grid that are trained at once; None for one on CPUs, where more
+            are slower, and 20 elsewhere.
+    """
+
+    def __init__(
+        self,
+        support: SupportSet,
+        dataset: Dataset,
+        *,
+        eval_examples: int | None = None,
+        ledger: Ledger | None = None,
+        reporter: Reporter | None = None,
+        together: int | None = None,
+    ):
+        self.together = together or (1 if jax.default_backend() == "cpu" else 20)
+        self.dataset, self.name = dataset, short_name(dataset.name)
+        self.images = len(support)
+        self.whitened = support.preprocessor.name != "standard"
+        self.reporter = reporter or Reporter()
+        self.ledger = ledger or Ledger(None)
+        x, y = dataset.test_part(eval_examples)
+        self.test = support.preprocess(x), y
+        held = dataset.x_validation
+        self.validation = (support.preprocess(held), dataset.y_validation) if len(held) else None
+        self.total = 0
+        self._done, self._trained, self._seconds = 0, 0, 0.0
+        self._critical: dict[Any, float] = {}
+
+    @functools.cached_property
+    def _data_hash(self) -> str:
+        return array_hash(*self.test, *(self.validation or ()))
+
+    # -- progress --------------------------------------------------------------------------
+
+    def _advance(self, steps: int, unit: str, seconds: float | None = None, **facts: Any) -> None:
+        self._done += steps
+        if seconds is not None:
+            self._trained += steps
+            self._seconds += seconds
+        pace = self._seconds / self._trained if self._trained else None
+        total = max(self.total, self._done + (self.total == 0))  # unknown: never at its end
+        self.reporter.progress(
+            Progress(self._done, total, unit=unit, seconds_per_step=pace, **facts)
+        )
+
+    # -- students --------------------------------------------------------------------------
+
+    def train(self, support: SupportSet, point: Point) -> dict[str, Any]:
+        """Trains and tests one network, or finds that done in the ledger.
+
+        Returns:
+            JSON-ready: the point, ``learning_rate``, ``validation_best`` and ``_last``,
+            ``test_best`` and ``_last`` (best: early-stopped by validation), ``best_step``,
+            ``diverged_at`` and ``seconds``. A diverged network has no accuracies.
+        """
+        return self.train_grid(support, [point])[0]
+
+    def train_grid(self, support: SupportSet, points: Sequence[Point]) -> list[dict[str, Any]]:
+        """`train` of several points; so many at once as the session's `together` says."""
+        facts = [self._facts(support, point) for point in points]
+        waiting: dict[Any, list[int]] = {}  # what can be trained at once: equal but for rates
+        for i, point in enumerate(points):
+            if self.ledger.get(key_of(facts[i])) is None:
+                waiting.setdefault((point.student, point.recipe, point.seed), []).append(i)
+            else:
+                self._advance(point.recipe.steps, "step")
+        for group in waiting.values():
+            for start in range(0, len(group), self.together):
+                part = group[start : start + self.together]
+                self._train(support, [points[i] for i in part], [facts[i] for i in part])
+        found = [self.ledger.get(key_of(f)) for f in facts]
+        return [record for record in found if record is not None]
+
+    def _facts(self, support: SupportSet, point: Point) -> dict[str, Any]:
+        """All that a point's result depends on."""
+        return dataclasses.asdict(point) | {
+            "formulas": _FORMULAS,
+            "set": array_hash(support.images, support.labels),
+            "data": self._data_hash,
+        }
+
+    def _train(
+        self, support: SupportSet, points: Sequence[Point], facts: Sequence[dict[str, Any]]
+    ) -> None:
+        """Trains points that differ in learning rate and L2 alone; keeps what came out."""
+        began, first = time.monotonic(), points[0]
+        network = first.student.build(support.labels.shape[1], support.images.shape[1:])
+        critical = 1.0
+        if any(point.relative for point in points):
+            critical = self._critical_rate(support, first, facts[0]["set"])
+        rates = [point.rate * (critical if point.relative else 1.0) for point in points]
+        settings = [Setting(r, p.l2, p.seed) for r, p in zip(rates, points, strict=True)]
+        clock, behind = [began], len(points)
+
+        def on_step(step: int) -> None:
+            now = time.monotonic()
+            self._advance(behind, "step", now - clock[0] if step > 1 else None)  # 1 compiles
+            clock[0] = now
+
+        common: dict[str, Any] = {
+            "recipe": first.recipe,
+            "validation": self.validation,
+            "on_step": on_step,
+        }
+        data = support.images, support.labels
+        if len(points) == 1:
+            trained = [train_student(network, *data, setting=settings[0], **common)]
+        else:
+            trained = train_together(network, *data, settings=settings, **common)
+        for point, fact, rate, one in zip(points, facts, rates, trained, strict=True):
+            record = fact | {
+                "method": support.metadata.get("method"),
+                "learning_rate": rate if math.isfinite(rate) else None,
+                "best_step": one.best_step,
+                "loss": one.loss if math.isfinite(one.loss) else None,
+                "diverged_at": one.diverged_at,
+            }
+            if one.diverged_at is None:
+                record |= self._accuracies(network, one)
+            elif len(points) == 1:
+                self._advance(point.recipe.steps - one.diverged_at, "step")
+            record["seconds"] = round((time.monotonic() - began) / len(points), 2)
+            self.ledger.add(key_of(fact), record)
+
+    def _accuracies(self, network: nn.Module, trained: Trained) -> dict[str, Any]:
+        test_last = accuracy(network, trained.last, *self.test)
+        last_is_best = not trained.validation or trained.best_step == max(trained.validation)
+        return {
+            "validation_best": max(trained.validation.values(), default=None),
+            "validation_last": next(reversed(trained.validation.values()), None),
+            "test_best": test_last if last_is_best else accuracy(network, trained.best, *self.test),
+            "test_last": test_last,
+        }
+
+    def _critical_rate(self, support: SupportSet, point: Point, set_hash: str) -> float:
+        key = (set_hash, point.student, point.seed, point.recipe.loss)
+        if key not in self._critical:
+            network = point.student.build(support.labels.shape[1], support.images.shape[1:])
+            self._critical[key] = critical_learning_rate(
+                network,
+                support.images,
+                support.labels.shape[1],
+                loss=point.recipe.loss,
+                seed=point.seed,
+            )
+        return self._critical[key]
+
+    # -- kernels ---------------------------------------------------------------------------
+
+    def regress(self, support: SupportSet, architecture: str) -> dict[str, Any]:
+        """Kernel ridge regression with an architecture's kernel, or finds that in the ledger.
+
+        Returns:
+            JSON-ready: ``test_best`` and, with validation images, ``validation_best``.
+        """
+        if architecture:
+            support = with_architecture(support, architecture)
+        facts = {
+            "protocol": "krr",
+            "formulas": _FORMULAS,
+            "architecture": support.architecture.to_dict(),
+            "kernel": support.metadata["kernel"],
+            "ridge": support.metadata["ridge"],
+            "set": array_hash(support.images, support.labels),
+            "data": self._data_hash,
+        }
+        key = key_of(facts)
+        done = self.ledger.get(key)
+        if done is None:
+            began = time.monotonic()
+            record = facts | {"test_best": self._krr_accuracy(support, self.test)}
+            if self.validation is not None:
+                record["validation_best"] = self._krr_accuracy(support, self.validation)
+            record["seconds"] = round(time.monotonic() - began, 2)
+            done = self.ledger.add(key, record | {"method": support.metadata.get("method")})
+            self._advance(1, "set", done["seconds"])
+        else:
+            self._advance(1, "set")
+        return done
+
+    @staticmethod
+    def _krr_accuracy(support: SupportSet, part: tuple[np.ndarray, np.ndarray]) -> float:
+        return ridge.accuracy(support.scores_of_preprocessed(part[0]), part[1])
+
+
+def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
+    """The set with another architecture's kernel.
+
+    Raises:
+        UsageError: an unknown architecture, or too deep for the images.
+    """
+    net = from_name(architecture)
+    net.check_image_shape(support.images.shape[1:])
+    metadata = dict(support.metadata) | {"architecture": net.to_dict()}
+    return dataclasses.replace(support, metadata=metadata)

@@ -1,0 +1,199 @@
+"""What is evaluated: a distilled set, its checkpoints, and the sets it is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kipax import ridge
+from kipax.data import Dataset, balanced_batch, load_dataset, step_key
+from kipax.data.known import KNOWN
+from kipax.data.sampling import Purpose
+from kipax.data.tfds import is_registered
+from kipax.distill.report import Progress, Reporter
+from kipax.distill.workdir import GRID, Workdir
+from kipax.errors import FileError, UsageError
+from kipax.support import SupportSet, load
+
+__all__ = [
+    "Subject",
+    "check_data",
+    "find_support",
+    "full_data_set",
+    "load_checkpoints",
+    "load_test_data",
+    "random_set",
+    "solve_labels",
+]
+
+_PAIRS = 20_000  # kernel entries computed at once
+_FULL_STEPS = {  # of the whole training set: Nguyen et al. 2021, appendix A
+    ("none", "mse"): 300_000,
+    ("none", "xent"): 30_000,
+    ("flip_crop", "mse"): 500_000,
+    ("flip_crop", "xent"): 500_000,
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+    """A row of the table.
+
+    Attributes:
+        name: what it is called there.
+        alternatives: by name, among which validation chooses (checkpoints; one otherwise); each
+            is one or several draws, of which network i is trained on number i.
+        augmentation: instead of the protocol's; None for the protocol's.
+        steps: by loss, instead of the protocol's.
+    """
+
+    name: str
+    alternatives: dict[str, Sequence[SupportSet]]
+    augmentation: str | None = None
+    steps: Callable[[str], int] | None = None
+
+
+def find_support(path: Path | str) -> Path:
+    """The file of a support set: itself, or ``support.npz`` in a run's folder.
+
+    Raises:
+        UsageError: a folder without one.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if not (path / "support.npz").exists():
+        raise UsageError(f"{path} holds no support.npz: finish its run, or name a file.")
+    return path / "support.npz"
+
+
+def load_checkpoints(path: Path) -> dict[str, SupportSet]:
+    """The checkpoints of the transfer grid that the run of a support set has kept.
+
+    Raises:
+        UsageError: there are none beside the file.
+    """
+    folder = Workdir(path.parent)
+    found = {step: folder.checkpoint_path(step) for step in GRID}
+    sets = {f"step {step}": load(file) for step, file in found.items() if file.exists()}
+    if not sets:
+        raise UsageError(
+            f"--checkpoints needs the folder of a run with its checkpoints; {path.parent} has "
+            "none of the steps 0, 1, 4, 12, 37, ..."
+        )
+    return sets
+
+
+def load_test_data(support: SupportSet, name: str | None, **where: Any) -> Dataset:
+    """The data set that a support set is tested on.
+
+    Args:
+        support: whose metadata names it.
+        name: as for `load_dataset`; None for what the metadata says.
+        where: `data_dir` and `image_size` of `load_dataset`.
+
+    Raises:
+        UsageError: the metadata's name does not say where the data lie; see `check_data` too.
+    """
+    if name is None:
+        name = str(support.metadata["dataset"])
+        if name not in KNOWN and not is_registered(name):
+            raise UsageError(
+                f"the file calls its data set {name!r} but not where it lies: give "
+                "--dataset=npz:PATH or --dataset=folder:PATH."
+            )
+    dataset = load_dataset(name, **where)
+    check_data(support, dataset)
+    return dataset
+
+
+def check_data(support: SupportSet, dataset: Dataset) -> None:
+    """Raises a `UsageError` unless a support set can be tested on a data set.
+
+    Image shape and classes must fit, class names must not contradict each other, and pixels
+    must be in the units that the preprocessing was fitted to.
+    """
+    support.check_fits(dataset)
+    own, other = support.class_names, dataset.class_names
+    named = not any(name.isdecimal() for name in (*own, *other))
+    if named and own != other:
+        bad = next(i for i, (a, b) in enumerate(zip(own, other, strict=True)) if a != b)
+        raise UsageError(
+            f"class {bad} is {own[bad]!r} in the support set and {other[bad]!r} in "
+            f"{dataset.name}: give a data set with the same classes in the same order."
+        )
+    low, high = support.preprocessor.low, support.preprocessor.high
+    span = float(dataset.x_test.max()) - float(dataset.x_test.min()) if len(dataset.x_test) else 0
+    if not (high - low) / 10 < span < (high - low) * 10:
+        raise UsageError(
+            f"the support set's preprocessing was fitted to pixels from {low:g} to {high:g}; "
+            f"those of {dataset.name} span {span:g}: give images in the same units."
+        )
+
+
+def random_set(support: SupportSet, dataset: Dataset, *, draw: int) -> SupportSet:
+    """As many random real images, class-balanced, with fixed labels."""
+    key = step_key(draw, Purpose.INIT)
+    chosen = balanced_batch(key, dataset.y_train, len(support))
+    return _real_set(support, dataset, chosen, f"random real images, draw {draw}")
+
+
+def full_data_set(support: SupportSet, dataset: Dataset) -> SupportSet:
+    """All training images, preprocessed like the support set's."""
+    return _real_set(support, dataset, np.arange(len(dataset.x_train)), "all training images")
+
+
+def full_data_steps(augmentation: str) -> Callable[[str], int]:
+    """Number of updates on the whole training set, by loss."""
+    return lambda loss: _FULL_STEPS[augmentation, loss]
+
+
+def _real_set(support: SupportSet, dataset: Dataset, chosen: np.ndarray, what: str) -> SupportSet:
+    labels = ridge.one_hot(dataset.y_train[chosen], dataset.num_classes)
+    facts = {"method": what, "learned_labels": False, "step": None, "test_accuracy": None}
+    return SupportSet(
+        support.preprocess(dataset.x_train[chosen]),
+        labels,
+        support.preprocessor,
+        dict(support.metadata) | facts,
+    )
+
+
+def solve_labels(support: SupportSet, dataset: Dataset, reporter: Reporter) -> SupportSet:
+    """A set with Label Solve's labels over all training images, and its own kernel and ridge.
+
+    Cost: one pass of the kernel over the training images.
+
+    Source: Nguyen et al. 2021, equation 2.
+    """
+    kernel_fn, size = support.kernel_fn(), len(support)
+    gram, cross = np.zeros((size, size)), np.zeros((size, dataset.num_classes))
+    rows, total = max(1, _PAIRS // size), len(dataset.x_train)
+    for start in range(0, total, rows):
+        raw = dataset.x_train[start : start + rows]
+        y = ridge.one_hot(dataset.y_train[start : start + rows], dataset.num_classes)
+        x = np.pad(
+            support.preprocess(raw), [(0, min(rows, total) - len(raw))] + [(0, 0)] * 3, mode="edge"
+        )
+        k_ts = np.asarray(kernel_fn(x, support.images), np.float64)[: len(raw)]
+        gram += k_ts.T @ k_ts
+        cross += k_ts.T @ y
+        reporter.progress(Progress(start + len(raw), total, unit="target"))
+    labels = ridge.label_solve(
+        np.asarray(kernel_fn(support.images)), gram, cross, ridge=support.metadata["ridge"]
+    )
+    facts = {"method": "Label Solve", "learned_labels": True}
+    return dataclasses.replace(
+        support, labels=labels.astype(np.float32), metadata=dict(support.metadata) | facts
+    )
+
+
+def with_labels(support: SupportSet, labels: np.ndarray) -> SupportSet:
+    """The same images with other labels; raises a `FileError` if they do not fit."""
+    if labels.shape != support.labels.shape:
+        raise FileError("the file of finished points is damaged: solved labels do not fit.")
+    return dataclasses.replace(support, labels=labels.astype(np.float32))

@@ -1,0 +1,93 @@
+"""An evaluation's table in words: rows are sets, columns networks, the rule in the caption."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kipax.transfer.evaluation import Result
+from kipax.transfer.protocols import EvaluationProtocol
+
+__all__ = ["align", "caption", "format_table", "percent"]
+
+
+def percent(result: Result) -> str:
+    """Test accuracy in percent, mean ± standard deviation."""
+    if result.accuracy is None:
+        return "diverged"
+    cell = f"{100 * result.accuracy:.1f}"
+    return cell if result.deviation is None else f"{cell} ± {100 * result.deviation:.1f}"
+
+
+def align(cells: Sequence[Sequence[str]]) -> str:
+    """Lines of cells in columns, the first to the left."""
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in cells
+    )
+
+
+def format_table(results: Sequence[Result], paper: Mapping[str, str | None]) -> str:
+    """Test accuracy in percent, mean ± standard deviation.
+
+    Of a single network also the last one's accuracy, where early stopping chose another, and the
+    deviation over the 20 points that are best by validation, which is the paper's.
+
+    Args:
+        results: row by row.
+        paper: the paper's value by subject; a column of its own if there is any.
+    """
+    rows = list(dict.fromkeys(r.subject for r in results))
+    columns = list(dict.fromkeys(r.network for r in results))
+    cells = [["", *columns], *([r, *(percent(c) for c in results if c.subject == r)] for r in rows)]
+    if len(columns) == 1 and any(r.last not in (None, r.accuracy) for r in results):
+        _append(cells, "last", ["" if r.last is None else f"{100 * r.last:.1f}" for r in results])
+    if len(columns) == 1 and any(r.top_deviation is not None for r in results):
+        tops = [r.top_deviation for r in results]
+        _append(cells, "± 20 best", ["" if t is None else f"{100 * t:.1f}" for t in tops])
+    if any(paper.get(row) for row in rows):
+        _append(cells, "the paper", [paper.get(row) or "" for row in rows])
+    return align(cells)
+
+
+def _append(cells: list[list[str]], title: str, column: Sequence[str]) -> None:
+    for line, text in zip(cells, [title, *column], strict=True):
+        line.append(text)
+
+
+def caption(results: Sequence[Result], protocol: EvaluationProtocol, images: Mapping) -> str:
+    """Protocol, training and selection rule, and what ± means.
+
+    Args:
+        results: cells of the table.
+        protocol: as it was followed.
+        images: ``test`` and ``validation`` examples, ``recipe`` of the first row.
+    """
+    tested = f"{images['test']:,} test images"
+    if not protocol.trains:
+        counts = {r.count for r in results if r.count > 1}
+        over = f"; ± over {max(counts)} draws" if counts else ""
+        return f"{protocol.name}: accuracy in % on {tested}, {protocol.rule}{over}"
+    recipe: Any = images["recipe"]
+    unit = " × the critical rate" if protocol.relative else ""
+    rates, l2 = (", ".join(f"{v:g}" for v in vs) for vs in (protocol.learning_rates, protocol.l2))
+    words = (
+        f"{protocol.name}: accuracy in % on {tested} · {' or '.join(protocol.losses)} · "
+        f"{recipe.steps:,} steps of {recipe.optimizer}, {recipe.schedule} · learning rate "
+        f"{rates}{unit} · l2 {l2} · augmentation {recipe.augmentation}\nchosen: {protocol.rule}"
+    )
+    if protocol.validation_examples:
+        words += f", {images['validation']:,} images, first network"
+    count = max(r.count for r in results)
+    if count > 1:
+        words += f"; mean ± deviation over {count} networks at the chosen point"
+    else:
+        words += "; one network"
+    diverged = [r for r in results if r.diverged]
+    return "\n".join(
+        [words, *(f"{r.subject}: {r.diverged} of {r.points} trainings diverged" for r in diverged)]
+    )

@@ -1,0 +1,455 @@
+"""Evaluations: rows, choice by validation, resuming, what does not fit."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from kipax import Dataset, architectures, load_dataset, ridge
+from kipax.data import fit_preprocessor
+from kipax.distill import Reporter
+from kipax.errors import FailedRunError, FileError, UsageError
+from kipax.students import StudentSpec
+from kipax.support import SupportSet
+from kipax.transfer import (
+    EvaluateConfig,
+    Ledger,
+    Point,
+    Recipe,
+    Session,
+    caption,
+    evaluate,
+    format_table,
+    names,
+    paper_value,
+    protocol_by_name,
+    solve_labels,
+)
+from kipax.transfer.protocols import GRIDS
+from kipax.transfer.subjects import check_data, find_support
+from kipax.transfer.training import train_student
+
+FAST = {"width": 8, "steps": 6, "grid": "small", "losses": "mse", "eval_examples": 60}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def support(digits):
+    """Real images: what is tested here is not how good a set is."""
+    preprocessor = fit_preprocessor("standard", digits)
+    chosen = [int(np.flatnonzero(digits.y_train == c)[0]) for c in range(10)]
+    metadata = {
+        "method": "KIP",
+        "dataset": "digits",
+        "training_hash": digits.training_hash,
+        "class_names": list(digits.class_names),
+        "architecture": architectures.from_name("fc1").to_dict(),
+        "kernel": "ntk",
+        "ridge": 1e-6,
+        "learned_labels": False,
+        "step": 7,
+        "protocol": "krr",
+        "config": {"validation_examples": 0},
+    }
+    images = preprocessor.apply(digits.x_train[chosen])
+    return SupportSet(images, ridge.one_hot(np.arange(10), 10), preprocessor, metadata)
+
+
+def _cells(results):
+    return {(r.subject, r.network.partition(",")[0]): r for r in results}
+
+
+def test_krr_is_the_sets_own_prediction(support, digits):
+    config = EvaluateConfig(baselines=True, draws=3)
+    results, protocol, session = evaluate(support, config)
+    own, solved, real = results
+    assert [r.subject for r in results] == ["KIP", "Label Solve", "random real"]
+    assert own.accuracy == np.mean(support.predict(digits.x_test) == digits.y_test)
+    assert (own.count, real.count) == (1, 3)
+    assert own.deviation is None
+    assert real.deviation > 0
+    assert solved.accuracy > real.accuracy
+    assert protocol.rule in caption(results, protocol, {"test": 360})
+    assert session.validation is None
+
+
+def test_a_solved_set_keeps_a_row_of_its_own(support):
+    solved = dataclasses.replace(
+        support, metadata=dict(support.metadata) | {"method": "Label Solve"}
+    )
+    results = evaluate(solved, EvaluateConfig(baselines=True, draws=1, eval_examples=60)).results
+    table = format_table(results, {})
+    assert [line.partition("  ")[0] for line in table.splitlines()[1:]] == [
+        "this set, by Label Solve",
+        "Label Solve",
+        "random real",
+    ]
+
+
+def test_kernel_transfer_is_a_column_an_architecture(support):
+    config = EvaluateConfig(architectures="fc1,fc3, convvec1", eval_examples=100)
+    results, _, _ = evaluate(support, config)
+    assert [r.network for r in results] == ["fc1", "fc3", "convvec1"]
+    assert len({r.accuracy for r in results}) > 1
+
+
+def test_solved_labels_minimise_the_loss(support, digits):
+    solved = solve_labels(support, digits, Reporter())
+    y = ridge.one_hot(digits.y_train, 10)
+
+    def loss(labels):
+        other = dataclasses.replace(support, labels=labels.astype(np.float32))
+        return np.mean((other.scores(digits.x_train) - y) ** 2)
+
+    rng = np.random.default_rng(0)
+    best = loss(solved.labels)
+    assert best < loss(support.labels)
+    for _ in range(3):
+        assert best < loss(solved.labels + 0.01 * rng.normal(size=solved.labels.shape))
+
+
+def test_networks_are_chosen_by_validation_and_never_by_test(support, tmp_path):
+    out = tmp_path / "points.jsonl"
+    config = EvaluateConfig(protocol="kip-nn", seeds=2, baselines=True, out=str(out), **FAST)
+    results, protocol, session = evaluate(support, config)
+    assert len(session.validation[1]) == 287  # a fifth of 1,437
+    points = [json.loads(line) for line in out.read_text().splitlines()]
+    own = [p for p in points if p.get("method") == "KIP" and p["seed"] == 0]
+    assert len(own) == 4
+    best = max(own, key=lambda p: p["validation_best"])
+    cell = results[0]
+    assert cell.chosen["learning_rate"] == best["learning_rate"]
+    again = next(
+        p
+        for p in points
+        if p.get("method") == "KIP" and p["seed"] == 1 and p["rate"] == best["rate"]
+    )
+    assert again["l2"] == best["l2"]
+    tests = [best["test_best"], again["test_best"]]
+    assert cell.accuracy == pytest.approx(np.mean(tests))
+    assert cell.deviation == pytest.approx(np.std(tests))
+    assert cell.top_deviation == pytest.approx(np.std([p["test_best"] for p in own]))
+    assert (cell.count, cell.points, cell.diverged) == (2, 5, 0)
+    real = {p["set"] for p in points if str(p.get("method")).startswith("random")}
+    assert len(real) == 2  # the second network has a draw of its own
+    facts = {
+        "test": 60,
+        "validation": 287,
+        "recipe": protocol.recipe("mse", images=10, dataset="digits"),
+    }
+    words = caption(results, protocol, facts)
+    assert "kip-nn" in words
+    assert "validation accuracy, 287 images" in words
+    table = format_table(results, {"KIP": "49.9±0.2"})
+    assert [line.split("  ")[0] for line in table.splitlines()[1:]] == [
+        "KIP",
+        "Label Solve",
+        "random real",
+    ]
+    head, first, *_ = table.splitlines()
+    assert head.endswith("± 20 best  the paper")
+    assert first.split()[-1] == "49.9±0.2"
+    assert first.split()[-2] == f"{100 * cell.top_deviation:.1f}"
+
+
+def test_the_choice_is_validations_where_test_disagrees(support, monkeypatch):
+    def train(session, subject_set, point):
+        validation = {(0.5, 0.0): 0.6, (0.5, 1e-3): 0.9, (2.0, 0.0): 0.7, (2.0, 1e-3): 0.8}
+        value = validation[point.rate, point.l2]
+        return {
+            "diverged_at": None,
+            "validation_best": value,
+            "test_best": 1 - value,
+            "test_last": 0.0,
+            "learning_rate": point.rate,
+            "best_step": 3,
+        }
+
+    monkeypatch.setattr(Session, "train", train)
+    grid = lambda session, one, points: [train(session, one, p) for p in points]  # noqa: E731
+    monkeypatch.setattr(Session, "train_grid", grid)
+    cell = evaluate(support, EvaluateConfig(protocol="kip-nn", seeds=3, **FAST))[0][0]
+    assert cell.accuracy == pytest.approx(0.1)
+    assert (cell.chosen["rate"], cell.chosen["l2"]) == (0.5, 1e-3)
+    assert cell.count == 3
+
+
+def test_finished_points_are_not_trained_again(support, tmp_path, monkeypatch):
+    out = tmp_path / "points.jsonl"
+    config = EvaluateConfig(protocol="kip-nn", seeds=1, out=str(out), **FAST)
+    trainings = []
+
+    def counting(*args, **kwargs):
+        if len(trainings) == stop_after:
+            raise KeyboardInterrupt
+        trainings.append(kwargs["setting"])
+        return train_student(*args, **kwargs)
+
+    monkeypatch.setattr("kipax.transfer.points.train_student", counting)
+    stop_after = 2
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        evaluate(support, config)
+    out.write_text(out.read_text() + '{"key": "cut o')  # by a kill
+    stop_after = None
+    first = evaluate(support, config)[0]
+    assert len(trainings) == 4
+    assert len(set(trainings)) == 4
+    text = out.read_text()
+    assert len(text.splitlines()) == 4
+    assert evaluate(support, config)[0] == first
+    assert len(trainings) == 4
+    # What would give other numbers is another point.
+    other = dataclasses.replace(support, labels=support.labels * 2)
+    evaluate(other, config)
+    assert len(trainings) == 8
+    evaluate(support, dataclasses.replace(config, steps=7))
+    assert len(trainings) == 12
+
+
+def test_a_grid_at_once_is_the_grid_one_by_one(support):
+    config = EvaluateConfig(protocol="kip-nn", seeds=2, **FAST)
+    alone = evaluate(support, config)[0]
+    at_once = evaluate(support, dataclasses.replace(config, together=3))[0]
+    assert at_once[0].chosen == alone[0].chosen
+    assert at_once[0].accuracy == pytest.approx(alone[0].accuracy, abs=0.02)
+
+
+def test_diverged_points_are_reported_and_the_rest_goes_on(support, monkeypatch):
+    monkeypatch.setitem(GRIDS, "small", ((0.5, 1e9), (0.0,)))
+    config = EvaluateConfig(protocol="kip-nn", seeds=1, **FAST)
+    results, protocol, session = evaluate(support, config)
+    assert (results[0].diverged, results[0].points) == (1, 2)
+    facts = {"test": 60, "validation": 287, "recipe": Recipe()}
+    assert "KIP: 1 of 2 trainings diverged" in caption(results, protocol, facts)
+    assert results[0].accuracy is not None
+    assert session.total == 12
+
+
+def test_all_diverged_is_a_failure(support, monkeypatch):
+    monkeypatch.setitem(GRIDS, "one", ((1e9,), (0.0,)))
+    config = EvaluateConfig(protocol="kip-nn", seeds=1, **FAST | {"grid": "one"})
+    with pytest.raises(FailedRunError, match="every one of the 1 points diverged"):
+        evaluate(support, config)
+
+
+@pytest.mark.parametrize("name", ["dc", "dsa", "frepo"])
+def test_other_protocols_report_the_last_network(support, name):
+    config = EvaluateConfig(protocol=name, width=4, steps=3, seeds=2, eval_examples=60)
+    results, protocol, session = evaluate(support, config)
+    assert session.validation is None
+    assert results[0].count == 2
+    assert results[0].accuracy == results[0].last
+    assert results[0].network.startswith(protocol.network)
+
+
+def test_full_data_rows(support, digits):
+    config = EvaluateConfig(
+        protocol="kip-nn", full_data=True, seeds=1, **FAST | {"width": 32, "steps": 40}
+    )
+    own, plain, augmented = evaluate(support, config, dataset=digits)[0]
+    assert [plain.subject, augmented.subject] == ["all real", "all real, flip and crop"]
+    assert plain.accuracy > own.accuracy
+    assert plain.accuracy != augmented.accuracy
+
+
+def test_the_cross_architecture_matrix(support):
+    config = EvaluateConfig(
+        protocol="kip-nn",
+        architectures="fc1,convvec1",
+        normalisation="layer",
+        seeds=1,
+        **FAST | {"grid": "one"},
+    )
+    cells = _cells(evaluate(support, config)[0])
+    assert set(cells) == {("KIP", "fc1"), ("KIP", "convvec1")}
+    assert "layer normalisation" in cells["KIP", "fc1"].network
+
+
+def test_protocols_have_the_constants_of_their_sources():
+    kip = protocol_by_name("kip-nn")
+    assert len(kip.points) == 40
+    assert kip.recipe("mse", images=500, dataset="cifar100").steps == 25_000
+    assert kip.recipe("xent", images=500, dataset="cifar100").steps == 5_000
+    assert kip.recipe("mse", images=10, dataset="svhn_cropped").steps == 10_000
+    assert protocol_by_name("dc").recipe("xent", images=500, dataset="cifar10").steps == 600
+    dsa = protocol_by_name("dsa")
+    assert dsa.recipe("xent", images=10, dataset="cifar10").augmentation == "dsa"
+    assert dsa.recipe("xent", images=10, dataset="mnist").augmentation == "dsa_noflip"
+    assert dsa.recipe("xent", images=10, dataset="cifar10").steps == 1000
+    frepo = protocol_by_name("frepo")
+    sizes = {10: 1000, 100: 2000, 500: 5000, 1000: 10_000, 5000: 40_000}
+    for images, steps in sizes.items():
+        assert frepo.recipe("mse", images=images, dataset="cifar10").steps == steps
+    assert all(protocol_by_name(name).source for name in names())
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"protocol": "kipnn"}, "unknown protocol 'kipnn'; did you mean kip-nn"),
+        ({"grid": "tiny"}, "unknown grid 'tiny'"),
+        ({"losses": "mse,mae"}, "unknown loss 'mae'"),
+        ({"steps": 0}, "steps must be a positive whole number; got 0"),
+        ({"validation_examples": -1}, "must not be negative; got -1"),
+        ({"full_data": True}, "krr has no student"),
+        ({"protocol": "kip-nn", "validation_examples": 0}, "give it validation_examples"),
+    ],
+)
+def test_wrong_configs(fields, message):
+    with pytest.raises(UsageError, match=message):
+        EvaluateConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"architectures": "convnot"}, "unknown architecture 'convnot'"),
+        ({"architectures": "resnet18"}, "unknown architecture 'resnet18'"),
+        ({"architectures": "convnet4"}, "pools 4 times"),
+        ({"protocol": "kip-nn", "architectures": "resent18"}, "unknown network 'resent18'"),
+        ({"protocol": "kip-nn", "architectures": "vgg11"}, "vgg11 needs images of 28"),
+        ({"checkpoints": True}, "--checkpoints needs a run's folder"),
+    ],
+)
+def test_networks_are_refused_before_anything_is_trained(support, fields, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate(support, EvaluateConfig(**fields))
+
+
+def _dataset(shape=(8, 8, 1), classes=10, scale=255, **fields):
+    rng = np.random.default_rng(0)
+    y = np.arange(3 * classes) % classes
+    x = rng.random((len(y), *shape)).astype(np.float32) * scale
+    arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+    return Dataset.from_arrays(arrays, **fields)
+
+
+def test_data_that_do_not_fit(support):
+    with pytest.raises(UsageError, match=r"takes images .8, 8, 1. of 10 classes"):
+        check_data(support, _dataset(classes=5))
+    with pytest.raises(UsageError, match="takes images"):
+        check_data(support, _dataset(shape=(8, 8, 3)))
+    check_data(support, _dataset(scale=16))
+    with pytest.raises(UsageError, match="fitted to pixels from 0 to"):
+        check_data(support, _dataset(scale=1))
+    pets = [f"pet {c}" for c in "abcdefghij"]
+    named = dataclasses.replace(support, metadata=dict(support.metadata) | {"class_names": pets})
+    check_data(named, _dataset(scale=16, class_names=pets))
+    with pytest.raises(UsageError, match="class 0 is 'pet a' in the support set and 'pet j'"):
+        check_data(named, _dataset(scale=16, class_names=pets[::-1]))
+
+
+def test_a_file_that_does_not_say_where_its_data_lie(support):
+    metadata = dict(support.metadata) | {"dataset": "birds"}
+    with pytest.raises(UsageError, match="'birds' but not where it lies: give --dataset="):
+        evaluate(dataclasses.replace(support, metadata=metadata), EvaluateConfig())
+
+
+def test_other_training_images_are_said(support, digits):
+    said = []
+
+    class Listener(Reporter):
+        def say(self, sentence):
+            said.append(sentence)
+
+    config = EvaluateConfig(eval_examples=20)
+    other = dataclasses.replace(digits, training_hash="0" * 64)
+    evaluate(support, config, dataset=other, reporter=Listener())
+    assert "not the training images that the set was distilled from" in said[0]
+    evaluate(support, config, dataset=digits, reporter=Listener())
+    assert "not the training images" not in said[1]
+
+
+def test_folders_and_checkpoints(support, tmp_path):
+    with pytest.raises(UsageError, match="holds no support"):
+        find_support(tmp_path)
+    support.save(tmp_path / "support.npz")
+    config = EvaluateConfig(protocol="kip-nn", checkpoints=True, seeds=1, **FAST | {"grid": "one"})
+    with pytest.raises(UsageError, match="has none of the steps"):
+        evaluate(tmp_path, config)
+    (tmp_path / "checkpoints").mkdir()
+    for step, scale in ((1, 0.1), (4, 1.0), (5, 1.0)):
+        changed = dataclasses.replace(support, labels=support.labels * scale)
+        changed.save(tmp_path / "checkpoints" / f"step_{step:06d}.npz")
+    cell = evaluate(tmp_path, config)[0][0]
+    assert cell.points == 3  # step 5 is not of the paper's grid
+    assert cell.chosen["checkpoint"] in ("step 1", "step 4", "the set itself")
+    kernel = EvaluateConfig(checkpoints=True, validation_examples=100, eval_examples=60)
+    assert "checkpoint" in evaluate(tmp_path, kernel)[0][0].chosen
+    assert (tmp_path / "support-evaluate.jsonl").exists()
+
+
+def test_shipped_sets_go_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = EvaluateConfig(eval_examples=60)
+    cell = evaluate("digits-convnet-10", config)[0][0]
+    assert cell.accuracy > 0.8
+    assert (tmp_path / "runs" / "digits-convnet-10-evaluate.jsonl").exists()
+    with pytest.raises(FileError, match="no shipped set of that name"):
+        evaluate("digits-convnet-11", config)
+
+
+def test_ten_learned_digits_train_networks_better_than_ten_real_ones(tmp_path):
+    config = EvaluateConfig(
+        protocol="kip-nn",
+        baselines=True,
+        width=32,
+        steps=150,
+        grid="one",
+        losses="mse",
+        seeds=1,
+        out=str(tmp_path / "points.jsonl"),
+    )
+    learned, solved, real = (r.accuracy for r in evaluate("digits-convnet-10", config)[0])
+    assert learned > solved > real
+    assert learned > real + 0.1
+
+
+def test_ledgers_keep_what_is_there(tmp_path):
+    path = tmp_path / "points.jsonl"
+    Ledger(path).add("a", {"x": 1})
+    Ledger(path).add("b", {"x": 2})
+    assert Ledger(path).get("a") == {"key": "a", "x": 1}
+    path.write_text("no results\n")
+    with pytest.raises(FileError, match="choose another --out"):
+        Ledger(path)
+    with pytest.raises(FileError, match="could not make"):
+        Ledger(path / "folder" / "points.jsonl").add("a", {})
+
+
+def test_the_papers_values_are_found_where_they_belong():
+    def value(*names, dataset="cifar10", ipc=1, whitened=True):
+        return paper_value(*names, dataset=dataset, images_per_class=ipc, whitened=whitened)
+
+    assert value("krr", "KIP", ipc=10) == "75.6±0.2"
+    assert value("kip-nn", "KIP", dataset="fashion_mnist", whitened=False) == "73.5±0.5"
+    assert value("kip-nn", "KIP", whitened=False) == "38.6±0.4"
+    assert value("krr", "random real", ipc=10) is None
+    assert value("krr", "KIP", dataset="digits") is None
+    assert value("krr", "KIP", dataset="mnist", whitened=True) is None
+    assert value("dc", "KIP") is None
+    assert value("krr", "KIP", ipc=2.5) is None
+
+
+def test_a_point_is_the_training_it_says(support, digits):
+    held = digits.hold_out(100)
+    session = Session(support, held, eval_examples=50)
+    point = Point(
+        student=StudentSpec(name="fc1", width=8),
+        recipe=Recipe(steps=5),
+        rate=0.1,
+        relative=False,
+        l2=0.0,
+        seed=0,
+    )
+    record = session.train(support, point)
+    assert record["learning_rate"] == 0.1
+    assert 0 <= record["test_last"] <= 1
+    assert record == session.train(support, point)
+    relative = session.train(support, dataclasses.replace(point, relative=True))
+    assert relative["learning_rate"] != 0.1

@@ -1,0 +1,223 @@
+"""Training students: the appendix's loss, optimiser, schedule and critical rate, and divergence."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from kipax.errors import UsageError
+from kipax.students import StudentSpec, empirical_ntk, init_variables
+from kipax.transfer import (
+    Recipe,
+    Setting,
+    accuracy,
+    critical_learning_rate,
+    train_student,
+    train_together,
+)
+from kipax.transfer.training import SCHEDULES, _positions, _step
+
+SHAPE = (4, 4, 1)
+
+
+def _data(n=12, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    x = rng.normal(size=(n, *SHAPE)).astype(np.float32) + y[:, None, None, None]
+    return x, np.eye(classes, dtype=np.float32)[y] - 1 / classes, y
+
+
+def _network(name="fc1", width=8, **fields) -> nn.Module:
+    return StudentSpec(name=name, width=width, **fields).build(3, SHAPE)
+
+
+def _train(recipe, setting, n=12, network=None, **kwargs):
+    x, y, _ = _data(n)
+    return train_student(network or _network(), x, y, recipe=recipe, setting=setting, **kwargs)
+
+
+@pytest.mark.parametrize("loss", ["mse", "xent"])
+def test_training_is_optax_with_l2_momentum_and_cosine(loss):
+    """The same thirty steps, written with optax's own optimiser and schedule."""
+    network, (x, y, _) = _network(), _data()
+    recipe = Recipe(loss=loss, steps=30)
+    trained = train_student(network, x, y, recipe=recipe, setting=Setting(0.1, 1e-2, 3))
+    params = init_variables(network, jax.random.key(3), SHAPE)["params"]
+    schedule = optax.cosine_decay_schedule(0.1, 30)
+    optimizer = optax.sgd(schedule, momentum=0.9)
+
+    def loss_fn(params):
+        logits = network.apply({"params": params}, x).logits
+        if loss == "mse":
+            value = jnp.sum((logits - y) ** 2) / 2 / y.size
+        else:
+            value = -jnp.mean(
+                jnp.take_along_axis(jax.nn.log_softmax(logits), y.argmax(1)[:, None], 1)
+            )
+        return value + 0.5e-2 * optax.tree.norm(params, squared=True)
+
+    state = optimizer.init(params)
+    for _ in range(30):
+        value, gradient = jax.value_and_grad(loss_fn)(params)
+        update, state = optimizer.update(gradient, state)
+        params = optax.apply_updates(params, update)
+    assert trained.loss == pytest.approx(float(value), rel=1e-4)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-3, atol=1e-5),
+        trained.last["params"],
+        params,
+    )
+
+
+def test_one_compilation_serves_every_point():
+    network = _network(width=7)  # of this test alone
+    _train(Recipe(steps=2), Setting(0.1, 0.0, 0), network=network)
+    before = _step._cache_size()
+    for setting in (Setting(0.2, 1e-3, 1), Setting(0.01, 1e-1, 2), Setting(0.4, 1e-7, 3)):
+        _train(Recipe(steps=3), setting, network=network)
+    assert _step._cache_size() == before
+    _train(Recipe(steps=2, loss="xent"), Setting(0.1, 0.0, 0), network=network)
+    assert _step._cache_size() == before + 1
+
+
+def test_training_repeats_itself():
+    runs = [_train(Recipe(steps=5, batch_size=4), Setting(0.1, 0.0, 1)) for _ in range(2)]
+    jax.tree.map(np.testing.assert_array_equal, runs[0].last, runs[1].last)
+    other = _train(Recipe(steps=5, batch_size=4), Setting(0.1, 0.0, 2))
+    assert other.loss != runs[0].loss
+
+
+def test_early_stopping_keeps_the_best_validation_network():
+    x, y, classes = _data()
+    x_val, _, y_val = _data(30, seed=1)
+    network = _network()
+    recipe = Recipe(steps=40, evaluations=8, schedule="constant")
+    trained = train_student(
+        network, x, y, recipe=recipe, setting=Setting(0.1, 0.3, 0), validation=(x_val, y_val)
+    )
+    assert sorted(trained.validation) == [5, 10, 15, 20, 25, 30, 35, 40]
+    best = max(trained.validation.values())
+    assert trained.validation[trained.best_step] == best
+    assert accuracy(network, trained.best, x_val, y_val) == best
+    assert accuracy(network, trained.last, x_val, y_val) == trained.validation[40]
+    assert len(classes) == 12
+
+
+def test_a_diverged_network_is_reported_and_stops():
+    steps = []
+    x_val, _, y_val = _data(30, seed=1)
+    trained = _train(
+        Recipe(steps=100), Setting(1e6, 0.0, 0), on_step=steps.append, validation=(x_val, y_val)
+    )
+    assert trained.diverged_at == 10
+    assert steps == list(range(1, 11))
+    assert not math.isfinite(trained.loss)
+
+
+def test_the_critical_rate_divides_stable_from_diverging():
+    """On a linearised problem gradient descent diverges just above 2 / (largest curvature)."""
+    network, (x, y, _) = _network(width=2048, parameterisation="ntk"), _data()
+    rate = critical_learning_rate(network, x, 3, seed=0)
+    variables = init_variables(network, jax.random.key(0), SHAPE)
+    largest = np.linalg.eigvalsh(empirical_ntk(network, variables, jnp.asarray(x)))[-1]
+    assert rate == pytest.approx(2 * 12 * 3 / largest, rel=1e-3)
+
+    assert critical_learning_rate(network, x, 3, loss="xent", seed=0) == pytest.approx(rate / 3)
+    start = variables["params"]
+
+    def outputs(params):
+        return network.apply({"params": params}, x).logits
+
+    def loss(params):  # of the network linearised about its first parameters
+        moved = jax.tree.map(jnp.subtract, params, start)
+        value, change = jax.jvp(outputs, (start,), (moved,))
+        return jnp.sum((value + change - y) ** 2) / 2 / y.size
+
+    step = jax.jit(lambda p, r: jax.tree.map(lambda a, g: a - r * g, p, jax.grad(loss)(p)))
+    final = {}
+    for factor in (0.8, 1.3):
+        params = start
+        for _ in range(30):
+            params = step(params, factor * rate)
+        final[factor] = float(loss(params)) / float(loss(start))
+    # A single output's kernel deviates from the mean's by chance, hence the margins.
+    assert final[0.8] < 1 < 100 < final[1.3]
+
+
+@pytest.mark.parametrize("augmentation", ["none", "flip_crop"])
+def test_points_trained_together_are_those_trained_one_by_one(augmentation):
+    x, y, _ = _data()
+    x_val, _, y_val = _data(30, seed=1)
+    network = _network(normalisation="batch")
+    recipe = Recipe(steps=20, evaluations=4, batch_size=5, augmentation=augmentation)
+    settings = [Setting(0.1, 1e-3, 1), Setting(1e30, 0.0, 1), Setting(0.02, 0.1, 1)]
+    common = {"recipe": recipe, "validation": (x_val, y_val)}
+    at_once = train_together(network, x, y, settings=settings, **common)
+    for setting, one in zip(settings, at_once, strict=True):
+        alone = train_student(network, x, y, setting=setting, **common)
+        assert one.diverged_at == alone.diverged_at
+        assert one.validation == alone.validation
+        assert one.best_step == alone.best_step
+        if alone.diverged_at is None:
+            assert one.loss == pytest.approx(alone.loss, rel=1e-4)
+            for name in ("last", "best"):
+                jax.tree.map(
+                    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5),
+                    getattr(one, name),
+                    getattr(alone, name),
+                )
+    assert at_once[1].diverged_at == 5
+    with pytest.raises(UsageError, match="share a seed"):
+        train_together(network, x, y, settings=[Setting(1, 0, 0), Setting(1, 0, 1)], recipe=recipe)
+
+
+def test_batches_cover_every_image_equally():
+    batches = _positions(10, 4, seed=0)
+    seen = np.concatenate([next(batches) for _ in range(5)])
+    assert np.bincount(seen).tolist() == [2] * 10
+    assert next(_positions(4, 4, seed=0)) is None
+
+
+def test_schedules():
+    cosine, drop, warmup = (SCHEDULES[n] for n in ("cosine", "drop", "warmup_cosine"))
+    assert [cosine(0, 100), cosine(50, 100)] == pytest.approx([1.0, 0.5])
+    assert [drop(50, 100), drop(51, 100)] == [1.0, 0.1]
+    assert [warmup(0, 2000), warmup(499, 2000), warmup(500, 2000)] == pytest.approx([1 / 500, 1, 1])
+    assert warmup(1999, 2000) == pytest.approx(0.01, abs=1e-4)
+    assert warmup(49, 100) == pytest.approx(1.0)
+
+
+def test_batch_normalisation_trains():
+    trained = _train(
+        Recipe(steps=20), Setting(0.05, 0.0, 0), network=_network(normalisation="batch")
+    )
+    assert trained.diverged_at is None
+    assert "batch_stats" in trained.last
+
+
+def test_accuracy_streams_ragged_batches(monkeypatch):
+    network = _network()
+    variables = init_variables(network, jax.random.key(0), SHAPE)
+    x, _, y = _data(11)
+    expected = np.mean(np.argmax(network.apply(variables, x).logits, axis=1) == y)
+    monkeypatch.setattr("kipax.transfer.training._EVALUATION_BATCH", 4)
+    assert accuracy(network, variables, x, y) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"loss": "mae"}, "unknown loss 'mae'"),
+        ({"optimizer": "sgdm"}, "unknown optimizer"),
+        ({"schedule": "cosin"}, "did you mean cosine"),
+        ({"augmentation": "das"}, "did you mean dsa"),
+        ({"steps": 0}, "steps must be positive; got 0"),
+    ],
+)
+def test_wrong_recipes(fields, message):
+    with pytest.raises(UsageError, match=message):
+        Recipe(**fields)
