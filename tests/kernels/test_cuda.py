@@ -1,5 +1,7 @@
 """The GPU kernel: compiled, lowered, run on a GPU if there is one; test_warps.py has its sums."""
 
+import pathlib
+import re
 import shutil
 import subprocess
 
@@ -91,8 +93,16 @@ def test_lowers_to_its_calls():
     checks = [export.DisabledSafetyCheck.custom_call(name) for name in CALLS]
     step = jax.jit(jax.grad(loss, argnums=1))
     text = export.export(step, platforms=["cuda"], disabled_checks=checks)(*shapes).mlir_module()
-    for name in CALLS:
-        assert f"@{name}" in text
+    source = (pathlib.Path(cuda.__file__).parent / "cuda.cpp").read_text()
+    shared, forward, backward = (
+        set(re.findall(r'Attr<[^>]*>\("(\w+)"\)', part))
+        for part in source[source.index("auto WithLaunch") :].split("XLA_FFI_DEFINE_HANDLER_SYMBOL")
+    )
+    for name, own in zip(CALLS, (forward, backward), strict=True):
+        assert own
+        call = next(line for line in text.splitlines() if f"@{name}" in line)
+        config = re.search(r"backend_config = \{(.*?)\}", call)[1]
+        assert set(re.findall(r"(\w+) = ", config)) == shared | own  # XLA refuses any other
 
 
 @pytest.mark.usefixtures("_pretended")

@@ -160,7 +160,7 @@ ffi::Error ForwardImpl(void* stream, Floats x1, Floats x2, Floats s1, Floats s2,
 ffi::Error BackwardImpl(void* stream, Floats x1, Floats x2, Floats s1, Floats s2, Bytes same,
                         Floats gk, Floats gt, OutFloats dx, OutFloats ds, OutFloats sums,
                         OutFloats tables, std::string_view key, int64_t warps, int64_t shared,
-                        int64_t parts, int64_t height) {
+                        int64_t blocks, int64_t parts, int64_t height) {
   const InContext in(stream, std::string(key), shared);
   if (in.error()) return ffi::Error::Internal(in.error());
   const Sides sides(x1, x2, s1, s2, same);
@@ -171,7 +171,7 @@ ffi::Error BackwardImpl(void* stream, Floats x1, Floats x2, Floats s1, Floats s2
   if (TheDriver().zero(reinterpret_cast<uint64_t>(partial), 0, sums->size_bytes(), stream))
     return ffi::Error::Internal("kipax: the GPU's sums could not be zeroed");
   ffi::Error error =
-      Launch(in.functions().backward, sides.n2 * parts, 32 * warps, shared, stream,
+      Launch(in.functions().backward, blocks, 32 * warps, shared, stream,
              {&sides, &from_k, &from_t, &count, &rows, &room, &partial});
   if (error.failure()) return error;
   const int64_t elements = dx->element_count() + ds->element_count();
@@ -234,7 +234,8 @@ auto WithLaunch(Binding binding) {
   return std::move(binding)
       .template Attr<std::string_view>("key")
       .template Attr<int64_t>("warps")
-      .template Attr<int64_t>("shared");
+      .template Attr<int64_t>("shared")
+      .template Attr<int64_t>("blocks");
 }
 
 }  // namespace
@@ -242,7 +243,6 @@ auto WithLaunch(Binding binding) {
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     kipax_cuda_forward, kipax::ForwardImpl,
     WithLaunch(Sides().Ret<kipax::Floats>().Ret<kipax::Floats>().Ret<kipax::Floats>())
-        .Attr<int64_t>("blocks")
         .Attr<bool>("symmetric"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kipax_cuda_backward, kipax::BackwardImpl,

@@ -203,29 +203,23 @@ def _shape(*size: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(size, jnp.float32)
 
 
+def _call(name: str, module: Module, results: tuple, *arrays, blocks: int, **attributes) -> tuple:
+    """The first two results of a call; the rest is room that it works in."""
+    room = _shape(0 if module.in_shared else blocks * module.tables)
+    call = jax.ffi.ffi_call(name, (*results, room), vmap_method="sequential")
+    sizes = {"warps": module.warps, "shared": module.shared, "blocks": blocks, **attributes}
+    numbers = {k: v if isinstance(v, bool) else np.int64(v) for k, v in sizes.items()}
+    return tuple(call(*arrays, key=module.key, **numbers)[:2])
+
+
 def forward(attributes: dict, symmetric: bool, x1, x2, s1, s2, same) -> tuple:
     """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
     module = _module(attributes)
     n1, n2 = x1.shape[0], x2.shape[0]
     blocks = min(n1 * n2, _MOST_BLOCKS if module.in_shared else _BLOCKS_IN_MEMORY)
-    room = _shape(0 if module.in_shared else blocks * module.tables)
-    call = jax.ffi.ffi_call(
-        "kipax_cuda_forward", (_shape(n1, n2), _shape(n1, n2), room), vmap_method="sequential"
-    )
-    return tuple(
-        call(
-            x1,
-            x2,
-            s1,
-            s2,
-            same,
-            key=module.key,
-            symmetric=bool(symmetric),
-            blocks=np.int64(blocks),
-            warps=np.int64(module.warps),
-            shared=np.int64(module.shared),
-        )[:2]
-    )
+    results = (_shape(n1, n2), _shape(n1, n2))
+    arrays = (x1, x2, s1, s2, same)
+    return _call(_CALLS[0], module, results, *arrays, blocks=blocks, symmetric=bool(symmetric))
 
 
 def backward(attributes: dict, x1, x2, s1, s2, same, gk, gt) -> tuple:
@@ -235,22 +229,7 @@ def backward(attributes: dict, x1, x2, s1, s2, same, gk, gt) -> tuple:
     height = max(1, n1 * n2 // (_UNITS if module.in_shared else _BLOCKS_IN_MEMORY))
     parts = -(-n1 // height)
     blocks = n2 * parts
-    room = _shape(0 if module.in_shared else blocks * module.tables)
-    shapes = (_shape(*x2.shape), _shape(*s2.shape), _shape(blocks * module.warps * module.sums))
-    call = jax.ffi.ffi_call("kipax_cuda_backward", (*shapes, room), vmap_method="sequential")
-    return tuple(
-        call(
-            x1,
-            x2,
-            s1,
-            s2,
-            same,
-            gk,
-            gt,
-            key=module.key,
-            parts=np.int64(parts),
-            height=np.int64(height),
-            warps=np.int64(module.warps),
-            shared=np.int64(module.shared),
-        )[:2]
-    )
+    sums = _shape(blocks * module.warps * module.sums)
+    results = (_shape(*x2.shape), _shape(*s2.shape), sums)
+    arrays = (x1, x2, s1, s2, same, gk, gt)
+    return _call(_CALLS[1], module, results, *arrays, blocks=blocks, parts=parts, height=height)
