@@ -96,6 +96,8 @@ EXTRAS = {
         *TENSORFLOW_310,
         "six; python_version == '3.10'",
     ],
+    # Workers where Launchpad cannot go.
+    "ray": ["ray>=2.40"],
     # On 3.11 and later: pip install --no-deps neural-tangents==0.6.5 && pip install frozendict
     "nt": [
         "neural-tangents==0.6.4; python_version == '3.10'",
@@ -103,7 +105,7 @@ EXTRAS = {
     ],
     "dev": ["ruff==0.17.6", "mypy==2.4.1"],
 }
-NOT_IN_ALL = ("dev", "tfds")  # TensorFlow is 2 GB, and most users need none
+NOT_IN_ALL = ("dev", "tfds", "ray")  # TensorFlow is 2 GB, and most users need none
 EXTRAS["all"] = sorted({p for name, ps in EXTRAS.items() if name not in NOT_IN_ALL for p in ps})
 
 setup(

@@ -25,7 +25,7 @@ __all__ = ["ConsoleReporter", "describe_duration", "run_command", "run_experimen
 flags.disclaim_key_flags()  # flags belong to the program that calls
 
 
-_RESULTS = ("support.npz", "images.png", "curve.png", "metrics.jsonl")
+_RESULTS = ("support.npz", "images.png", "labels.png", "curve.png", "metrics.jsonl")
 _SECONDS_BETWEEN_LINES = 20.0  # without a terminal
 
 
@@ -56,6 +56,8 @@ def describe_progress(progress: report.Progress) -> str:
         unit = f"{pace:.2f} s" if pace >= 0.1 else describe_duration(pace)
         left = (progress.total - progress.step) * pace
         parts += [f"{unit}/{progress.unit}", f"{_clock(left)} left"]
+    if progress.status:
+        parts.append(progress.status)
     return " · ".join(parts)
 
 
@@ -99,7 +101,7 @@ class ConsoleReporter(report.Reporter):
             self._bar = None
 
 
-def summarise(reporter: ConsoleReporter, result: RunResult) -> dict[str, Any]:
+def summarise(reporter: report.Reporter, result: RunResult) -> dict[str, Any]:
     """Says what came out and where it is; returns the JSON line."""
     before, after = result.initial.test_accuracy, result.evaluation.test_accuracy
     if after is not None:

@@ -10,7 +10,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["FailedRunError", "FileError", "KipaxError", "UsageError", "check_choice"]
+__all__ = [
+    "FailedRunError",
+    "FileError",
+    "KipaxError",
+    "PoolError",
+    "UsageError",
+    "WireError",
+    "check_choice",
+]
 
 
 class KipaxError(Exception):
@@ -27,6 +35,14 @@ class FileError(KipaxError, OSError):
 
 class FailedRunError(KipaxError, RuntimeError):
     """A computation failed (not finite, ill-conditioned, diverged); the last good state is safe."""
+
+
+class PoolError(KipaxError, RuntimeError):
+    """A pool of workers cannot go on: a block that fails again and again, a server out of reach."""
+
+
+class WireError(KipaxError, ValueError):
+    """A message between server and workers is damaged, foreign or of another version."""
 
 
 def check_choice(what: str, given: str, choices: Iterable[str], *, also: str = "") -> None:

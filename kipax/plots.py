@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_curve", "draw_images", "draw_scaling", "to_png"]
+__all__ = ["draw_curve", "draw_images", "draw_labels", "draw_scaling", "to_png"]
 
 _MISSING = "figures need matplotlib: pip install 'kipax[plots]'"
 
@@ -72,6 +72,30 @@ def _canvas(images: np.ndarray, rows: Sequence[np.ndarray], columns: int) -> np.
             top, left = i * (height + 1) + 1, j * (width + 1) + 1
             canvas[top : top + height, left : left + width] = shown[index]
     return canvas
+
+
+def draw_labels(labels: np.ndarray, class_names: Sequence[str]) -> Figure:
+    """Labels as a heat map: a row for each image, blue for, red against a class.
+
+    Args:
+        labels: ``(n, classes)``, centred.
+        class_names: names of the classes.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    images, classes = labels.shape
+    figure = _new_figure(min(1.5 + 0.3 * classes, 60), min(1.2 + max(0.1 * images, 2.4), 60))
+    axes = figure.add_subplot()
+    largest = float(np.abs(labels).max())
+    shown = axes.imshow(
+        labels, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest"
+    )
+    axes.set_xticks(range(classes), class_names, fontsize=7, rotation=45, ha="right")
+    axes.set_ylabel("image", fontsize=8)
+    axes.tick_params(labelsize=7)
+    figure.colorbar(shown, label="label")
+    return figure
 
 
 def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:

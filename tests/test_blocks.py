@@ -12,10 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kipax import architectures, make_kernel_fn, ridge
-from kipax.blocks import BlockPlan, LocalExecutor, TargetRows, plan_blocks
+from kipax.blocks import (
+    BlockJob,
+    BlockPlan,
+    LocalExecutor,
+    TargetRecipe,
+    TargetRows,
+    plan_blocks,
+)
+from kipax.blocks.worker import TaskComputer
 from kipax.errors import UsageError
 from kipax.kernels import KernelSpec, fused
 from tests.closeness import assert_close
+from tests.pool.pools import Pool
 
 SPEC = KernelSpec(architectures.from_name("convnet1"))
 TARGETS, SUPPORTS, CLASSES = 11, 5, 3
@@ -91,9 +100,31 @@ def x_support():
     return np.random.default_rng(1).normal(size=(SUPPORTS, 6, 6, 1)).astype(np.float32)
 
 
+def _job(source, plan):
+    recipe = TargetRecipe("none", None, None, 0, "hash", 0.0, "standard", {})
+    return BlockJob(source, recipe, plan, (SPEC,), TARGETS, SUPPORTS, (6, 6, 1), print)
+
+
+@pytest.fixture(params=["local", "pool"])
+def make_executor(request, source):
+    """Every executor passes the same tests."""
+    if request.param == "local":
+        yield lambda plan: LocalExecutor(source, plan)
+        return
+    pools = []
+
+    def make(plan):
+        pools.append(Pool(_job(source, plan), load=lambda recipe: TaskComputer(source)))
+        return pools[-1].executor
+
+    yield make
+    for pool in pools:
+        pool.__exit__()
+
+
 @pytest.fixture(params=[(100, 100), (4, 2), (1, 1)], ids=str)
-def executor(request, source, x_support):
-    executor = LocalExecutor(source, BlockPlan(*request.param))
+def executor(request, make_executor, x_support):
+    executor = make_executor(BlockPlan(*request.param))
     executor.set_support(x_support, version=0)
     return executor
 
@@ -139,6 +170,12 @@ def test_gram(executor, source):
     k_ts = executor.kernel(ROWS, kernel=SPEC)
     assert_close(gram, k_ts.T @ k_ts, 1e-6)
     assert_close(cross, k_ts.T @ source.labels(ROWS), 1e-6)
+    blocks = executor.plan.target_blocks(TARGETS)
+    parts = list(executor.gram_parts(ROWS, kernel=SPEC))
+    assert len(parts) == len(blocks)
+    np.testing.assert_array_equal(sum(p[0] for p in parts), gram)
+    rest = list(executor.gram_parts(ROWS, kernel=SPEC, skip=len(blocks) - 1))
+    np.testing.assert_array_equal(rest[0][1], parts[-1][1])
 
 
 def test_unknown_loss(executor):

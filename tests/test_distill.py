@@ -101,7 +101,8 @@ def test_learns(finished):
 
 def test_everything_is_there(finished):
     names = {p.name for p in finished.workdir.iterdir()}
-    wanted = {"run.json", "latest.npz", "metrics.jsonl", "support.npz", "images.png", "curve.png"}
+    pictures = {"images.png", "labels.png", "curve.png"}
+    wanted = {"run.json", "latest.npz", "metrics.jsonl", "support.npz", *pictures}
     assert wanted <= names
     loaded = kipax.load(finished.workdir / "support.npz")
     data = kipax.load_dataset("digits")

@@ -38,6 +38,7 @@ HEAVY = [
     "tensorflow",
     "tensorflow_datasets",
     "launchpad",
+    "courier",
     "ray",
     "neural_tangents",
     "matplotlib",
@@ -53,6 +54,8 @@ ALLOWED = {
     "dm_pix": {"data/image_ops.py"},
     "PIL": {"data/resize.py", "exports.py"},
     "torch": {"exports.py"},
+    "courier": {"blocks/courier.py"},
+    "ray": {"blocks/ray.py"},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -8,6 +8,7 @@ the optimiser nor the loop.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -98,4 +99,14 @@ class BlockExecutor(Protocol):
 
     def gram(self, rows: TargetRows, *, kernel: KernelSpec) -> tuple[np.ndarray, np.ndarray]:
         """Label Solve's sums ``(k_ts^T k_ts, k_ts^T y_t)`` over the rows; float64."""
+        ...
+
+    def gram_parts(
+        self, rows: TargetRows, *, kernel: KernelSpec, skip: int = 0
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The terms of `gram`, one a block of the plan, without the first `skip`."""
+        ...
+
+    def status(self) -> str:
+        """A few words for a progress line; empty where there is nothing to say."""
         ...

@@ -13,9 +13,12 @@ from collections.abc import Iterator
 
 from kipax.errors import UsageError
 
-__all__ = ["Block", "BlockPlan", "default_memory_gb", "plan_blocks", "spans"]
+__all__ = ["MOST_TASKS", "Block", "BlockPlan", "default_memory_gb", "plan_blocks", "spans"]
 
 DEFAULT_MEMORY_FRACTION = 0.25
+# A gradient of a task has the size of the support set: beyond so many blocks of a pass,
+# consecutive ones share a task, so that what travels does not grow with the targets for ever.
+MOST_TASKS = 256
 LANES = 16  # targets go through vectors of so many at once
 
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from kipax import ridge
 from kipax.blocks.executor import TargetRows
-from kipax.data import Dataset, Preprocessor
+from kipax.data import Dataset, Preprocessor, from_arrays, load_dataset
 from kipax.data.augmentation import augment, check_augmentable
+from kipax.data.datasets import image_hashes
+from kipax.errors import UsageError
 
-__all__ = ["DatasetTargets"]
+__all__ = ["DatasetTargets", "TargetRecipe", "hash_targets"]
 
 
 class DatasetTargets:
@@ -47,3 +54,63 @@ class DatasetTargets:
     def labels(self, rows: TargetRows) -> np.ndarray:
         """Centred one-hot labels ``(n, classes)`` float64."""
         return ridge.one_hot(self._dataset.y_train[rows.indices], self.num_classes)
+
+
+def hash_targets(dataset: Dataset) -> str:
+    """sha256 of the targets in their order, which batches and cursors refer to by position."""
+    digest = hashlib.sha256(image_hashes(dataset.x_train).tobytes())
+    digest.update(np.ascontiguousarray(dataset.y_train).tobytes())
+    return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TargetRecipe:
+    """How a worker makes a run's targets by itself: a name, and how to know that it has them.
+
+    Attributes:
+        dataset, data_dir, image_size, validation_examples: see `kipax.data.load_dataset`.
+        targets_hash: `hash_targets` of the result.
+        augment_fraction: see `DatasetTargets`.
+        preprocessing: name of the preprocessor.
+        arrays: the fitted preprocessor's, which travel so that no worker fits another one.
+    """
+
+    dataset: str
+    data_dir: str | None
+    image_size: int | None
+    validation_examples: int
+    targets_hash: str
+    augment_fraction: float
+    preprocessing: str
+    arrays: Mapping[str, np.ndarray]
+
+    def facts(self) -> dict[str, Any]:
+        """All but the arrays, JSON-ready."""
+        return {k: v for k, v in vars(self).items() if k != "arrays"}
+
+    def load(self, *, dataset: str | None = None, data_dir: str | None = None) -> DatasetTargets:
+        """Loads the data set here and checks that it is the run's.
+
+        Args:
+            dataset: what it is called here, if otherwise than there.
+            data_dir: where it lies here, if elsewhere.
+
+        Raises:
+            UsageError: it is another one, or in another order.
+            FileError: it cannot be read.
+        """
+        data = load_dataset(
+            dataset or self.dataset,
+            validation_examples=self.validation_examples,
+            data_dir=data_dir or self.data_dir,
+            image_size=self.image_size,
+        )
+        found = hash_targets(data)
+        if found != self.targets_hash:
+            raise UsageError(
+                f"the training images of {data.name} here are not the server's (hash "
+                f"{found[:12]}, there {self.targets_hash[:12]}): copy the server's data set, or "
+                "say with --dataset where it lies here."
+            )
+        preprocessor = from_arrays(self.preprocessing, self.arrays)
+        return DatasetTargets(data, preprocessor, augment_fraction=self.augment_fraction)

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from kipax.blocks import TargetRows
+from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset, balanced_batch, step_key
 from kipax.data.sampling import Purpose
 from kipax.distill.config import KIPConfig
@@ -18,7 +18,7 @@ from kipax.distill.run import Evaluation, Run, RunResult, start_run
 from kipax.distill.state import DistillState, make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update, compute_gradient
 from kipax.distill.workdir import GRID
-from kipax.errors import FailedRunError, FileError
+from kipax.errors import FailedRunError, FileError, PoolError
 from kipax.kernels import KernelSpec
 from kipax.support import SupportSet
 
@@ -38,8 +38,9 @@ def run_kip(
     workdir: Path | str | None = None,
     resume: bool = False,
     reporter: Reporter | None = None,
+    make_executor: MakeExecutor = make_local,
 ) -> RunResult:
-    """Learns a support set by KIP, on this machine, and leaves everything in a folder.
+    """Learns a support set by KIP and leaves everything in a folder.
 
     The support set after the last step is the result; the five checkpoints of lowest training
     loss and the paper's grid of steps lie beside it. The same call on the same machine,
@@ -51,10 +52,12 @@ def run_kip(
         workdir: the run's folder; by default ``runs/<dataset>-<architecture>-<support>``.
         resume: continue the run that lies there; starts where there is none.
         reporter: hears sentences and progress.
+        make_executor: makes whoever computes the kernel blocks; this process by default.
 
     Raises:
         UsageError, FileError: wrong input; nothing is lost.
         FailedRunError: the loss is not finite or has diverged; the last good state is saved.
+        PoolError: workers cannot compute a block; the state is saved.
         Interrupted: Ctrl-C; the state is saved, resume continues.
 
     Source: Nguyen et al. 2021, sections 2 and 2.1, appendix A.
@@ -66,6 +69,7 @@ def run_kip(
         workdir=workdir,
         resume=resume,
         reporter=reporter or Reporter(),
+        make_executor=make_executor,
     )
     return Loop(run).run()
 
@@ -112,6 +116,9 @@ class Loop:
             ) from None
         except FailedRunError as error:
             raise self._failure(error) from error
+        except PoolError as error:
+            self._save_latest(self._state)
+            raise PoolError(f"{error} {self._whereabouts()}") from error
         except FileError as error:
             raise FileError(f"{error} {self._whereabouts()}") from error
 
@@ -212,6 +219,7 @@ class Loop:
                 validation_accuracy=evaluation.validation_accuracy,
                 test_accuracy=evaluation.test_accuracy,
                 seconds_per_step=self._seconds_per_step(),
+                status=self._run.executor.status(),
             )
         )
 

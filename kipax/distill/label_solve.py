@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kipax import ridge
-from kipax.blocks import TargetRows
+from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset
 from kipax.distill.config import LabelSolveConfig
 from kipax.distill.report import Progress, Reporter
@@ -27,6 +27,7 @@ def run_label_solve(
     workdir: Path | str | None = None,
     resume: bool = False,
     reporter: Reporter | None = None,
+    make_executor: MakeExecutor = make_local,
 ) -> RunResult:
     """Solves for the labels of class-balanced real images (the paper's equation 2).
 
@@ -44,6 +45,7 @@ def run_label_solve(
         workdir=workdir,
         resume=resume,
         reporter=reporter or Reporter(),
+        make_executor=make_executor,
     )
     run.executor.set_support(run.first_images, version=0)
     initial = run.evaluate(run.initial_support())
@@ -71,11 +73,11 @@ def stream_sums(run: Run) -> tuple[np.ndarray, np.ndarray]:
     if stored:
         gram, cross, cursor = stored["gram"], stored["cross"], int(stored["cursor"])
     total, saved_at, began, first = len(run.dataset.x_train), time.monotonic(), None, cursor
-    for start, stop in run.executor.plan.target_blocks(total):
-        if start < cursor:
-            continue
-        rows = TargetRows(np.arange(start, stop))
-        part = run.executor.gram(rows, kernel=run.config.kernel_spec)
+    blocks = [b for b in run.executor.plan.target_blocks(total) if b[0] >= cursor]
+    skip = len(run.executor.plan.target_blocks(total)) - len(blocks)
+    rows, kernel = TargetRows(np.arange(total)), run.config.kernel_spec
+    parts = run.executor.gram_parts(rows, kernel=kernel, skip=skip)
+    for (_, stop), part in zip(blocks, parts, strict=True):
         gram, cross, cursor = gram + part[0], cross + part[1], stop
         now = time.monotonic()
         if now - saved_at > _SECONDS_BETWEEN_SAVES:
@@ -85,5 +87,8 @@ def stream_sums(run: Run) -> tuple[np.ndarray, np.ndarray]:
         if began is None:
             began, first = now, cursor  # the first block compiles
         pace = (now - began) / (cursor - first) if cursor > first else None
-        run.reporter.progress(Progress(cursor, total, unit="target", seconds_per_step=pace))
+        status = run.executor.status()
+        run.reporter.progress(
+            Progress(cursor, total, unit="target", seconds_per_step=pace, status=status)
+        )
     return gram, cross

@@ -18,6 +18,7 @@ class Progress:
         loss: of the last step; None where there is none.
         validation_accuracy, test_accuracy: of the last evaluation, fractions; None before.
         seconds_per_step: median so far of this process, compiling left out; None at first.
+        status: of whoever computes the blocks, in words; may be empty.
     """
 
     step: int
@@ -27,6 +28,7 @@ class Progress:
     validation_accuracy: float | None = None
     test_accuracy: float | None = None
     seconds_per_step: float | None = None
+    status: str = ""
 
 
 class Reporter:

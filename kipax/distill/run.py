@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,26 @@ import jax
 import numpy as np
 
 from kipax import files, plots, ridge
-from kipax.blocks import BlockPlan, DatasetTargets, LocalExecutor, plan_blocks
+from kipax.blocks import (
+    BlockExecutor,
+    BlockJob,
+    BlockPlan,
+    DatasetTargets,
+    MakeExecutor,
+    TargetRecipe,
+    hash_targets,
+    make_local,
+    plan_blocks,
+)
+from kipax.blocks.memory import bytes_per_image, bytes_per_pair
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
-from kipax.data.datasets import image_hashes
 from kipax.distill.config import Config, KIPConfig, RunConfig, default_workdir, resolve, short_name
 from kipax.distill.report import Reporter
 from kipax.distill.state import initial_images
 from kipax.distill.workdir import Workdir
 from kipax.errors import UsageError
 from kipax.kernels import fused
-from kipax.kernels.api import choose_backend, pair_bytes, position_pairs
+from kipax.kernels.api import choose_backend, position_pairs
 from kipax.support import SupportSet
 from kipax.version import __version__
 
@@ -30,9 +39,7 @@ __all__ = ["Evaluation", "Run", "RunResult", "start_run"]
 
 _NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every", "backend")
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
-_ENTRY_BYTES = 64  # of a kernel entry: values and cotangents, float32 and float64
 _BLOCK_POSITION_PAIRS = 10**10  # some five seconds on two cores
-_IMAGE_BYTES_PER_PIXEL = 4 * 12  # a target's pixels and the per-image maps beside them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Run:
     config: RunConfig
     dataset: Dataset
     preprocessor: Preprocessor
-    executor: LocalExecutor
+    executor: BlockExecutor
     workdir: Workdir
     reporter: Reporter
     first_images: np.ndarray
@@ -139,13 +146,18 @@ class Run:
         return self.support_set(self.first_images, labels, learned_labels=False, step=0)
 
     def draw(self, support: SupportSet) -> None:
-        """Writes images.png and, if there were steps, curve.png; says so if it cannot."""
+        """Writes images.png, labels.png if they were learned, and curve.png if there were steps.
+
+        Says so if it cannot.
+        """
         panels = {"initial": self.initial_support().to_uint8_images()}
         if self.method == "kip":
             panels["learned"] = support.to_uint8_images()
         try:
             names = self.dataset.class_names
             pictures = {"images.png": plots.draw_images(panels, self.first_classes, names)}
+            if support.metadata["learned_labels"]:
+                pictures["labels.png"] = plots.draw_labels(support.labels, names)
             metrics = self.workdir.read_metrics()
             if metrics:
                 title = f"{self.method.upper()} · {self.config.dataset} · {len(support)} images"
@@ -170,8 +182,11 @@ def start_run(
     workdir: Path | str | None,
     resume: bool,
     reporter: Reporter,
+    make_executor: MakeExecutor = make_local,
 ) -> Run:
     """Loads data, fits the preprocessing, plans the blocks and opens the folder.
+
+    See `kipax.distill.run_kip` for what it is given.
 
     Raises:
         UsageError, FileError: see `load_dataset` and `Workdir.open`.
@@ -203,7 +218,7 @@ def start_run(
             "method": method,
             "config": dataclasses.asdict(config),
             "training_hash": dataset.training_hash,
-            "targets_hash": _targets_hash(dataset),
+            "targets_hash": hash_targets(dataset),
             "plan": plan.to_dict(),
             "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
         },
@@ -218,12 +233,13 @@ def start_run(
     if stored["plan"] != plan.to_dict():
         reporter.say("the blocks stay those that the run began with, whatever --memory_gb says")
     plan = BlockPlan(**stored["plan"])
-    executor = LocalExecutor(targets, plan)
+    recipe = _recipe(config, dataset, preprocessor)
+    job = _job(config, dataset, targets, recipe=recipe, plan=plan, say=reporter.say)
     run = Run(
         config=config,
         dataset=dataset,
         preprocessor=preprocessor,
-        executor=executor,
+        executor=make_executor(job),
         workdir=folder,
         reporter=reporter,
         first_images=images,
@@ -246,11 +262,29 @@ def _of_given(config: Config, dataset: Dataset) -> Config:
     return dataclasses.replace(config, dataset=dataset.name, validation_examples=held)
 
 
-def _targets_hash(dataset: Dataset) -> str:
-    """sha256 of the targets in their order, which batches and cursors refer to by position."""
-    digest = hashlib.sha256(image_hashes(dataset.x_train).tobytes())
-    digest.update(np.ascontiguousarray(dataset.y_train).tobytes())
-    return digest.hexdigest()
+def _job(run_config: RunConfig, dataset: Dataset, targets: DatasetTargets, **rest) -> BlockJob:
+    """What whoever computes the blocks needs to know."""
+    return BlockJob(
+        targets=targets,
+        kernels=run_config.kernel_specs,
+        num_targets=_targets_per_step(run_config, dataset),
+        supports=run_config.support,
+        image_shape=dataset.image_shape,
+        **rest,
+    )
+
+
+def _recipe(config: RunConfig, dataset: Dataset, preprocessor: Preprocessor) -> TargetRecipe:
+    return TargetRecipe(
+        dataset=config.dataset,
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+        validation_examples=config.validation_examples or 0,
+        targets_hash=hash_targets(dataset),
+        augment_fraction=getattr(config, "augment_fraction", 0.0),
+        preprocessing=config.preprocessing,
+        arrays=preprocessor.to_arrays(),
+    )
 
 
 def _say_data(config: RunConfig, dataset: Dataset, reporter: Reporter) -> None:
@@ -271,18 +305,15 @@ def _targets_per_step(config: RunConfig, dataset: Dataset) -> int:
 
 
 def _plan(config: RunConfig, dataset: Dataset) -> BlockPlan:
-    height, width, channels = dataset.image_shape
-    portable = choose_backend(config.backend) == "portable"
+    height, width, _ = dataset.image_shape
     specs = config.kernel_specs
-    kept = [pair_bytes(s.architecture, (height, width), ntk=s.kind == "ntk") for s in specs]
     work = max(position_pairs(s.architecture, (height, width)) for s in specs)
     assert config.memory_gb is not None
     return plan_blocks(
         _targets_per_step(config, dataset),
         config.support,
-        # The fused kernel keeps nothing of a pair between its passes but values and cotangents.
-        bytes_per_pair=_ENTRY_BYTES + (max(kept) if portable else 0),
-        bytes_per_image=_IMAGE_BYTES_PER_PIXEL * height * width * channels,
+        bytes_per_pair=bytes_per_pair(specs, dataset.image_shape),
+        bytes_per_image=bytes_per_image(dataset.image_shape),
         memory_gb=config.memory_gb,
         most_pairs=max(1, _BLOCK_POSITION_PAIRS // work),
     )

@@ -1,0 +1,70 @@
+"""What whoever makes an executor is told about the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from kipax.blocks.executor import BlockExecutor
+from kipax.blocks.local import LocalExecutor
+from kipax.blocks.memory import bytes_per_image, bytes_per_pair, needed_bytes
+from kipax.blocks.plan import BlockPlan
+from kipax.blocks.targets import DatasetTargets, TargetRecipe
+from kipax.kernels import KernelSpec
+
+__all__ = ["BlockJob", "MakeExecutor", "make_local"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BlockJob:
+    """The blocks of a run.
+
+    Attributes:
+        targets: the run's, in this process.
+        recipe: how others make them.
+        plan: the block sizes.
+        kernels: every kernel that the run may use.
+        num_targets: of a step.
+        supports: size of the support set.
+        image_shape: height, width, channels.
+        say: hears sentences for the user.
+    """
+
+    targets: DatasetTargets
+    recipe: TargetRecipe
+    plan: BlockPlan
+    kernels: tuple[KernelSpec, ...]
+    num_targets: int
+    supports: int
+    image_shape: tuple[int, ...]
+    say: Callable[[str], None]
+
+    def needed_bytes(self) -> dict[str, int]:
+        """Memory for the largest block, by the backend that a worker would choose."""
+        asked = self.kernels[0].backend
+        return {
+            backend: needed_bytes(
+                self.plan,
+                self.kernels,
+                targets=self.num_targets,
+                supports=self.supports,
+                image_shape=self.image_shape,
+                backend=backend if asked == "auto" else asked,
+            )
+            for backend in ("portable", "fused")
+        }
+
+    def memory_gb_for(self, blocks: int) -> float:
+        """The memory limit with which a plan has so many blocks of targets, about."""
+        pair = bytes_per_pair(self.kernels, self.image_shape)
+        row = self.supports * pair + bytes_per_image(self.image_shape)
+        return 2 * math.ceil(self.num_targets / blocks) * row / 1e9
+
+
+MakeExecutor = Callable[[BlockJob], BlockExecutor]
+
+
+def make_local(job: BlockJob) -> LocalExecutor:
+    """The executor of this process alone."""
+    return LocalExecutor(job.targets, job.plan)

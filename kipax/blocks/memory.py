@@ -1,0 +1,67 @@
+"""What a block takes in memory, and what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from kipax.blocks.plan import BlockPlan
+from kipax.kernels import KernelSpec, pair_bytes
+from kipax.kernels.api import choose_backend
+
+__all__ = ["available_bytes", "bytes_per_image", "bytes_per_pair", "needed_bytes"]
+
+_ENTRY_BYTES = 64  # of a kernel entry: values and cotangents, float32 and float64
+_IMAGE_BYTES_PER_PIXEL = 4 * 12  # a target's pixels and the per-image maps beside them
+_KEPT_BYTES = 2 * 1024**3  # beyond, the portable kernel recomputes
+
+
+def bytes_per_pair(
+    specs: Sequence[KernelSpec], image_shape: tuple[int, ...], *, backend: str | None = None
+) -> int:
+    """What one kernel entry's gradient keeps, of the largest kernel; `backend` as here."""
+    height, width = image_shape[:2]
+    if "portable" not in {backend or choose_backend(s.backend) for s in specs}:
+        # The fused kernel keeps nothing of a pair between its passes but values and cotangents.
+        return _ENTRY_BYTES
+    kept = (pair_bytes(s.architecture, (height, width), ntk=s.kind == "ntk") for s in specs)
+    return _ENTRY_BYTES + max(kept)
+
+
+def bytes_per_image(image_shape: tuple[int, ...]) -> int:
+    """What one target image takes in a block."""
+    height, width, channels = image_shape
+    return _IMAGE_BYTES_PER_PIXEL * height * width * channels
+
+
+def needed_bytes(
+    plan: BlockPlan,
+    specs: Sequence[KernelSpec],
+    *,
+    targets: int,
+    supports: int,
+    image_shape: tuple[int, ...],
+    backend: str,
+) -> int:
+    """What the largest block of a plan takes on a worker with this backend, without the data."""
+    rows, side = min(plan.target_rows, targets), min(plan.support_rows, supports)
+    pairs = max(rows * supports, side**2)
+    kept = bytes_per_pair(specs, image_shape, backend=backend) - _ENTRY_BYTES
+    images = (rows + supports) * bytes_per_image(image_shape)
+    return pairs * _ENTRY_BYTES + min(pairs * kept, _KEPT_BYTES) + images
+
+
+def available_bytes(device: jax.Device) -> int | None:
+    """Memory that a device, or for CPUs this machine, has left; None where nothing says."""
+    if device.platform != "cpu":
+        stats = device.memory_stats() or {}
+        limit = stats.get("bytes_limit")
+        return None if limit is None else limit - stats.get("bytes_in_use", 0)
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * kilobytes[0] if kilobytes else None

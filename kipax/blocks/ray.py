@@ -1,0 +1,302 @@
+"""A pool whose workers are Ray actors.
+
+Ray starts and restarts the processes, on any host of its cluster, and keeps the support set
+in shared memory, once a host. Leases, retries, overtaking and sums are the queue's, as with
+any other engine. Tasks and answers cross as our own plain messages.
+
+Ray's ports run code for whoever reaches them: trusted networks only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from kipax.blocks.job import BlockJob
+from kipax.blocks.pool import Pool, PoolExecutor, check_parts
+from kipax.blocks.queue import Lease
+from kipax.blocks.targets import TargetRecipe
+from kipax.blocks.wire import pack, pack_task, unpack, unpack_task
+from kipax.errors import KipaxError, UsageError, WireError
+from kipax.version import __version__
+
+__all__ = ["RayPool", "check_installed"]
+
+_READY_SECONDS = 600.0  # to load the data, on a busy host
+_RESTART_SECONDS = 0.5
+_POLL_SECONDS = 0.05
+_BEATS = 4  # signs of life within the silence that loses a worker
+_THREADS = 32  # of an actor: more than devices and what waits for them
+
+
+def check_installed() -> None:
+    """Raises a `UsageError` that says what to install, where Ray is missing."""
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError("Ray is missing: pip install 'kipax[ray]'.")
+
+
+class RayWorker:
+    """What an actor does; knows nothing of Ray.
+
+    Args:
+        environment: variables to set before JAX starts.
+    """
+
+    def __init__(self, environment: Mapping[str, str]):
+        os.environ.update(environment)
+        self._computer: Any = None  # a restarted actor has none
+        self._lock = threading.Lock()
+        self._free: queue.SimpleQueue = queue.SimpleQueue()
+
+    def prepare(self, job: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Loads the data; says how many devices there are, or what is wrong.
+
+        Args:
+            job: ``kipax`` (the version), ``recipe`` (facts) and ``needed_bytes``.
+            arrays: the recipe's.
+        """
+        from kipax.blocks.worker import TaskComputer, check_memory
+
+        if job["kipax"] != __version__:
+            return {"why": f"it has kipax {__version__}, this program {job['kipax']}"}
+        try:
+            computer = TaskComputer(TargetRecipe(**job["recipe"], arrays=arrays).load())
+            check_memory(job["needed_bytes"], computer.devices)
+        except KipaxError as error:
+            return {"why": str(error)}
+        for device in computer.devices:
+            self._free.put(device)
+        self._computer = computer
+        who = {"host": socket.gethostname(), "pid": os.getpid()}
+        return who | {"devices": len(computer.devices)}
+
+    def beat(self) -> None:
+        """A sign of life."""
+
+    def compute(self, message: bytes, x_support: np.ndarray) -> bytes:
+        """The answer to a task; nothing from an actor that was restarted unnoticed."""
+        if self._computer is None:
+            return b""
+        task = unpack_task(unpack(message))
+        with self._lock:
+            if not self._computer.has_support(task.version):
+                self._computer.set_support(x_support, task.version)
+        device = self._free.get()
+        try:
+            return pack({}, self._computer.compute(task, device))
+        finally:
+            self._free.put(device)
+
+
+class RayPool(Pool):
+    """Actors, each served by a thread of this process.
+
+    Args:
+        num_workers: actors to start.
+        address: of a running cluster; None starts one here that no other host can reach.
+        environments: for each worker, variables to set.
+        gpus_per_worker: for Ray to reserve.
+        options: as `Pool`.
+
+    Raises:
+        UsageError: no Ray, or no cluster at the address.
+    """
+
+    def __init__(
+        self,
+        num_workers: int,
+        *,
+        address: str | None = None,
+        environments: list[dict[str, str]] | None = None,
+        gpus_per_worker: int = 0,
+        **options: Any,
+    ):
+        check_installed()
+        super().__init__(expected_workers=num_workers, **options)
+        self._environments = environments or [{} for _ in range(num_workers)]
+        self._gpus = gpus_per_worker
+        self._support: tuple[tuple[int, ...], Any] | None = None
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        _start_ray(address, num_workers)
+
+    def executor(self, job: BlockJob) -> PoolExecutor:
+        """Takes a run's blocks on and starts the actors."""
+        import ray
+
+        executor = super().executor(job)
+        facts = {"kipax": __version__, "recipe": job.recipe.facts()}
+        arrays = ray.put(dict(job.recipe.arrays))
+        told = (facts | {"needed_bytes": job.needed_bytes()}, arrays)
+        for index, environment in enumerate(self._environments):
+            driver = _Driver(self, f"ray{index}", self._actor(environment), told)
+            thread = threading.Thread(target=driver.run, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        return executor
+
+    def _actor(self, environment: Mapping[str, str]) -> Any:
+        import ray
+
+        # One CPU each, by which Ray spreads them; threads are the environment's affair.
+        options: dict[str, Any] = {
+            "num_cpus": 1,
+            "num_gpus": self._gpus,
+            "max_restarts": -1,
+            "max_task_retries": 0,
+            "max_concurrency": _THREADS,
+            "concurrency_groups": {"beat": 1},
+        }
+        return ray.remote(**options)(RayWorker).remote(dict(environment))
+
+    def set_support(self, x_support: np.ndarray, version: int) -> None:
+        """Puts a new support set into Ray's shared memory."""
+        import ray
+
+        self._support = x_support.shape, ray.put(x_support)
+        self.bytes_out += x_support.nbytes * len(self._environments)
+
+    def close(self, *, seconds: float = 10.0) -> None:
+        """Ends the actors and leaves Ray."""
+        import ray
+
+        self._over.set()
+        self._queue.close()
+        for thread in self._threads:
+            thread.join(seconds)
+        ray.shutdown()
+
+
+class _RestartedError(Exception):
+    """The actor's process is another one, without the data."""
+
+
+class _Driver:
+    """The thread that serves one actor: joins it, brings tasks, notices its death."""
+
+    def __init__(self, pool: RayPool, name: str, actor: Any, told: tuple[dict, Any]):
+        self._pool, self._queue, self._actor, self._told = pool, pool._queue, actor, told
+        self._name, self._lives = name, 0
+
+    def run(self) -> None:
+        """Until the pool is closed, through as many lives as the actor has."""
+        import ray
+
+        while not self._pool._over.is_set():
+            worker, slots = self._begin()
+            if not slots:
+                return
+            try:
+                self._serve(worker, slots)
+            except ray.exceptions.RayError as error:
+                self._queue.lose(worker, f"died ({type(error).__name__})")
+            except _RestartedError:
+                self._queue.leave(worker)  # its tasks never reached the process that died
+        ray.kill(self._actor)
+
+    def _begin(self) -> tuple[str, int]:
+        """Waits until the actor is there and has its data; its name, and slots for tasks."""
+        import ray
+
+        while not self._pool._over.is_set():
+            try:
+                ready = ray.get(self._actor.prepare.remote(*self._told), timeout=_READY_SECONDS)
+            except ray.exceptions.RayError:
+                time.sleep(_RESTART_SECONDS)  # it is being started again
+                continue
+            if "why" in ready:
+                self._pool._turned_away.append(ready["why"])
+                self._pool._say(f"worker {self._name} cannot join: {ready['why']}")
+                break
+            self._lives += 1
+            worker = f"{self._name}.{self._lives}@{ready['host']}/{ready['pid']}"
+            self._pool._joined(worker, ready["devices"])
+            return worker, 2 * ready["devices"]  # one computes, one waits, on each device
+        return "", 0
+
+    def _serve(self, worker: str, slots: int) -> None:
+        import ray
+
+        leases: dict[Any, Lease] = {}
+        interval = self._queue.settings.silence_seconds / _BEATS
+        beat, beat_at = self._actor.beat.options(concurrency_group="beat").remote(), 0.0
+        while not self._pool._over.is_set():
+            while len(leases) < slots:
+                wait = 0.0 if leases else interval / 2
+                lease = self._queue.lease(worker, timeout=wait)
+                if lease is None:
+                    break
+                leases[self._send(lease)] = lease
+            waiting = [beat, *leases] if beat is not None else list(leases)
+            done, _ = ray.wait(waiting, timeout=_POLL_SECONDS) if waiting else ([], [])
+            for ref in done:
+                if ref is beat:
+                    ray.get(ref)
+                    beat, beat_at = None, time.monotonic()
+                    self._queue.hear(worker)
+                else:
+                    self._take(ref, leases.pop(ref))
+            if beat is None and time.monotonic() - beat_at > interval:
+                beat = self._actor.beat.options(concurrency_group="beat").remote()
+            if not self._queue.knows(worker):  # silent for too long: stopped, or out of reach
+                ray.kill(self._actor, no_restart=False)
+                return
+
+    def _send(self, lease: Lease) -> Any:
+        assert self._pool._support is not None
+        message = pack_task(lease.task, {})
+        self._pool.bytes_out += len(message)
+        return self._actor.compute.remote(message, self._pool._support[1])
+
+    def _take(self, ref: Any, lease: Lease) -> None:
+        import ray
+
+        pool = self._pool
+        try:
+            data = ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            self._queue.fail(lease.number, str(error.cause))
+            return
+        if not data:
+            raise _RestartedError
+        pool.bytes_in += len(data)
+        task = self._queue.task_of(lease.number)
+        if task is None:
+            self._queue.answer(lease.number, None)  # counts as dropped
+            return
+        assert pool._support is not None and pool._job is not None
+        try:
+            classes = pool._job.targets.num_classes
+            parts = check_parts(task, unpack(data).arrays, pool._support[0], classes)
+        except WireError as error:
+            self._queue.fail(lease.number, str(error))
+            return
+        self._queue.answer(lease.number, parts)
+
+
+def _start_ray(address: str | None, num_workers: int) -> None:
+    """Connects to a cluster, or starts one that listens on this host's loopback alone."""
+    import ray
+
+    if address is not None:
+        try:
+            ray.init(address=address, log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            words = str(error).splitlines()[0]
+            raise UsageError(f"no Ray cluster answers at {address}: {words}") from error
+        return
+    ray.init(
+        address="local",
+        num_cpus=max(1, num_workers),
+        include_dashboard=False,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+    )

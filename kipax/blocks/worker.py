@@ -1,0 +1,306 @@
+"""The worker's half of a pool: loads the data once, computes whatever the server hands out.
+
+A `Worker` knows its server by a function from bytes to bytes, so that any engine that
+carries bytes will do; it raises `ConnectionError` where the server is out of reach.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from kipax.blocks.executor import TargetSource
+from kipax.blocks.memory import available_bytes
+from kipax.blocks.targets import TargetRecipe
+from kipax.blocks.tasks import Parts, Task, compute
+from kipax.blocks.wire import Message, pack, unpack, unpack_task
+from kipax.errors import KipaxError, PoolError, UsageError
+from kipax.kernels.api import choose_backend
+from kipax.version import __version__
+
+__all__ = ["TaskComputer", "Worker"]
+
+_WAIT_SECONDS = 2.0  # that a request for a task may wait at the server
+_RETRY_SECONDS = 0.5
+_KEPT_SUPPORTS = 2  # a block of the step before may still be computed
+
+
+class TaskComputer:
+    """Computes tasks on the devices of this process.
+
+    Args:
+        targets: the run's.
+        devices: which to use; all of this process's by default.
+    """
+
+    def __init__(self, targets: TargetSource, devices: Sequence[jax.Device] | None = None):
+        self.devices = tuple(devices or jax.local_devices())
+        self._targets = targets
+        self._supports: dict[int, dict[jax.Device, jax.Array]] = {}
+
+    def has_support(self, version: int) -> bool:
+        """Whether the support set of a version is here."""
+        return version in self._supports
+
+    def set_support(self, x_support, version: int) -> None:
+        """Puts a support set on all devices; the last two versions stay."""
+        self._supports[version] = {d: jax.device_put(x_support, d) for d in self.devices}
+        for old in list(self._supports)[:-_KEPT_SUPPORTS]:
+            del self._supports[old]
+
+    def compute(self, task: Task, device: jax.Device) -> Parts:
+        """The parts of a task whose support set is here."""
+        return compute(task, self._targets, self._supports[task.version][device])
+
+
+def check_memory(needed: dict[str, int], devices: Sequence[jax.Device]) -> None:
+    """Raises a `UsageError` if a block of the run does not fit into a device's memory."""
+    need = needed[choose_backend("auto")]
+    on_cpu = sum(device.platform == "cpu" for device in devices)  # they share one memory
+    for device in devices:
+        has = available_bytes(device)
+        share = need * on_cpu if device.platform == "cpu" else need
+        if has is not None and has < share:
+            raise UsageError(
+                f"a block of this run takes {share / 1e9:.2f} GB and {device} has "
+                f"{has / 1e9:.2f} GB left: start the run with a smaller --memory_gb, or this "
+                "worker elsewhere."
+            )
+
+
+class Worker:
+    """Joins a server and computes its tasks until the run is over.
+
+    It fetches the next tasks while it computes, the support set once a step, and gives signs
+    of life all the while. A server that died and came back is joined anew.
+
+    Args:
+        call: carries a message to the server and brings its reply.
+        dataset, data_dir: where the data set lies here, if elsewhere than at the server.
+        devices: which to use; all of this process's by default.
+        say: hears sentences.
+        patience_seconds: how long the server may be out of reach.
+        stop: set from outside to end in good order.
+        load: makes the targets; for tests and benchmarks.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[bytes], bytes],
+        *,
+        dataset: str | None = None,
+        data_dir: str | None = None,
+        devices: Sequence[jax.Device] | None = None,
+        say: Callable[[str], None] = lambda sentence: None,
+        patience_seconds: float = 120.0,
+        stop: threading.Event | None = None,
+        load: Callable[[TargetRecipe], TaskComputer] | None = None,
+    ):
+        self._call_server, self._say, self._patience = call, say, patience_seconds
+        self._stop = stop or threading.Event()
+        self._devices = tuple(devices or jax.local_devices())
+        where = {"dataset": dataset, "data_dir": data_dir}
+        self._load = load or (lambda r: TaskComputer(r.load(**where), self._devices))
+        self._computer: TaskComputer | None = None
+        self._hash = ""
+
+    def run(self) -> None:
+        """Works until the server says that the run is over.
+
+        Raises:
+            UsageError, FileError: other data, another kipax, too little memory.
+            PoolError: the server is out of reach.
+        """
+        while not self._stop.is_set():
+            session = self._join()
+            if session is None or session.work():
+                return
+            self._say("the server has changed: joining again")
+
+    def _join(self) -> _Session | None:
+        """Introduces itself, loads the data and checks all there is to check; None if over."""
+        header = {"kind": "join", "kipax": __version__, "host": socket.gethostname()}
+        while not self._stop.is_set():
+            reply = self.call(header | {"pid": os.getpid()})
+            kind = reply.get("kind", str)
+            if kind == "done":
+                return None
+            if kind == "welcome":
+                return self._welcomed(reply)
+            time.sleep(_RETRY_SECONDS)  # the server is not ready: it loads its data
+        return None
+
+    def _welcomed(self, reply: Message) -> _Session:
+        session = _Session(self, reply)
+        try:
+            self._prepare(reply)
+        except KipaxError as error:
+            session.leave(str(error))  # the server tells its user, too
+            raise
+        assert self._computer is not None
+        session.begin(self._computer, self._hash)
+        return session
+
+    def _prepare(self, reply: Message) -> None:
+        recipe = TargetRecipe(**reply.get("recipe", dict), arrays=dict(reply.arrays))
+        check_memory(reply.get("needed_bytes", dict), self._devices)
+        self._say(f"loading {recipe.dataset}")
+        self._computer = self._load(recipe)
+        self._hash = recipe.targets_hash
+
+    def call(self, header: dict[str, Any], arrays: Parts | None = None) -> Message:
+        """The server's reply; waits for a server that is out of reach, up to the patience.
+
+        Raises:
+            UsageError: the server refuses this worker, or the message.
+            PoolError: it stays out of reach.
+        """
+        data, began = pack(header, arrays), time.monotonic()
+        while True:
+            try:
+                reply = unpack(self._call_server(data))
+                break
+            except ConnectionError as error:
+                if time.monotonic() - began > self._patience or self._stop.is_set():
+                    raise PoolError(
+                        f"the server was out of reach for {time.monotonic() - began:.0f} s "
+                        f"({error}): is the address right, and the program running?"
+                    ) from error
+            time.sleep(_RETRY_SECONDS)
+        if reply.get("kind", str) == "refused":
+            raise UsageError(f"the server refused: {reply.get('why', str)}")
+        return reply
+
+    def stopped(self) -> bool:
+        """Whether somebody outside wants an end."""
+        return self._stop.is_set()
+
+    def say(self, sentence: str) -> None:
+        """Tells the user."""
+        self._say(sentence)
+
+
+class _Session:
+    """One worker at one server: a fetcher, a beat and a thread for each device."""
+
+    def __init__(self, worker: Worker, welcome: Message):
+        self._worker = worker
+        self._who = {k: welcome.get(k, str) for k in ("session", "worker")}
+        self._beat_seconds = welcome.get("beat_seconds", float)
+        self._over = threading.Event()
+        self._finished = False  # the run, not just this session
+        self._error: BaseException | None = None
+        self._inbox: queue.SimpleQueue[tuple[int, Task]] = queue.SimpleQueue()
+        self._holding: set[int] = set()
+        self._computer: TaskComputer
+
+    def begin(self, computer: TaskComputer, targets_hash: str) -> None:
+        """Tells the server that this worker has the data."""
+        self._computer = computer
+        # A device computes one task, and one waits for it.
+        self._slots = threading.Semaphore(2 * len(computer.devices))
+        at_once = len(computer.devices)
+        self._send("ready", targets_hash=targets_hash, at_once=at_once)
+
+    def work(self) -> bool:
+        """Computes until the run is over, True, or the server is another one, False."""
+        threads = [threading.Thread(target=self._guard, args=(self._beat,), daemon=True)]
+        for device in self._computer.devices:
+            args = (self._compute, device)
+            threads.append(threading.Thread(target=self._guard, args=args, daemon=True))
+        for thread in threads:
+            thread.start()
+        self._guard(self._fetch)
+        self._over.set()
+        for thread in threads[1:]:
+            thread.join()
+        if self._error is not None:
+            self.leave(str(self._error) or type(self._error).__name__)
+            raise self._error
+        if self._finished or self._worker.stopped():
+            self.leave("")
+            return True
+        return False
+
+    def leave(self, why: str) -> None:
+        """Goes, and says why if something is wrong."""
+        with contextlib.suppress(KipaxError):
+            self._send("leave", why=why)
+
+    def _send(self, kind: str, arrays: Parts | None = None, **fields: Any) -> Message:
+        reply = self._worker.call({"kind": kind} | self._who | fields, arrays)
+        if reply.get("kind", str) == "unknown":
+            self._over.set()
+        return reply
+
+    def _guard(self, part: Callable, *args: Any) -> None:
+        """Runs a thread; its error ends the session."""
+        try:
+            part(*args)
+        except BaseException as error:
+            self._error = self._error or error
+            self._over.set()
+
+    def _ended(self) -> bool:
+        return self._over.is_set() or self._worker.stopped()
+
+    def _beat(self) -> None:
+        while not self._over.wait(self._beat_seconds):
+            self._send("beat")
+
+    def _fetch(self) -> None:
+        """Takes the next task while others are computed, and the support set it needs."""
+        while not self._ended():
+            if not self._slots.acquire(timeout=_WAIT_SECONDS):
+                continue
+            task = self._take()
+            if task is None:
+                self._slots.release()
+            else:
+                self._inbox.put(task)
+
+    def _take(self) -> tuple[int, Task] | None:
+        reply = self._send("take", holding=sorted(self._holding), wait=_WAIT_SECONDS)
+        kind = reply.get("kind", str)
+        if kind == "done":
+            self._finished = True
+            self._over.set()
+        if kind != "task":
+            return None
+        lease, task = reply.get("lease", int), unpack_task(reply)
+        if not self._computer.has_support(task.version) and not self._fetch_support(task.version):
+            return None  # an old step's: nobody waits for it
+        self._holding.add(lease)
+        return lease, task
+
+    def _fetch_support(self, version: int) -> bool:
+        reply = self._send("support", version=version)
+        if reply.get("kind", str) != "support":
+            return False
+        self._computer.set_support(reply.arrays["x"], version)
+        return True
+
+    def _compute(self, device: jax.Device) -> None:
+        while not self._ended():
+            try:
+                lease, task = self._inbox.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            self._slots.release()
+            try:
+                parts = self._computer.compute(task, device)
+            except Exception as error:  # the server decides: elsewhere, or the end
+                why = f"{type(error).__name__}: {error}"
+                self._worker.say(f"could not compute {task.describe()}: {why}")
+                self._send("failure", lease=lease, why=why)
+            else:
+                self._send("answer", parts, lease=lease)
+            self._holding.discard(lease)

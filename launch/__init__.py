@@ -1,0 +1,1 @@
+"""Programs that share a run's blocks among workers, on Launchpad or Ray."""

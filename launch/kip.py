@@ -1,0 +1,12 @@
+"""Kernel Inducing Points with workers; every flag of experiments.kip, and those of a pool.
+
+Command:  python -m launch.kip --num_workers=4 --dataset=digits --support=10
+Expected: the result of experiments.kip with the same flags, bit for bit.
+Needs:    Python 3.10 with kipax[launchpad], or --engine=ray with kipax[ray]; see
+          launch/README.md.
+"""
+
+from launch.command import run_launch
+
+if __name__ == "__main__":
+    run_launch("kip")

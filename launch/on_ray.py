@@ -1,0 +1,56 @@
+"""A run on Ray: the server is this process, the workers are actors."""
+
+from __future__ import annotations
+
+from kipax import console
+from kipax.blocks.queue import QueueSettings
+from kipax.blocks.ray import RayPool
+from kipax.errors import UsageError
+from launch.nodes import Outcome, RunRequest, execute, interrupt_on_signals
+from launch.program import Resources
+
+__all__ = ["run"]
+
+_HERE = ("local", "auto", "localhost", "127.0.0.1")
+
+
+def run(
+    request: RunRequest,
+    resources: Resources,
+    address: str,
+    reporter: console.ConsoleReporter,
+) -> Outcome:
+    """Runs what was asked for on Ray.
+
+    Args:
+        request: the run; at least one worker.
+        resources: of each worker.
+        address: of a running cluster; empty starts one here.
+        reporter: hears what happens.
+
+    Raises:
+        UsageError: no worker, a cluster elsewhere without `allow_network`, no Ray.
+    """
+    if request.num_workers < 1:
+        raise UsageError("--engine=ray needs --num_workers=1 or more: Ray starts the workers.")
+    elsewhere = address != "" and not {address, address.rpartition(":")[0]} & set(_HERE)
+    if elsewhere and not request.allow_network:
+        raise UsageError(
+            f"{address} may be another host: --allow_network lets a program span hosts, in "
+            "trusted networks only (--help says why)."
+        )
+    pool = RayPool(
+        request.num_workers,
+        address=address if address and address != "local" else None,
+        environments=[
+            resources.ray_environment(index, request.num_workers)
+            for index in range(request.num_workers)
+        ],
+        gpus_per_worker=resources.gpus_per_worker,
+        settings=QueueSettings(silence_seconds=request.silence_seconds),
+    )
+    interrupt_on_signals()  # after Ray has set its own
+    try:
+        return execute(request, pool, reporter)
+    finally:
+        pool.close()
