@@ -214,7 +214,7 @@ def batches(
 ) -> Iterator[tuple[tuple[Any, Any], jax.Array, float]]:
     """Each step's images and labels, key, and factor of the learning rate."""
     positions = _positions(len(x), recipe.batch_size, seed)
-    key = jax.random.key(seed + 2**31)
+    key = jax.random.fold_in(jax.random.key(seed), 1)  # the draw has the seed's own
     whole: tuple[Any, Any] = x, y
     if len(x) <= recipe.batch_size:  # sent to the device once
         whole = jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)
