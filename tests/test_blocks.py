@@ -65,6 +65,15 @@ def test_blocks_stay_under_the_limit(targets, supports, bytes_per_pair, memory):
     assert 1 <= plan.support_rows <= supports
 
 
+def test_long_blocks_are_cut():
+    """Of targets and of the support kernel: nobody waits long for a block."""
+    plan = plan_blocks(
+        5000, 500, bytes_per_pair=1, bytes_per_image=1, memory_gb=9.0, most_pairs=13_000
+    )
+    assert plan.target_rows * 500 <= 13_000
+    assert plan == BlockPlan(plan.target_rows, support_rows=100)
+
+
 def test_bad_plans():
     with pytest.raises(UsageError, match="memory_gb must be positive"):
         plan_blocks(1, 1, bytes_per_pair=1, bytes_per_image=1, memory_gb=0)

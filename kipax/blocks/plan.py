@@ -8,6 +8,7 @@ Adam amplifies rounding.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 
@@ -118,10 +119,12 @@ def plan_blocks(
         raise UsageError(f"memory_gb must be positive; got {memory_gb}.")
     budget = 0.5e9 * memory_gb
     row_bytes = max(1, supports * bytes_per_pair + bytes_per_image)
-    most = most_pairs or targets * supports
+    most = most_pairs or max(targets, supports) * supports
     target_rows = max(1, min(targets, int(budget // row_bytes), most // supports))
-    support_rows = max(1, min(supports, int((budget / max(1, bytes_per_pair)) ** 0.5)))
-    return BlockPlan(_even_rows(targets, target_rows), support_rows)
+    side = int((budget / max(1, bytes_per_pair)) ** 0.5)
+    support_rows = max(1, min(supports, side, math.isqrt(most)))
+    cuts = -(-supports // support_rows)
+    return BlockPlan(_even_rows(targets, target_rows), -(-supports // cuts))
 
 
 def _even_rows(targets: int, most: int) -> int:

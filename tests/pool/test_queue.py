@@ -99,10 +99,13 @@ def test_what_only_waited_at_a_dead_worker_is_no_loss(queue):
         assert [queue.lease(f"victim {number}").task for _ in "12"] == ["poison", "behind"]
         queue.lose(f"victim {number}", "died")
     queue.join("c")
-    for task in ("poison", "behind"):
-        lease = queue.lease("c")
-        assert lease.task == task
-        queue.answer(lease.number, task)
+    lease = queue.lease("c")
+    assert lease.task == "poison"
+    queue.answer(lease.number, "poison")
+    assert queue.lease("c").task == "behind"
+    queue.lose("c", "died")  # its first loss
+    queue.join("d")
+    queue.answer(queue.lease("d").number, "behind")
     assert _take_all(queue) == ["poison", "behind"]
 
 
