@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kipax import architectures, make_kernel_fn
-from kipax.blocks import local
+from kipax.blocks import tasks
 from kipax.errors import UsageError
 from kipax.kernels import KernelSpec, api
 from kipax.kernels.window import plan_levels
@@ -120,7 +120,7 @@ def test_contractions_are_exact_on_accelerators(platform):
 def test_a_step_lowers_for_accelerators(platform):
     """The two programs of a block: values with what the pullback needs, and the pullback."""
     spec = KernelSpec(architectures.from_name("convnet1"), backend="portable")
-    forward = local._jitted(spec)["columns"]
+    forward = tasks._jitted(spec)["columns"]
     x = jax.ShapeDtypeStruct((3, 4, 4, 1), jnp.float32)
     k, pullback = jax.eval_shape(forward, x, x)
     leaves, structure = jax.tree.flatten(pullback)

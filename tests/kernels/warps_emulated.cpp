@@ -120,7 +120,7 @@ struct Block {  // its warps take turns between two Syncs
 namespace kipax {
 namespace emulated {
 
-constexpr int kMaxLevels = kMostLevels, kMaxStages = kMostStages, kMaxDelay = 2 * kMostConvs - 2;
+constexpr int kMaxLevels = 4, kMaxStages = kMostStages, kMaxDelay = 2 * kMostConvs - 2;
 
 struct Plan {
   static inline int ntk, channels, pixels, levels, warps, tables, sums;
@@ -161,6 +161,7 @@ const char* kipax_set_plan(const int64_t* code, int64_t n, float weight_variance
   if (!ParseProgram(code, n, weight_variance, bias_variance, &p)) return "malformed";
   WarpPlan plan;
   if (const char* reason = MakeWarpPlan(p, &plan)) return reason;
+  if (plan.levels > kMaxLevels) return "compiled for at most 3 pools";
   Plan::ntk = plan.ntk, Plan::channels = plan.channels, Plan::pixels = plan.pixels;
   Plan::levels = plan.levels, Plan::warps = plan.warps, Plan::tables = plan.tables;
   Plan::sums = plan.sums, Plan::box = plan.box, Plan::bias = plan.bias, Plan::mean = plan.mean;
