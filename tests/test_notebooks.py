@@ -26,6 +26,7 @@ def test_stored_outputs(path):
     assert "/home/" not in path.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_runs(path, tmp_path):
     nbformat = pytest.importorskip("nbformat")
