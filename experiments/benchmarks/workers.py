@@ -1,6 +1,6 @@
 """A pool of workers: blocks a second, bytes on the wire, the server's share; and a model.
 
-Aim: two single-threaded workers reach at least 90 % of the blocks a second of the local
+Claim: two single-threaded workers reach at least 90 % of the blocks a second of the local
 executor with two threads; the server's CPU time is under 5 % of the workers' at 500 supports
 and 5,000 targets.
 
