@@ -1,7 +1,7 @@
 """The checkpoints of a KIP run by the paper's rule, and a shipped set made of the best.
 
 Claim: the paper's test accuracies are the mean over the five checkpoints of lowest training loss;
-the five of a run lie within a few tenths of a per cent of each other.
+the five of a short run, which still rises, spread by one or two points.
 
 Command:  python -m experiments.checkpoints --workdir=runs/mnist-convnet-10 \
               --dataset=npz:mnist.npz [--ship=mnist-convnet-10]
