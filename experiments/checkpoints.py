@@ -26,6 +26,8 @@ from kipax.errors import UsageError
 
 flags.DEFINE_string("workdir", None, "folder of a KIP run", required=True)
 flags.DEFINE_string("dataset", None, "its data set, as experiments.kip took it", required=True)
+flags.DEFINE_string("data_dir", None, "where prepared TensorFlow Datasets lie")
+flags.DEFINE_integer("image_size", None, "side in pixels, if the run was told one")
 flags.DEFINE_string("ship", None, "write the set of lowest training loss under this name")
 flags.DEFINE_integer("slice_examples", 300, "test images of the accuracy that tests recompute")
 
@@ -45,6 +47,8 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
     """Evaluates the kept checkpoints on all test images."""
     chosen = flags.FLAGS
     workdir = Workdir(chosen.workdir)
+    if not workdir.path.is_dir():
+        raise UsageError(f"workdir is the folder of a KIP run; there is no {chosen.workdir}.")
     workdir.load_latest()
     losses = workdir.lowest_losses
     if not losses:
@@ -52,7 +56,8 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
             f"{chosen.workdir} holds no checkpoint with a training loss: run at least "
             "--checkpoint_every steps of experiments.kip there."
         )
-    data = kipax.load_dataset(chosen.dataset)
+    where = {"data_dir": chosen.data_dir, "image_size": chosen.image_size}
+    data = kipax.load_dataset(chosen.dataset, **where)
     accuracies = {}
     targets = None
     for step in losses:

@@ -92,7 +92,8 @@ class ConsoleReporter(report.Reporter):
             self._task = self._bar.add_task("", total=progress.total, place=place, text=text)
             self._bar.start()
         assert self._task is not None
-        self._bar.update(self._task, completed=progress.step, place=place, text=text)
+        done, total = progress.step, progress.total  # the total of this part of the work
+        self._bar.update(self._task, completed=done, total=total, place=place, text=text)
 
     def close(self) -> None:
         """Leaves the bar as it stands."""

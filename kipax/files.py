@@ -9,13 +9,13 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from kipax.errors import FileError
 
-__all__ = ["read_json", "read_npz", "write_bytes", "write_json", "write_npz"]
+__all__ = ["append_line", "read_json", "read_npz", "write_bytes", "write_json", "write_npz"]
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -32,10 +32,34 @@ def write_bytes(path: Path | str, data: bytes) -> None:
             f.flush()
             os.fsync(f.fileno())
         os.replace(partial, path)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too
         partial.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
         reason = error.strerror or str(error)
         raise FileError(f"could not write {path}: {reason}.") from error
+
+
+def append_line(path: Path | str, line: str) -> None:
+    """Adds a line to a file of lines, in one write; one that a kill cut off stays apart.
+
+    Raises:
+        FileError: the disk is full, or the folder cannot be made; what was there stays.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab+") as f:
+            f.write((b"" if _ends_whole(f) else b"\n") + line.encode() + b"\n")
+    except OSError as error:
+        raise FileError(f"could not write {path}: {error.strerror or error}.") from error
+
+
+def _ends_whole(f: IO[bytes]) -> bool:
+    if f.seek(0, os.SEEK_END) == 0:
+        return True
+    f.seek(-1, os.SEEK_END)
+    return f.read(1) == b"\n"
 
 
 def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -44,6 +44,7 @@ class SupportSet:
             a typical image's where a picture is drawn.
         pictures: uint8 ``(n, H, W, C)`` in files that keep their whitening as a recipe, so
             that they can be drawn without it.
+        backend: what computes its kernels, see `kipax.make_kernel_fn`; not kept in files.
 
     Raises:
         UsageError: images, labels or class names do not fit together.
@@ -55,6 +56,7 @@ class SupportSet:
     metadata: Mapping[str, Any]
     statistics: np.ndarray | None = None
     pictures: np.ndarray | None = None
+    backend: str = "auto"
 
     def __post_init__(self) -> None:
         for field in ("images", "labels"):
@@ -100,7 +102,8 @@ class SupportSet:
 
     def kernel_fn(self) -> KernelFn:
         """The kernel that it was distilled with."""
-        return make_kernel_fn(self.architecture, kind=self.metadata["kernel"])
+        kind = self.metadata["kernel"]
+        return make_kernel_fn(self.architecture, kind=kind, backend=self.backend)
 
     # -- use -----------------------------------------------------------------------------
 

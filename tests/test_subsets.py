@@ -45,16 +45,24 @@ def test_the_whole_pool_is_label_solve(tmp_path, dataset):
 def test_a_killed_run_resumes(tmp_path, dataset):
     config = _config(natural="2", solved="1,2")
     whole = run_subsets(config, dataset=dataset, workdir=tmp_path)
-    stored = sorted((tmp_path / "test").iterdir())
+    stored = sorted(tmp_path.glob("test-*/*.npz"))
     for file in stored[1:]:
         file.unlink()
     assert run_subsets(config, dataset=dataset, workdir=tmp_path, resume=True) == whole
     assert [r.draws for r in whole] == [20, 4, 2]  # disjoint ones: as many as there is room for
 
 
+def test_resuming_with_other_test_images_and_sizes(tmp_path, dataset):
+    run_subsets(_config(eval_examples=12), dataset=dataset, workdir=tmp_path / "a")
+    changed = _config(natural="2", solved="2")
+    again = run_subsets(changed, dataset=dataset, workdir=tmp_path / "a", resume=True)
+    assert again == run_subsets(changed, dataset=dataset, workdir=tmp_path / "b")
+
+
 def test_bad_values(tmp_path, dataset):
     with pytest.raises(UsageError, match="has 4 a class; got 8: take --support=24"):
-        run_subsets(_config(natural="8"), dataset=dataset, workdir=tmp_path)
+        run_subsets(_config(natural="8"), dataset=dataset, workdir=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     with pytest.raises(UsageError, match="natural is a comma-separated list"):
         _config(natural="1,x")
     with pytest.raises(UsageError, match="draws must be at least 1; got 0"):

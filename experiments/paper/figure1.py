@@ -4,7 +4,7 @@ Claim: for each of the kernels ConvNet, ConvVec3 and ConvVec8, the set learned w
 is best, the one learned with all three ("all") a close second, the others fall behind.
 
 Command:  python -m experiments.paper.figure1 --dataset=digits --support=10
-Expected: see experiments/results/README.md. Any flag of experiments.kip may be given; four KIP
+Expected: see experiments/results/README.md. The flags of experiments.kip may be given; four KIP
           runs, kept in runs/figure1-... and resumed. The paper: CIFAR-10, 100 images, no
           whitening, fixed labels. For the right half, networks instead of kernels, run
           experiments.evaluate with --protocol=kip-nn --architectures=convnet,convvec3,convvec8
@@ -22,6 +22,8 @@ from kipax.distill import KIPConfig, run_kip
 from kipax.distill.config import short_name
 from kipax.transfer import EvaluateConfig, align, evaluate
 
+_SHARED = ("dataset", "data_dir", "image_size", "eval_examples")
+
 
 def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
     """Learns four sets and prints the matrix."""
@@ -35,9 +37,7 @@ def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
         config = dataclasses.replace(given, architecture=architecture, **change)
         folder = f"{flags.FLAGS.folder}-{short_name(given.dataset)}-{given.support}/{name}"
         result = run_kip(config, workdir=folder, resume=True, reporter=reporter)
-        judged = EvaluateConfig(
-            architectures=kernels, dataset=given.dataset, eval_examples=given.eval_examples
-        )
+        judged = EvaluateConfig(architectures=kernels, **{k: getattr(given, k) for k in _SHARED})
         row = [r.accuracy for r in evaluate(result.workdir, judged, reporter=reporter)[0]]
         reporter.close()
         cells.append([name, *(f"{100 * (a or 0):.1f}" for a in row)])
@@ -48,7 +48,8 @@ def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    config_flags.define_flags(KIPConfig)
+    fixed = ("architecture", "sample_architectures", "learn_labels")
+    config_flags.define_flags(KIPConfig, without=fixed)
     flags.DEFINE_string("kernels", "convnet,convvec3,convvec8", "comma-separated architectures")
     flags.DEFINE_string("folder", "runs/figure1", "folders of the four runs begin so")
     console.run_command(main)

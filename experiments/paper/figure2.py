@@ -18,8 +18,8 @@ from kipax import flags as config_flags
 from kipax.students import NORMALISATIONS
 from kipax.transfer import (
     EvaluateConfig,
-    Subject,
     align,
+    as_subjects,
     count_work,
     evaluate_subject,
     load_checkpoints,
@@ -33,12 +33,12 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     config: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig, protocol="kip-nn")
     opened = open_session(support, config, reporter=reporter)
     sets = {"": opened.support}
-    if config.checkpoints and opened.path is not None:
+    if config.checkpoints:
         sets = load_checkpoints(opened.path)
     networks = [("", n) for n in NORMALISATIONS]
     if min(opened.support.images.shape[1:3]) >= 4:
         networks.append(("myrtle5", "none"))
-    rows = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
+    rows = as_subjects(sets)
     opened.session.total = count_work(
         opened.session, rows, protocol=opened.protocol, columns=len(networks)
     )
@@ -62,5 +62,6 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    config_flags.define_flags(EvaluateConfig)
+    fixed = ("protocol", "baselines", "full_data", "architectures", "normalisation", "draws")
+    config_flags.define_flags(EvaluateConfig, without=fixed)
     console.run_command(main, operand="SUPPORT.npz")

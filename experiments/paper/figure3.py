@@ -16,11 +16,13 @@ from absl import flags
 
 from kipax import console
 from kipax import flags as config_flags
+from kipax.errors import UsageError
 from kipax.transfer import (
     EvaluateConfig,
     Opened,
     Subject,
     align,
+    as_subjects,
     count_work,
     evaluate_subject,
     load_checkpoints,
@@ -36,8 +38,9 @@ def _over_width(opened: Opened, widths: list[int]) -> dict[str, dict[str, Any]]:
     """Test accuracy by set and width, the kernel last."""
     session = opened.session
     real = random_set(opened.support, session.dataset, draw=0)
-    sets = {"KIP": opened.support, "Label Solve": solved_set(real, session)}
-    subjects = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
+    own = str(opened.support.metadata["method"])
+    own = "this set, by Label Solve" if own == "Label Solve" else own
+    subjects = as_subjects({own: opened.support, "Label Solve": solved_set(real, session)})
     session.total += count_work(session, subjects, protocol=opened.protocol, columns=len(widths))
     rows: dict[str, dict[str, Any]] = {}
     for subject in subjects:
@@ -52,29 +55,33 @@ def _over_width(opened: Opened, widths: list[int]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _over_steps(opened: Opened) -> dict[str, dict[str, Any]]:
+def _over_steps(opened: Opened, subjects: list[Subject]) -> dict[str, dict[str, Any]]:
     """Test accuracy by loss and KIP step."""
-    assert opened.path is not None
-    sets, rows = load_checkpoints(opened.path), {}
-    subjects = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
+    rows = {}
     opened.session.total += count_work(opened.session, subjects, protocol=opened.protocol)
     for loss in opened.protocol.losses:
         protocol = dataclasses.replace(opened.protocol, losses=(loss,))
         rows[loss] = {
-            name: evaluate_subject(opened.session, Subject(name, {"": [chosen]}), protocol=protocol)
-            for name, chosen in sets.items()
+            one.name: evaluate_subject(opened.session, one, protocol=protocol) for one in subjects
         }
     return rows
+
+
+def _whole_numbers(texts: list[str]) -> list[int]:
+    if not all(text.isdecimal() and int(text) > 0 for text in texts):
+        raise UsageError(f"widths are positive whole numbers; got {','.join(texts)}.")
+    return [int(text) for text in texts]
 
 
 def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     """Prints one or two tables."""
     config: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig, protocol="kip-nn")
     opened = open_session(support, config, reporter=reporter)
-    widths = [int(w) for w in flags.FLAGS.widths]
+    widths = _whole_numbers(flags.FLAGS.widths)
+    steps = as_subjects(load_checkpoints(opened.path)) if config.checkpoints else []
     tables = {"width": _over_width(opened, widths)}
-    if config.checkpoints:
-        tables["KIP steps"] = _over_steps(opened)
+    if steps:
+        tables["KIP steps"] = _over_steps(opened, steps)
     reporter.close()
     for title, rows in tables.items():
         columns = list(next(iter(rows.values())))
@@ -87,6 +94,7 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    config_flags.define_flags(EvaluateConfig)
+    fixed = ("protocol", "baselines", "full_data", "architectures", "draws")
+    config_flags.define_flags(EvaluateConfig, without=fixed)
     flags.DEFINE_list("widths", ["64", "256", "1024"], "channels of the networks")
     console.run_command(main, operand="SUPPORT.npz")

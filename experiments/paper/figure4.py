@@ -15,13 +15,13 @@ from typing import Any
 from kipax import console
 from kipax import flags as config_flags
 from kipax.errors import UsageError
-from kipax.students import StudentSpec
 from kipax.transfer import (
     EvaluateConfig,
-    Point,
-    Subject,
     align,
+    as_subjects,
+    choose_student,
     count_work,
+    grid_points,
     load_checkpoints,
     open_session,
 )
@@ -31,24 +31,18 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     """Trains every point on every checkpoint and compares it with step 0."""
     config: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig, protocol="kip-nn")
     opened = open_session(support, config, reporter=reporter)
-    if opened.path is None or "step 0" not in (sets := load_checkpoints(opened.path)):
+    sets = load_checkpoints(opened.path)
+    if "step 0" not in sets:
         raise UsageError("figure 4 needs a run's folder with its checkpoint of step 0.")
-    protocol, session, size = opened.protocol, opened.session, len(opened.support)
-    student = StudentSpec(
-        name=config.networks[0] if config.networks else opened.support.architecture.name,
-        width=protocol.width,
-        normalisation=protocol.normalisation,
-    )
-    rows = [Subject(name, {"": [chosen]}) for name, chosen in sets.items()]
-    once = dataclasses.replace(protocol, seeds=1)
-    session.total = count_work(session, rows, protocol=once)
+    session, rows = opened.session, as_subjects(sets)
+    protocol = dataclasses.replace(opened.protocol, seeds=1)
+    student = choose_student(protocol, opened.support)
+    session.total = count_work(session, rows, protocol=protocol)
     tested: dict[str, list[float | None]] = {}
-    for name, chosen in sets.items():
-        tested[name] = []
-        for loss, rate, l2 in protocol.points:
-            recipe = protocol.recipe(loss, images=size, dataset=session.name)
-            point = Point(student=student, recipe=recipe, rate=rate, relative=True, l2=l2, seed=0)
-            tested[name].append(session.train(chosen, point).get("test_last"))
+    for row in rows:
+        points = grid_points(session, row, protocol, student, sets[row.name])
+        records = session.train_grid(sets[row.name], points)
+        tested[row.name] = [record.get("test_last") for record in records]
     reporter.close()
     cells, found = [["", "points", "above natural", "mean gain"]], {}
     natural = tested.pop("step 0")
@@ -59,10 +53,10 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
         cells.append([name, str(len(gains)), str(above), f"{100 * mean:+.1f}"])
         found[name] = {"points": len(gains), "above": above, "mean_gain": mean}
     reporter.say(align(cells))
-
     return {"rows": found, "natural": natural, "learned": tested}
 
 
 if __name__ == "__main__":
-    config_flags.define_flags(EvaluateConfig)
+    fixed = ("protocol", "baselines", "full_data", "checkpoints", "architectures", "draws", "seeds")
+    config_flags.define_flags(EvaluateConfig, without=fixed)
     console.run_command(main, operand="SUPPORT.npz")

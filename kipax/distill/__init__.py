@@ -1,10 +1,10 @@
 """Distillation: Kernel Inducing Points and Label Solve."""
 
 from kipax.distill.config import KIPConfig, LabelSolveConfig
-from kipax.distill.kip import Interrupted, run_kip
+from kipax.distill.kip import run_kip
 from kipax.distill.label_solve import run_label_solve
 from kipax.distill.report import Progress, Reporter
-from kipax.distill.run import Evaluation, RunResult
+from kipax.distill.run import Evaluation, Interrupted, RunResult
 from kipax.distill.subsets import SubsetRow, SubsetsConfig, run_subsets
 
 __all__ = [

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from kipax import architectures
 from kipax.blocks import default_memory_gb
-from kipax.data import fit
+from kipax.data import Dataset, fit
 from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice
 from kipax.kernels import BACKENDS, KINDS, KernelSpec
@@ -83,7 +83,8 @@ class RunConfig:
         "standard", "how raw pixels are treated: standard, zca or zca_paper"
     )
     zca_lambda: float | None = config_field(
-        None, "regularisation of zca, relative to the mean eigenvalue (0.1; SVHN 100)"
+        None,
+        "regularisation of zca, relative to the mean eigenvalue (0.1; SVHN with augmentation 100)",
     )
     ridge: float = config_field(1e-6, "ridge relative to tr(k_ss) / support")
     seed: int = config_field(0, "seed of every random choice")
@@ -114,6 +115,9 @@ class RunConfig:
             raise UsageError(f"seed must lie between 0 and 2**32 - 1; got {self.seed}.")
         if (self.validation_examples or 0) < 0:
             raise UsageError("validation_examples must not be negative.")
+
+    def check_dataset(self, dataset: Dataset) -> None:
+        """Raises a `UsageError` for what a data set does not allow, before a folder is claimed."""
 
     def _check_zca_lambda(self, zca_lambda: float) -> None:
         check_lambda(zca_lambda)
@@ -169,7 +173,9 @@ class KIPConfig(RunConfig):
     eval_every: int | None = config_field(
         None, "evaluate every so many steps (about ten times a run)", may_change=True
     )
-    checkpoint_every: int = config_field(50, "keep a checkpoint every so many steps")
+    checkpoint_every: int = config_field(
+        50, "consider a checkpoint every so many steps; the five of lowest training loss are kept"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,7 +32,8 @@ class Costs:
     """Measured seconds of one kernel on this machine.
 
     Attributes:
-        target_pair: one entry of ``k_ts`` with its gradient, preprocessing included.
+        target_pair: one entry of ``k_ts`` with its gradient, standard preprocessing included
+            (a whitening or augmentation is not).
         forward_pair: one entry alone.
         support_pair: one entry of ``k_ss`` (of all s x s) with its gradient.
         step: what a step takes besides: the solve, the update.
@@ -44,9 +45,9 @@ class Costs:
     step: float
 
     def seconds_per_step(self, targets: int, supports: int, workers: int = 1) -> float:
-        """A step on so many workers like this machine; the server's part stays."""
-        shared = targets * supports * self.target_pair / workers
-        return shared + supports**2 * self.support_pair + self.step
+        """A step on so many workers like this machine; solve and update stay the server's."""
+        pairs = targets * supports * self.target_pair + supports**2 * self.support_pair
+        return pairs / workers + self.step
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from kipax.data import Dataset, balanced_batch, step_key
 from kipax.data.sampling import Purpose
 from kipax.distill.config import KIPConfig
 from kipax.distill.report import Progress, Reporter
-from kipax.distill.run import Evaluation, Run, RunResult, start_run
+from kipax.distill.run import Evaluation, Interrupted, Run, RunResult, start_run
 from kipax.distill.state import DistillState, make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update, compute_gradient
 from kipax.distill.workdir import GRID
@@ -22,13 +22,9 @@ from kipax.errors import FailedRunError, FileError, PoolError
 from kipax.kernels import KernelSpec
 from kipax.support import SupportSet
 
-__all__ = ["Interrupted", "Loop", "run_kip"]
+__all__ = ["Loop", "run_kip"]
 
 _SECONDS_BETWEEN_SAVES = 10.0
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user stopped the run; its state is saved."""
 
 
 def run_kip(
@@ -87,7 +83,7 @@ class Loop:
         state = make_state(run.first_images, classes, run.dataset.num_classes, self._optimizer)
         stored = run.workdir.load_latest()
         self._state: DistillState = state.restore(stored) if stored else state
-        self._good = self._state  # the last state with a finite loss
+        self._good: DistillState | None = None  # the last state with a finite loss
         self._saved_at = time.monotonic()
         self._seconds: list[float] = []
         self._evaluation = Evaluation(None, None)
@@ -105,6 +101,8 @@ class Loop:
         if evaluated:
             self._initial = _evaluation_of(evaluated[0])
             self._evaluation = _evaluation_of(evaluated[-1])
+            if evaluated[0].get("test_examples") != self._run.test_examples:
+                self._initial = self._run.evaluate(self._run.initial_support())
         try:
             while self._state.step < self._steps:
                 self.advance()
@@ -126,27 +124,30 @@ class Loop:
 
     def advance(self) -> None:
         """Takes a step: measures the present state, records it, and updates it."""
-        state, began = self._state, time.monotonic()
-        loss = self.update()
+        step, began = self._state.step, time.monotonic()
+        gradient, following = self._compute_step()
         seconds = time.monotonic() - began
-        following, self._state = self._state, state
         self._seconds.append(seconds)
         assert self._config.eval_every is not None
-        self._record(loss, seconds, evaluate=state.step % self._config.eval_every == 0)
-        self._keep_checkpoint(loss)
-        self._state = following
+        self._record(gradient, seconds, evaluate=step % self._config.eval_every == 0)
+        self._keep_checkpoint(gradient.loss)
+        self._state = following  # last: what is saved after Ctrl-C has its records
         if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
             self._save_latest(following)
-        self._show(loss)
+        self._show(gradient.loss)
 
     def update(self) -> float:
-        """The arithmetic of a step alone; returns the loss before it."""
+        """The arithmetic of a step alone, no records; returns the loss before it."""
+        gradient, self._state = self._compute_step()
+        return gradient.loss
+
+    def _compute_step(self) -> tuple[Gradient, DistillState]:
         gradient = self._measure()
-        self._state = apply_update(
+        following = apply_update(
             self._state, gradient, self._optimizer, learn_labels=self._config.learn_labels
         )
-        self._state.images.block_until_ready()
-        return gradient.loss
+        following.images.block_until_ready()
+        return gradient, following
 
     def _measure(self) -> Gradient:
         """Loss and gradient of the present state, on the batch and kernel of its step."""
@@ -187,11 +188,12 @@ class Loop:
             state.images, state.labels, learned_labels=learned, step=state.step, **facts
         )
 
-    def _record(self, loss: float, seconds: float, *, evaluate: bool) -> None:
-        line = {"step": self._state.step, "train_loss": loss, "seconds": round(seconds, 4)}
+    def _record(self, gradient: Gradient, seconds: float, *, evaluate: bool) -> None:
+        line = {"step": self._state.step, "train_loss": gradient.loss}
+        line |= {"train_accuracy": gradient.accuracy, "seconds": round(seconds, 4)}
         if evaluate:
             self._evaluation = self._run.evaluate(self._support_set(self._state))
-            line |= self._evaluation.to_dict()
+            line |= self._evaluation.to_dict() | {"test_examples": self._run.test_examples}
             if self._state.step == 0:
                 self._initial = self._evaluation
         self._run.workdir.add_metrics(line)
@@ -233,8 +235,9 @@ class Loop:
         """Measures and keeps the last state, and writes the results."""
         state, run = self._state, self._run
         self._save_latest(state)
-        loss = self._measure().loss
-        self._record(loss, 0.0, evaluate=True)
+        gradient = self._measure()
+        loss = gradient.loss
+        self._record(gradient, 0.0, evaluate=True)
         facts = {"train_loss": loss} | self._evaluation.to_dict()
         support = self._support_set(state, **facts)
         regular = state.step % self._config.checkpoint_every == 0
@@ -252,15 +255,17 @@ class Loop:
         )
 
     def _failure(self, error: FailedRunError) -> FailedRunError:
-        """Saves the last good state and says where it is."""
-        good = self._good
+        """Saves the last good state, if this process has seen one, and says where it is."""
+        words, good = f"stopped at step {self._state.step}: {error}", self._good
+        if good is None:
+            return FailedRunError(f"{words} Start again in another --workdir.")
         self._save_latest(good)
-        path = self._run.workdir.save_checkpoint(
-            self._support_set(good), good.step, train_loss=None
-        )
+        path = self._run.workdir.checkpoint_path(good.step)
+        if not path.exists():
+            self._run.workdir.save_checkpoint(self._support_set(good), good.step, train_loss=None)
         return FailedRunError(
-            f"stopped at step {self._state.step}: {error} The set of step {good.step}, the last "
-            f"good one, is in {path}; start again in another --workdir."
+            f"{words} The set of step {good.step}, the last good one, is in {path}; start again in "
+            "another --workdir."
         )
 
     def _whereabouts(self) -> str:

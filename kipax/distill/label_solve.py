@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,8 @@ from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset
 from kipax.distill.config import LabelSolveConfig
 from kipax.distill.report import Progress, Reporter
-from kipax.distill.run import Run, RunResult, start_run
-from kipax.errors import FileError
+from kipax.distill.run import Interrupted, Run, RunResult, start_run
+from kipax.errors import FileError, PoolError
 
 __all__ = ["run_label_solve"]
 
@@ -66,29 +68,67 @@ def run_label_solve(
 
 
 def stream_sums(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """``k_ts^T k_ts`` and ``k_ts^T y_t`` over all training images, resumable."""
-    size, classes = run.config.support, run.dataset.num_classes
-    gram, cross, cursor = np.zeros((size, size)), np.zeros((size, classes)), 0
-    stored = run.workdir.load_latest()
-    if stored:
-        gram, cross, cursor = stored["gram"], stored["cross"], int(stored["cursor"])
-    total, saved_at, began, first = len(run.dataset.x_train), time.monotonic(), None, cursor
-    blocks = [b for b in run.executor.plan.target_blocks(total) if b[0] >= cursor]
-    skip = len(run.executor.plan.target_blocks(total)) - len(blocks)
+    """``k_ts^T k_ts`` and ``k_ts^T y_t`` over all training images, resumable.
+
+    Raises:
+        Interrupted: Ctrl-C; the sums so far are saved.
+        PoolError: workers cannot compute a block; likewise.
+    """
+    sums = _Sums.load(run)
+    try:
+        for further in _continue(run, sums):
+            sums = further
+    except KeyboardInterrupt:
+        sums.save(run)
+        raise Interrupted(
+            f"stopped after {sums.cursor:,} targets; continue with --resume"
+        ) from None
+    except PoolError as error:
+        sums.save(run)
+        raise PoolError(f"{error} The sums so far are saved: continue with --resume.") from error
+    sums.save(run)
+    return sums.gram, sums.cross
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Sums:
+    """The sums over the first `cursor` targets."""
+
+    gram: np.ndarray
+    cross: np.ndarray
+    cursor: int
+
+    @classmethod
+    def load(cls, run: Run) -> _Sums:
+        stored = run.workdir.load_latest()
+        if stored:
+            return cls(stored["gram"], stored["cross"], int(stored["cursor"]))
+        size, classes = run.config.support, run.dataset.num_classes
+        return cls(np.zeros((size, size)), np.zeros((size, classes)), 0)
+
+    def save(self, run: Run) -> None:
+        arrays = {"gram": self.gram, "cross": self.cross, "cursor": np.asarray(self.cursor)}
+        run.workdir.save_latest(arrays)
+
+
+def _continue(run: Run, sums: _Sums) -> Iterator[_Sums]:
+    """The sums after each further block; saves and shows them on the way."""
+    total, saved_at, began, first = len(run.dataset.x_train), time.monotonic(), None, 0
+    every = run.executor.plan.target_blocks(total)
+    blocks = [b for b in every if b[0] >= sums.cursor]
     rows, kernel = TargetRows(np.arange(total)), run.config.kernel_spec
-    parts = run.executor.gram_parts(rows, kernel=kernel, skip=skip)
+    parts = run.executor.gram_parts(rows, kernel=kernel, skip=len(every) - len(blocks))
     for (_, stop), part in zip(blocks, parts, strict=True):
-        gram, cross, cursor = gram + part[0], cross + part[1], stop
+        sums = _Sums(sums.gram + part[0], sums.cross + part[1], stop)
+        yield sums
         now = time.monotonic()
         if now - saved_at > _SECONDS_BETWEEN_SAVES:
-            arrays = {"gram": gram, "cross": cross, "cursor": np.asarray(cursor)}
-            run.workdir.save_latest(arrays)
+            sums.save(run)
             saved_at = now
         if began is None:
-            began, first = now, cursor  # the first block compiles
-        pace = (now - began) / (cursor - first) if cursor > first else None
+            began, first = now, stop  # the first block compiles
+        pace = (now - began) / (stop - first) if stop > first else None
         status = run.executor.status()
         run.reporter.progress(
-            Progress(cursor, total, unit="target", seconds_per_step=pace, status=status)
+            Progress(stop, total, unit="target", seconds_per_step=pace, status=status)
         )
-    return gram, cross

@@ -35,11 +35,15 @@ from kipax.kernels.api import choose_backend, position_pairs
 from kipax.support import SupportSet
 from kipax.version import __version__
 
-__all__ = ["Evaluation", "Run", "RunResult", "start_run"]
+__all__ = ["Evaluation", "Interrupted", "Run", "RunResult", "start_run"]
 
 _NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every", "backend")
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
 _BLOCK_POSITION_PAIRS = 10**10  # some five seconds on two cores
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the run; its state is saved."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Run:
             self.preprocessor,
             metadata,
             self.first_statistics,
+            backend=config.backend,
         )
 
     def evaluate(self, support: SupportSet) -> Evaluation:
@@ -125,6 +130,12 @@ class Run:
             ridge.accuracy(scores[:held], y[:held]) if held else None,
             ridge.accuracy(scores[held:], y[held:]) if len(y) > held else None,
         )
+
+    @property
+    def test_examples(self) -> int:
+        """Number of test images that evaluations look at."""
+        x, _, held = self._evaluated
+        return len(x) - held
 
     def test_images(self) -> tuple[np.ndarray, np.ndarray]:
         """The (chosen) test images, preprocessed, and their classes."""
@@ -201,6 +212,7 @@ def start_run(
     else:
         config = _of_given(config, dataset)
     config = resolve(config, training_examples=len(dataset.x_train))
+    config.check_dataset(dataset)
     _say_data(config, dataset, reporter)
     for spec in config.kernel_specs:
         spec.architecture.check_image_shape(dataset.image_shape)

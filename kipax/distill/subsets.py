@@ -6,6 +6,7 @@ Every kernel is computed once, for the whole pool; a subset's are parts of it.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,9 +32,14 @@ class SubsetsConfig(RunConfig):
         (1, 2)
     """
 
-    natural: str = config_field("1,2,4,8", "images a class of random subsets with true labels")
-    solved: str = config_field("1,10", "images a class of disjoint subsets with solved labels")
-    draws: int = config_field(20, "random subsets of each size")
+    support: int = config_field(100, "images in the pool, a multiple of the classes")
+    natural: str = config_field(
+        "1,2,4,8", "images a class of random subsets with true labels", may_change=True
+    )
+    solved: str = config_field(
+        "1,10", "images a class of disjoint subsets with solved labels", may_change=True
+    )
+    draws: int = config_field(20, "random subsets of each size", may_change=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,6 +56,16 @@ class SubsetsConfig(RunConfig):
                 f"{name} is a comma-separated list of images a class; got {getattr(self, name)!r}."
             )
         return tuple(int(p) for p in parts)
+
+    def check_dataset(self, dataset: Dataset) -> None:
+        """Raises a `UsageError` for a size that the pool has no images for."""
+        available = self.support // dataset.num_classes
+        wanted = max((*self.sizes("natural"), *self.sizes("solved")), default=0)
+        if wanted > available:
+            raise UsageError(
+                f"a pool of {self.support} images has {available} a class; got {wanted}: "
+                f"take --support={wanted * dataset.num_classes}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +102,9 @@ def run_subsets(
     """Accuracy of random subsets of a pool, with true labels and with solved ones.
 
     Subsets with true labels are drawn at random and may overlap; those with solved labels are
-    disjoint, so that there are as many as the pool has room for. A killed run resumes; the
-    pool's kernel and the sums over all targets are left in ``workdir/sums.npz``.
+    disjoint, so that there are as many as the pool has room for. A killed run resumes, with
+    other sizes too; where labels are solved, the pool's kernel and the sums over all targets
+    are left in ``workdir/sums.npz``.
 
     Args and errors: as `kipax.distill.run_kip`; a size larger than the pool has a class is a
         `UsageError` as well.
@@ -102,13 +119,6 @@ def run_subsets(
         resume=resume,
         reporter=reporter or Reporter(),
     )
-    available = config.support // run.dataset.num_classes
-    wanted = max((*config.sizes("natural"), *config.sizes("solved")), default=0)
-    if wanted > available:
-        raise UsageError(
-            f"a pool of {config.support} images has {available} a class; got {wanted}: "
-            f"take --support={wanted * run.dataset.num_classes}."
-        )
     pool = _make_pool(run)
     rng = np.random.default_rng(config.seed)
     rows = [_natural(pool, size, config, rng) for size in config.sizes("natural")]
@@ -135,7 +145,8 @@ def _test_kernel(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """``k_ts`` of the test images, a file for each block, so that it resumes."""
     x, y = run.test_images()
     kernel_fn = run.config.kernel_spec.make()
-    folder = run.workdir.path / "test"
+    digest = hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()[:16]
+    folder = run.workdir.path / f"test-{digest}"  # other test images are other kernels
     folder.mkdir(exist_ok=True)
     parts = []
     for start, stop in run.executor.plan.target_blocks(len(x)):

@@ -153,12 +153,7 @@ class Workdir:
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Appends one line."""
-        file = self.path / "metrics.jsonl"
-        try:
-            with open(file, "a") as f:
-                f.write(json.dumps(line) + "\n")
-        except OSError as error:
-            raise FileError(f"could not write {file}: {error.strerror or error}.") from error
+        files.append_line(self.path / "metrics.jsonl", json.dumps(line))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All whole lines."""

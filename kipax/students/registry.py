@@ -105,12 +105,12 @@ class StudentSpec:
             UsageError: the images are too small for its pools.
         """
         padding = 3 if image_shape[-1] == 1 else 1  # DC's and FRePo's way from 28 to 32 pixels
-        size = min(image_shape[:2]) + 2 * (padding - 1)
-        least = {"dc-convnet3": 8, "frepo-convnet3": 8, "vgg11": 32}.get(self.name, 1)
-        if size < least:
+        least = self._least_side(padding)
+        if min(image_shape[:2]) < least:
             raise UsageError(
-                f"{self.name} needs images of {least - 2 * (padding - 1)} pixels or more; got "
-                f"{image_shape[0]} x {image_shape[1]}: take resnet18 or a shallower architecture."
+                f"{self.name} with {self.own_normalisation} normalisation needs images of {least} "
+                f"pixels or more; got {image_shape[0]} x {image_shape[1]}: take a shallower "
+                "architecture, such as convnet1."
             )
         common: dict[str, Any] = {"classes": classes, "normalisation": self.own_normalisation}
         if match := _WRN.fullmatch(self.name):
@@ -132,6 +132,13 @@ class StudentSpec:
         architecture = architectures.from_name(self.name)
         architecture.check_image_shape(image_shape)
         return FeedForward(architecture, parameterisation=self.parameterisation, **common)
+
+    def _least_side(self, padding: int) -> int:
+        """Pixels that its pools need; an instance norm of a single one would be zero always."""
+        if self.name == "resnet18":
+            return 9 if self.own_normalisation == "instance" else 1
+        sides = {"dc-convnet3": 8, "frepo-convnet3": 8, "vgg11": 32}
+        return max(1, sides.get(self.name, 1) - 2 * (padding - 1))
 
 
 def init_variables(

@@ -6,9 +6,11 @@ from kipax.transfer.evaluation import (
     Evaluated,
     Opened,
     Result,
+    choose_student,
     count_work,
     evaluate,
     evaluate_subject,
+    grid_points,
     open_session,
     solved_set,
 )
@@ -16,7 +18,13 @@ from kipax.transfer.ledger import Ledger
 from kipax.transfer.paper import paper_value
 from kipax.transfer.points import Point, Session
 from kipax.transfer.protocols import EvaluationProtocol, names, protocol_by_name
-from kipax.transfer.subjects import Subject, load_checkpoints, random_set, solve_labels
+from kipax.transfer.subjects import (
+    Subject,
+    as_subjects,
+    load_checkpoints,
+    random_set,
+    solve_labels,
+)
 from kipax.transfer.table import align, caption, format_table, percent
 from kipax.transfer.together import train_together
 from kipax.transfer.training import (
@@ -43,13 +51,16 @@ __all__ = [
     "Trained",
     "accuracy",
     "align",
+    "as_subjects",
     "augment_batch",
     "caption",
+    "choose_student",
     "count_work",
     "critical_learning_rate",
     "evaluate",
     "evaluate_subject",
     "format_table",
+    "grid_points",
     "load_checkpoints",
     "names",
     "open_session",

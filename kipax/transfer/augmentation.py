@@ -145,10 +145,15 @@ def _one_of(*operations: Callable, strengths: Strengths) -> Callable:
     return augment
 
 
+def _crop(x, key, siamese):
+    """Pad by an eighth (4 pixels of 32), crop at random."""
+    return _shift(x, key, Strengths(), siamese)
+
+
 def _flip_and_crop(x, key, siamese):
-    """Pad by an eighth (4 pixels of 32), crop at random, flip half of the images."""
+    """The same, and flip half of the images."""
     of_shift, of_flip = jax.random.split(key)
-    return _flip(_shift(x, of_shift, Strengths(), siamese), of_flip, Strengths(), siamese)
+    return _flip(_crop(x, of_shift, siamese), of_flip, Strengths(), siamese)
 
 
 _NEAR_ONE = (0.75, 1.25)
@@ -160,6 +165,7 @@ AUGMENTATIONS: dict[str, Callable | None] = {
     "dsa_noflip": _one_of(_color, _shift, _cutout, *_GEOMETRY, strengths=Strengths()),
     "frepo": _one_of(_flip, _color, _scale, _rotate, _shift, _cutout, strengths=_FREPO),
     "frepo_noflip": _one_of(_color, _scale, _rotate, _shift, _cutout, strengths=_FREPO),
+    "crop": _crop,
     "flip_crop": _flip_and_crop,
 }
 
@@ -168,8 +174,8 @@ def augment_batch(name: str, x: jax.Array, key: jax.Array, *, siamese: bool = Fa
     """A batch changed by one of `AUGMENTATIONS`.
 
     Args:
-        name: ``none``, ``dsa``, ``frepo`` (each without flips for digits: ``..._noflip``) or
-            ``flip_crop``.
+        name: ``none``, ``dsa``, ``frepo`` (each without flips for digits: ``..._noflip``),
+            ``crop`` or ``flip_crop``.
         x: preprocessed images ``(n, H, W, C)``.
         key: a JAX key; equal keys change equally large batches alike.
         siamese: one draw for the whole batch instead of one an image.

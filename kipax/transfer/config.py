@@ -32,7 +32,7 @@ class EvaluateConfig:
     image_size: int | None = _field(None, "side in pixels for pictures of differing sizes (32)")
     baselines: bool = _field(False, "also random real images, and Label Solve on them")
     full_data: bool = _field(
-        False, "also the student on all training images, with and without flip and crop"
+        False, "kip-nn: also the student on all training images, with and without flip and crop"
     )
     checkpoints: bool = _field(
         False, "of a run's checkpoints (steps 0, 1, 4, 12, 37, ...) the best by validation"
@@ -40,7 +40,7 @@ class EvaluateConfig:
     architectures: str = _field(
         "", "comma-separated networks, a column each (the protocol's, or the set's own)"
     )
-    width: int | None = _field(None, "channels of the students (by protocol; kip-nn 1024)")
+    width: int | None = _field(None, "channels of the students (the network's own; kip-nn 1024)")
     normalisation: str | None = _field(None, "none, layer, instance or batch (the network's own)")
     losses: str = _field("", "mse, xent or mse,xent (by protocol)")
     steps: int | None = _field(None, "updates of a student (by protocol; kip-nn 5,000)")
@@ -71,9 +71,21 @@ class EvaluateConfig:
             raise UsageError(
                 f"validation_examples must not be negative; got {self.validation_examples}."
             )
-        if self.protocol == "krr" and (self.full_data or self.width or self.normalisation):
-            raise UsageError("krr has no student: full_data, width and normalisation are kip-nn's.")
+        self._check_effects()
         self.resolve_protocol(training_examples=100_000)
+
+    def _check_effects(self) -> None:
+        """Refuses what the protocol would not look at."""
+        idle: tuple[str, ...] = ("grid", "full_data") if self.protocol != "kip-nn" else ()
+        if self.protocol == "krr":
+            idle += ("width", "normalisation", "losses", "steps", "seeds", "together")
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        for name in idle:
+            if getattr(self, name) != defaults[name]:
+                raise UsageError(
+                    f"{name} has no effect under {self.protocol}; got {getattr(self, name)}: leave "
+                    "it out, or take --protocol=kip-nn."
+                )
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -83,7 +95,7 @@ class EvaluateConfig:
     def resolve_protocol(self, *, training_examples: int) -> EvaluationProtocol:
         """The protocol with what the flags change, for a set of so many training images."""
         protocol = protocols.protocol_by_name(self.protocol)
-        changes: dict[str, Any] = {}
+        changes: dict[str, Any] = {"checkpoints": self.checkpoints}
         if self.protocol == "kip-nn":
             changes["learning_rates"], changes["l2"] = GRIDS[self.grid]
         for name in ("width", "normalisation", "seeds"):

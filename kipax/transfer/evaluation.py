@@ -18,17 +18,19 @@ from kipax.support import SupportSet, load
 from kipax.transfer import subjects
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.ledger import Ledger, array_hash, key_of
-from kipax.transfer.points import Point, Session, with_architecture
-from kipax.transfer.protocols import EvaluationProtocol
+from kipax.transfer.points import FORMULAS, Point, Session, with_architecture
+from kipax.transfer.protocols import EvaluationProtocol, is_digits
 from kipax.transfer.subjects import Subject
 
 __all__ = [
     "Evaluated",
     "Opened",
     "Result",
+    "choose_student",
     "count_work",
     "evaluate",
     "evaluate_subject",
+    "grid_points",
     "open_session",
     "solved_set",
 ]
@@ -84,13 +86,10 @@ def evaluate_subject(
     if not protocol.trains:
         return _regress(session, subject, network)
     first = next(iter(subject.alternatives.values()))[0]
-    student = _student(protocol, network, first)
+    student = choose_student(protocol, first, network)
     records = []
     for name, draws in subject.alternatives.items():
-        points = [
-            _point(session, subject, protocol, student, (*values, draws[0]))
-            for values in protocol.points
-        ]
+        points = grid_points(session, subject, protocol, student, draws[0])
         for record, point in zip(session.train_grid(draws[0], points), points, strict=True):
             records.append((record, name, point))
     alive = [r for r in records if r[0]["diverged_at"] is None]
@@ -128,19 +127,32 @@ def evaluate_subject(
     )
 
 
-def _point(session, subject: Subject, protocol, student, what) -> Point:
-    loss, rate, l2, support = what
-    recipe = protocol.recipe(loss, images=len(support), dataset=session.name)
-    if subject.augmentation is not None:
-        recipe = dataclasses.replace(recipe, augmentation=subject.augmentation)
-    if subject.steps is not None:
-        recipe = dataclasses.replace(recipe, steps=subject.steps(loss))
-    return Point(
-        student=student, recipe=recipe, rate=rate, relative=protocol.relative, l2=l2, seed=0
-    )
+def grid_points(
+    session: Session,
+    subject: Subject,
+    protocol: EvaluationProtocol,
+    student: StudentSpec,
+    support: SupportSet,
+) -> list[Point]:
+    """The trainings of a set under a protocol, with the first network."""
+    points = []
+    for loss, rate, l2 in protocol.points:
+        recipe = protocol.recipe(loss, images=len(support), dataset=session.name)
+        if subject.augmentation is not None:
+            recipe = dataclasses.replace(recipe, augmentation=subject.augmentation)
+        if subject.steps is not None:
+            recipe = dataclasses.replace(recipe, steps=subject.steps(loss))
+        relative = protocol.relative
+        points.append(
+            Point(student=student, recipe=recipe, rate=rate, relative=relative, l2=l2, seed=0)
+        )
+    return points
 
 
-def _student(protocol: EvaluationProtocol, network: str, support: SupportSet) -> StudentSpec:
+def choose_student(
+    protocol: EvaluationProtocol, support: SupportSet, network: str = ""
+) -> StudentSpec:
+    """The network named, else the protocol's, else that of the set's own architecture."""
     name = network or protocol.network or support.architecture.name
     width = None if name.startswith("wrn") else protocol.width
     return StudentSpec(name=name, width=width, normalisation=protocol.normalisation)
@@ -201,7 +213,7 @@ def open_session(
     reporter = reporter or Reporter()
     path = None if isinstance(support, SupportSet) else subjects.find_support(support)
     if path is not None:
-        support = load(path, dataset=dataset or config.dataset, data_dir=config.data_dir)
+        support = load(path, data_dir=config.data_dir)
     assert isinstance(support, SupportSet)
     if dataset is None:
         dataset = subjects.load_test_data(
@@ -209,6 +221,8 @@ def open_session(
         )
     else:
         subjects.check_data(support, dataset)
+    if path is not None and support.metadata.get("training_hash") == dataset.training_hash:
+        support = load(path, dataset=dataset)  # on which a whitening may be fitted again
     training = len(dataset.x_train) + len(dataset.x_validation)
     protocol = config.resolve_protocol(training_examples=training)
     dataset = dataset.hold_out(protocol.validation_examples)
@@ -273,8 +287,9 @@ def evaluate(
         ) from None
     if all(r.accuracy is None for r in results):
         raise FailedRunError(
-            f"every one of the {results[0].points} points diverged: try a smaller learning rate "
-            "(--grid=paper has factor 0.5), or look at the images; finished points are kept."
+            f"every one of the {sum(r.points for r in results)} trainings diverged: try "
+            "other networks or a smaller learning rate (--grid=small and paper have factor 0.5), "
+            "or look at the images; finished points are kept."
         )
     return Evaluated(results, protocol, session)
 
@@ -283,7 +298,7 @@ def _check_columns(columns: Sequence[str], protocol: EvaluationProtocol, support
     """Builds every network, so that a wrong one is refused before hours of work."""
     for column in columns:
         if protocol.trains:
-            network = _student(protocol, column, support)
+            network = choose_student(protocol, support, column)
             network.build(support.labels.shape[1], support.images.shape[1:])
         elif column:
             with_architecture(support, column)
@@ -322,7 +337,8 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
         rows.append(Subject("random real", {"": real}))
     if config.full_data:
         whole = subjects.full_data_set(support, session.dataset)
-        for augmentation, name in (("none", "all real"), ("flip_crop", "all real, flip and crop")):
+        change = ("crop", "crop") if is_digits(session.name) else ("flip_crop", "flip and crop")
+        for augmentation, name in (("none", "all real"), (change[0], f"all real, {change[1]}")):
             steps = None if config.steps else subjects.full_data_steps(augmentation)
             rows.append(Subject(name, {"": [whole]}, augmentation=augmentation, steps=steps))
     return rows
@@ -331,6 +347,7 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
 def solved_set(real: SupportSet, session: Session) -> SupportSet:
     """A set with Label Solve's labels, which are kept with the finished points."""
     facts = {
+        "formulas": FORMULAS,
         "label_solve": array_hash(real.images),
         "training": array_hash(session.dataset.y_train, session.dataset.x_train[:1]),
         "held": len(session.dataset.x_validation),
@@ -357,9 +374,9 @@ def count_work(
     total = 0
     for row in rows:
         first = next(iter(row.alternatives.values()))[0]
-        steps = [
-            _point(session, row, protocol, None, (*p, first)).recipe.steps for p in protocol.points
-        ]
+        student = choose_student(protocol, first)
+        points = grid_points(session, row, protocol, student, first)
+        steps = [point.recipe.steps for point in points]
         again = (protocol.seeds - 1) * math.ceil(float(np.mean(steps)))
         total += sum(steps) * len(row.alternatives) + again
     return total * columns

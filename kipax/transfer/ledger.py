@@ -60,20 +60,14 @@ class Ledger:
         return self._records.get(key)
 
     def add(self, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Keeps a finished point; the file is replaced whole.
+        """Keeps a finished point: a line more, so that evaluations may share a file.
 
         Raises:
-            FileError: it could not be written; the older file stays.
+            FileError: it could not be written; what was there stays.
         """
         self._records[key] = {"key": key} | dict(record)
         if self._path is not None:
-            lines = [json.dumps(r) + "\n" for r in self._records.values()]
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                reason = error.strerror or error
-                raise FileError(f"could not make {self._path.parent}: {reason}.") from error
-            files.write_bytes(self._path, "".join(lines).encode())
+            files.append_line(self._path, json.dumps(self._records[key]))
         return self._records[key]
 
 

@@ -2,7 +2,7 @@
 
 Kernel ridge regression: table 1 (KIP: the better of with and without augmentation, learned
 labels) and A1 (random images); networks of width 1024: table 2. Whitened where the images have
-colour, unless the key says ``standard``.
+colour; CIFAR-10 also without (SVHN and CIFAR-100 without are in the paper, not here).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _NETWORKS: _Table = {
         ("11.8±0.2", "25.0±0.1"),
     ),
 }
-# Without whitening, where the paper has it (tables A1, A5, A6; the better of both columns).
+# Without whitening, CIFAR-10 alone (tables A1, A5, A6; the better of both columns).
 _STANDARD = {
     ("krr", "KIP", "cifar10"): ("56.4±0.4", "69.6±0.2", "74.8±0.3"),
     ("krr", "Label Solve", "cifar10"): ("26.3", "46.3", "57.4"),
@@ -66,7 +66,7 @@ _STANDARD = {
 def paper_value(
     protocol: str, subject: str, *, dataset: str, images_per_class: float, whitened: bool
 ) -> str | None:
-    """What the paper prints for its ConvNet, or None where it has nothing.
+    """What the paper prints for its ConvNet NTK and learned labels, or None if not known here.
 
     Example:
         >>> paper_value(

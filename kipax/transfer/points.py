@@ -31,9 +31,9 @@ from kipax.transfer.training import (
     train_student,
 )
 
-__all__ = ["Point", "Session", "with_architecture"]
+__all__ = ["FORMULAS", "Point", "Session", "with_architecture"]
 
-_FORMULAS = 1  # grows when a point gives another number, so that finished ones are forgotten
+FORMULAS = 2  # grows when a point gives another number, so that finished ones are forgotten
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,7 @@ class Session:
         name: its name without a path.
         images: size of the support set.
         whitened: whether its preprocessing is a whitening.
+        metadata: the support set's.
         test, validation: preprocessed images and classes; the latter may be None.
         total: number of steps (sets, for kernels) to do, for the progress.
 
@@ -91,6 +92,7 @@ class Session:
         self.together = together or (1 if jax.default_backend() == "cpu" else 20)
         self.dataset, self.name = dataset, short_name(dataset.name)
         self.images = len(support)
+        self.metadata = support.metadata
         self.whitened = support.preprocessor.name != "standard"
         self.reporter = reporter or Reporter()
         self.ledger = ledger or Ledger(None)
@@ -150,7 +152,7 @@ class Session:
     def _facts(self, support: SupportSet, point: Point) -> dict[str, Any]:
         """All that a point's result depends on."""
         return dataclasses.asdict(point) | {
-            "formulas": _FORMULAS,
+            "formulas": FORMULAS,
             "set": array_hash(support.images, support.labels),
             "data": self._data_hash,
         }
@@ -233,7 +235,7 @@ class Session:
             support = with_architecture(support, architecture)
         facts = {
             "protocol": "krr",
-            "formulas": _FORMULAS,
+            "formulas": FORMULAS,
             "architecture": support.architecture.to_dict(),
             "kernel": support.metadata["kernel"],
             "ridge": support.metadata["ridge"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from kipax.support import SupportSet, load
 
 __all__ = [
     "Subject",
+    "as_subjects",
     "check_data",
     "find_support",
     "full_data_set",
@@ -34,9 +35,8 @@ _PAIRS = 20_000  # kernel entries computed at once
 _FULL_STEPS = {  # of the whole training set: Nguyen et al. 2021, appendix A
     ("none", "mse"): 300_000,
     ("none", "xent"): 30_000,
-    ("flip_crop", "mse"): 500_000,
-    ("flip_crop", "xent"): 500_000,
 }
+_FULL_STEPS_AUGMENTED = 500_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,12 +71,19 @@ def find_support(path: Path | str) -> Path:
     return path / "support.npz"
 
 
-def load_checkpoints(path: Path) -> dict[str, SupportSet]:
+def as_subjects(sets: Mapping[str, SupportSet]) -> list[Subject]:
+    """A row for each set."""
+    return [Subject(name, {"": [one]}) for name, one in sets.items()]
+
+
+def load_checkpoints(path: Path | None) -> dict[str, SupportSet]:
     """The checkpoints of the transfer grid that the run of a support set has kept.
 
     Raises:
-        UsageError: there are none beside the file.
+        UsageError: there are none beside the file, or no file (a set in memory).
     """
+    if path is None:
+        raise UsageError("checkpoints lie in a run's folder; got a set in memory.")
     folder = Workdir(path.parent)
     found = {step: folder.checkpoint_path(step) for step in GRID}
     sets = {f"step {step}": load(file) for step, file in found.items() if file.exists()}
@@ -149,7 +156,7 @@ def full_data_set(support: SupportSet, dataset: Dataset) -> SupportSet:
 
 def full_data_steps(augmentation: str) -> Callable[[str], int]:
     """Number of updates on the whole training set, by loss."""
-    return lambda loss: _FULL_STEPS[augmentation, loss]
+    return lambda loss: _FULL_STEPS.get((augmentation, loss), _FULL_STEPS_AUGMENTED)
 
 
 def _real_set(support: SupportSet, dataset: Dataset, chosen: np.ndarray, what: str) -> SupportSet:

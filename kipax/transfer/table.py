@@ -65,19 +65,21 @@ def caption(results: Sequence[Result], protocol: EvaluationProtocol, images: Map
     Args:
         results: cells of the table.
         protocol: as it was followed.
-        images: ``test`` and ``validation`` examples, ``recipe`` of the first row.
+        images: ``test`` and ``validation`` examples, ``recipes`` of the first row by loss.
     """
     tested = f"{images['test']:,} test images"
     if not protocol.trains:
         counts = {r.count for r in results if r.count > 1}
         over = f"; ± over {max(counts)} draws" if counts else ""
         return f"{protocol.name}: accuracy in % on {tested}, {protocol.rule}{over}"
-    recipe: Any = images["recipe"]
+    recipes: Any = images["recipes"]
+    recipe = recipes[0]
+    steps = " or ".join(dict.fromkeys(f"{r.steps:,}" for r in recipes))
     unit = " × the critical rate" if protocol.relative else ""
     rates, l2 = (", ".join(f"{v:g}" for v in vs) for vs in (protocol.learning_rates, protocol.l2))
     words = (
         f"{protocol.name}: accuracy in % on {tested} · {' or '.join(protocol.losses)} · "
-        f"{recipe.steps:,} steps of {recipe.optimizer}, {recipe.schedule} · learning rate "
+        f"{steps} steps of {recipe.optimizer}, {recipe.schedule} · learning rate "
         f"{rates}{unit} · l2 {l2} · augmentation {recipe.augmentation}\nchosen: {protocol.rule}"
     )
     if protocol.validation_examples:

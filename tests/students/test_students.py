@@ -75,7 +75,7 @@ def test_largest_eigenvalue_is_the_kernels():
         ("dc-convnet3", SHAPE, 4),
         ("dc-convnet3", (28, 28, 1), 4),
         ("frepo-convnet3", SHAPE, 4),
-        ("resnet18", SHAPE, 2),
+        ("resnet18", (16, 16, 3), 2),
         ("vgg11", (28, 28, 1), 2),
         ("wrn10-1", SHAPE, None),
     ],
@@ -184,8 +184,13 @@ def test_wrong_specs(fields, message):
 
 
 def test_too_small_images():
-    with pytest.raises(UsageError, match="vgg11 needs images of 32 pixels or more; got 8 x 8"):
+    with pytest.raises(UsageError, match=r"vgg11 with instance .* needs images of 32 .* got 8 x 8"):
         _network("vgg11")
+    with pytest.raises(
+        UsageError, match=r"resnet18 with instance .* needs images of 9 .* got 8 x 8"
+    ):
+        _network("resnet18")  # its last maps would be one pixel, normalised to zero
+    _network("resnet18", normalisation="batch")
     with pytest.raises(UsageError, match="pools 3 times"):
         _network("convnet", (4, 4, 1))
 

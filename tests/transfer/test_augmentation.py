@@ -51,11 +51,15 @@ def test_flip_mirrors_half_of_the_images():
     assert 0.4 < same.mean() < 0.6
 
 
-def test_rotation_and_scale_keep_the_centre_and_turn_the_rest():
+def test_rotation_and_scale_keep_the_centre_and_change_the_rest():
     disk = jnp.hypot(*jnp.meshgrid(jnp.arange(9) - 4.0, jnp.arange(9) - 4.0))[None, ..., None]
     turned = module._rotate(disk, jax.random.key(1), DSA, False)
     inner = np.s_[0, 2:7, 2:7, 0]
     np.testing.assert_allclose(turned[inner], disk[inner], atol=0.35)
+    x = jnp.broadcast_to(jnp.arange(9.0)[None, None, :, None] - 4, (300, 9, 9, 1))
+    tilted = np.asarray(module._rotate(x, jax.random.key(1), DSA, False))[:, 3:6, 3:6, 0]
+    slope = np.arctan2(tilted[:, 2, 1] - tilted[:, 0, 1], tilted[:, 1, 2] - tilted[:, 1, 0])
+    np.testing.assert_allclose(np.degrees([slope.min(), slope.max()]), [-15, 15], atol=0.3)
     ramp = jnp.broadcast_to(jnp.arange(9.0)[None, :, None, None] - 4, (300, 9, 9, 1))
     scaled = np.asarray(module._scale(ramp, jax.random.key(1), DSA, False))
     factors = scaled[:, 5, 4, 0]  # one pixel from the centre
@@ -108,6 +112,10 @@ def test_siamese_draws_are_one_for_all():
 
 
 def test_digits_are_never_flipped():
+    x = jnp.broadcast_to(jnp.arange(9.0)[None, None, :, None] - 4, (300, 9, 9, 1))
+    tilted = np.asarray(module._rotate(x, jax.random.key(1), DSA, False))[:, 3:6, 3:6, 0]
+    slope = np.arctan2(tilted[:, 2, 1] - tilted[:, 0, 1], tilted[:, 1, 2] - tilted[:, 1, 0])
+    np.testing.assert_allclose(np.degrees([slope.min(), slope.max()]), [-15, 15], atol=0.3)
     ramp = jnp.broadcast_to(jnp.arange(8.0)[None, None, :, None], (4, 8, 8, 1))
     change = jax.jit(lambda key: augment_batch("dsa_noflip", ramp, key))
     for k in range(20):

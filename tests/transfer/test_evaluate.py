@@ -19,6 +19,7 @@ from kipax.transfer import (
     Recipe,
     Session,
     caption,
+    choose_student,
     evaluate,
     format_table,
     names,
@@ -27,7 +28,7 @@ from kipax.transfer import (
     solve_labels,
 )
 from kipax.transfer.protocols import GRIDS
-from kipax.transfer.subjects import check_data, find_support
+from kipax.transfer.subjects import check_data, find_support, full_data_steps
 from kipax.transfer.training import train_student
 
 FAST = {"width": 8, "steps": 6, "grid": "small", "losses": "mse", "eval_examples": 60}
@@ -140,11 +141,11 @@ def test_networks_are_chosen_by_validation_and_never_by_test(support, tmp_path):
     facts = {
         "test": 60,
         "validation": 287,
-        "recipe": protocol.recipe("mse", images=10, dataset="digits"),
+        "recipes": [protocol.recipe("mse", images=10, dataset="digits")],
     }
     words = caption(results, protocol, facts)
     assert "kip-nn" in words
-    assert "validation accuracy, 287 images" in words
+    assert "chosen: grid point, step by validation accuracy, 287 images" in words
     table = format_table(results, {"KIP": "49.9±0.2"})
     assert [line.split("  ")[0] for line in table.splitlines()[1:]] == [
         "KIP",
@@ -200,7 +201,7 @@ def test_finished_points_are_not_trained_again(support, tmp_path, monkeypatch):
     assert len(trainings) == 4
     assert len(set(trainings)) == 4
     text = out.read_text()
-    assert len(text.splitlines()) == 4
+    assert len(text.splitlines()) == 5  # the cut one is left behind
     assert evaluate(support, config)[0] == first
     assert len(trainings) == 4
     # What would give other numbers is another point.
@@ -224,7 +225,7 @@ def test_diverged_points_are_reported_and_the_rest_goes_on(support, monkeypatch)
     config = EvaluateConfig(protocol="kip-nn", seeds=1, **FAST)
     results, protocol, session = evaluate(support, config)
     assert (results[0].diverged, results[0].points) == (1, 2)
-    facts = {"test": 60, "validation": 287, "recipe": Recipe()}
+    facts = {"test": 60, "validation": 287, "recipes": [Recipe()]}
     assert "KIP: 1 of 2 trainings diverged" in caption(results, protocol, facts)
     assert results[0].accuracy is not None
     assert session.total == 12
@@ -233,7 +234,7 @@ def test_diverged_points_are_reported_and_the_rest_goes_on(support, monkeypatch)
 def test_all_diverged_is_a_failure(support, monkeypatch):
     monkeypatch.setitem(GRIDS, "one", ((1e9,), (0.0,)))
     config = EvaluateConfig(protocol="kip-nn", seeds=1, **FAST | {"grid": "one"})
-    with pytest.raises(FailedRunError, match="every one of the 1 points diverged"):
+    with pytest.raises(FailedRunError, match="every one of the 1 trainings diverged"):
         evaluate(support, config)
 
 
@@ -252,7 +253,7 @@ def test_full_data_rows(support, digits):
         protocol="kip-nn", full_data=True, seeds=1, **FAST | {"width": 32, "steps": 40}
     )
     own, plain, augmented = evaluate(support, config, dataset=digits)[0]
-    assert [plain.subject, augmented.subject] == ["all real", "all real, flip and crop"]
+    assert [plain.subject, augmented.subject] == ["all real", "all real, crop"]  # digits
     assert plain.accuracy > own.accuracy
     assert plain.accuracy != augmented.accuracy
 
@@ -286,6 +287,37 @@ def test_protocols_have_the_constants_of_their_sources():
     for images, steps in sizes.items():
         assert frepo.recipe("mse", images=images, dataset="cifar10").steps == steps
     assert all(protocol_by_name(name).source for name in names())
+    assert full_data_steps("none")("mse") == 300_000
+    assert full_data_steps("none")("xent") == 30_000
+    assert full_data_steps("flip_crop")("xent") == 500_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"protocol": "krr"}, "nothing is chosen"),
+        (
+            {"protocol": "krr", "checkpoints": True, "validation_examples": 9},
+            "checkpoint by validation accuracy",
+        ),
+        ({"protocol": "dc"}, "the last network"),
+        ({"protocol": "dc", "validation_examples": 9}, "step by validation accuracy"),
+        (
+            {"protocol": "kip-nn", "grid": "one", "losses": "mse", "validation_examples": 0},
+            "the last network",
+        ),
+        (
+            {"protocol": "kip-nn", "checkpoints": True},
+            "checkpoint, grid point, step by validation accuracy",
+        ),
+    ],
+)
+def test_the_rule_is_the_one_followed(fields, rule):
+    assert EvaluateConfig(**fields).resolve_protocol(training_examples=100).rule == rule
+
+
+def test_networks_of_the_zoo_keep_their_width(support):
+    assert choose_student(protocol_by_name("kip-nn"), support, "resnet18").width is None
 
 
 @pytest.mark.parametrize(
@@ -293,10 +325,12 @@ def test_protocols_have_the_constants_of_their_sources():
     [
         ({"protocol": "kipnn"}, "unknown protocol 'kipnn'; did you mean kip-nn"),
         ({"grid": "tiny"}, "unknown grid 'tiny'"),
-        ({"losses": "mse,mae"}, "unknown loss 'mae'"),
+        ({"protocol": "dc", "losses": "mse,mae"}, "unknown loss 'mae'"),
         ({"steps": 0}, "steps must be a positive whole number; got 0"),
         ({"validation_examples": -1}, "must not be negative; got -1"),
-        ({"full_data": True}, "krr has no student"),
+        ({"full_data": True}, "full_data has no effect under krr; got True: leave it out"),
+        ({"steps": 5}, "steps has no effect under krr; got 5"),
+        ({"protocol": "dc", "grid": "one"}, "grid has no effect under dc"),
         ({"protocol": "kip-nn", "validation_examples": 0}, "give it validation_examples"),
     ],
 )
@@ -312,7 +346,14 @@ def test_wrong_configs(fields, message):
         ({"architectures": "resnet18"}, "unknown architecture 'resnet18'"),
         ({"architectures": "convnet4"}, "pools 4 times"),
         ({"protocol": "kip-nn", "architectures": "resent18"}, "unknown network 'resent18'"),
-        ({"protocol": "kip-nn", "architectures": "vgg11"}, "vgg11 needs images of 28"),
+        (
+            {"protocol": "kip-nn", "architectures": "vgg11"},
+            "needs images of 28 pixels or more; got 8",
+        ),
+        (
+            {"protocol": "dc", "architectures": "resnet18"},
+            "needs images of 9 pixels or more; got 8",
+        ),
         ({"checkpoints": True}, "--checkpoints needs a run's folder"),
     ],
 )
@@ -415,10 +456,14 @@ def test_ledgers_keep_what_is_there(tmp_path):
     Ledger(path).add("a", {"x": 1})
     Ledger(path).add("b", {"x": 2})
     assert Ledger(path).get("a") == {"key": "a", "x": 1}
+    one, other = Ledger(path), Ledger(path)  # two evaluations of one set
+    one.add("c", {})
+    other.add("d", {})
+    assert all(Ledger(path).get(key) for key in "abcd")
     path.write_text("no results\n")
     with pytest.raises(FileError, match="choose another --out"):
         Ledger(path)
-    with pytest.raises(FileError, match="could not make"):
+    with pytest.raises(FileError, match="could not write"):
         Ledger(path / "folder" / "points.jsonl").add("a", {})
 
 

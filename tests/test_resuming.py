@@ -1,0 +1,91 @@
+"""What survives Ctrl-C at an awkward moment, a failure, and a resume with other test images."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from kipax import KIPConfig, LabelSolveConfig, load_dataset, run_kip, run_label_solve
+from kipax.distill import Interrupted, Reporter, kip
+from kipax.errors import FailedRunError
+
+SMALL = KIPConfig(
+    architecture="fc1", support=10, steps=4, target_batch="60", learning_rate=0.04, eval_every=2
+)
+
+
+def test_ctrl_c_between_update_and_record_loses_no_record(tmp_path, monkeypatch):
+    class Images:
+        """Learned images, on which waiting is interrupted."""
+
+        def __init__(self, images):
+            self._images = images
+
+        def __array__(self, *args, **kwargs):
+            return np.asarray(self._images)
+
+        def block_until_ready(self):
+            raise KeyboardInterrupt
+
+    real = kip.apply_update
+
+    def interrupted(*args, **kwargs):
+        following = real(*args, **kwargs)
+        return dataclasses.replace(following, images=Images(following.images))
+
+    monkeypatch.setattr(kip, "apply_update", interrupted)
+    with pytest.raises(Interrupted, match="after step 0"):
+        run_kip(SMALL, workdir=tmp_path / "cut")
+    monkeypatch.undo()
+    run_kip(SMALL, workdir=tmp_path / "cut", resume=True)
+    run_kip(SMALL, workdir=tmp_path / "whole")
+    for name in ("support.npz", "checkpoints/step_000000.npz"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    steps = [
+        json.loads(m)["step"] for m in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == [0, 1, 2, 3, 4]
+
+
+def test_the_first_accuracy_is_of_the_test_images_of_today(tmp_path):
+    run_kip(dataclasses.replace(SMALL, steps=2, eval_examples=50), workdir=tmp_path / "a")
+    resumed = run_kip(SMALL, workdir=tmp_path / "a", resume=True)
+    whole = run_kip(SMALL, workdir=tmp_path / "b")
+    assert resumed.initial == whole.initial
+    assert resumed.evaluation == whole.evaluation
+
+
+def test_a_first_step_that_fails_names_no_good_set(tmp_path, monkeypatch):
+    monkeypatch.setattr("kipax.distill.step._DIVERGED", 0.1)
+    with pytest.raises(
+        FailedRunError, match="at step 0: .* [Ss]tart again in another --workdir"
+    ) as e:
+        run_kip(SMALL, workdir=tmp_path)
+    assert "good one" not in str(e.value)
+
+
+def test_label_solve_keeps_its_sums_at_ctrl_c(tmp_path):
+    settings = LabelSolveConfig(architecture="fc1", support=20, memory_gb=1e-5)
+    whole = run_label_solve(settings, workdir=tmp_path / "whole")
+    rows = json.loads((tmp_path / "whole" / "run.json").read_text())["plan"]["target_rows"]
+
+    class Stop(Reporter):
+        def progress(self, progress):
+            if progress.step == 2 * rows:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match=f"after {2 * rows} targets; continue with --resume"):
+        run_label_solve(settings, workdir=tmp_path / "cut", reporter=Stop())
+    with np.load(tmp_path / "cut" / "latest.npz") as stored:
+        assert stored["state_cursor"] == 2 * rows
+    cut = run_label_solve(settings, workdir=tmp_path / "cut", resume=True)
+    np.testing.assert_array_equal(cut.support.labels, whole.support.labels)
+
+
+def test_a_run_evaluates_with_its_backend(tmp_path):
+    result = run_kip(dataclasses.replace(SMALL, backend="portable"), workdir=tmp_path)
+    assert result.support.backend == "portable"
+    x = load_dataset("digits").x_test[:20]
+    other = dataclasses.replace(result.support, backend="auto")
+    np.testing.assert_allclose(result.support.scores(x), other.scores(x), atol=1e-4)
