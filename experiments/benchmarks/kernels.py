@@ -5,7 +5,7 @@ forward and 300 times with its pullback than jitted neural-tangents 0.6.5 on the
 its own fastest block size, timed in the same run after the values were found equal.
 
 Command:  python -m experiments.benchmarks.kernels
-Expected: see experiments/benchmarks/README.md; about 15 minutes, --reference=false 1 minute.
+Expected: see experiments/benchmarks/README.md; about 10 minutes, --reference=false 1 minute.
 Needs:    pip install --no-deps neural-tangents==0.6.5 && pip install frozendict
 """
 
