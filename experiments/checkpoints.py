@@ -4,7 +4,7 @@ Claim: the paper's test accuracies are the mean over the five checkpoints of low
 the five of a short run, which still rises, spread by one or two points.
 
 Command:  python -m experiments.checkpoints --workdir=runs/mnist-convnet-10 \
-              --dataset=npz:mnist.npz [--ship=mnist-convnet-10]
+              [--ship=mnist-convnet-10]
 Expected: see experiments/results/README.md; a minute. --ship writes the set of lowest training loss
           to kipax/shipped, whitening as a recipe, with its accuracy on a fixed slice for the tests.
 
@@ -19,15 +19,13 @@ import numpy as np
 from absl import flags
 
 import kipax
-from kipax import ridge
+from kipax import files, ridge
 from kipax.console import ConsoleReporter, run_command
 from kipax.distill.workdir import Workdir
 from kipax.errors import UsageError
 
 flags.DEFINE_string("workdir", None, "folder of a KIP run", required=True)
-flags.DEFINE_string("dataset", None, "its data set, as experiments.kip took it", required=True)
-flags.DEFINE_string("data_dir", None, "where prepared TensorFlow Datasets lie")
-flags.DEFINE_integer("image_size", None, "side in pixels, if the run was told one")
+flags.DEFINE_string("dataset", None, "its data set, if it lies elsewhere now")
 flags.DEFINE_string("ship", None, "write the set of lowest training loss under this name")
 flags.DEFINE_integer("slice_examples", 300, "test images of the accuracy that tests recompute")
 
@@ -56,8 +54,9 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
             f"{chosen.workdir} holds no checkpoint with a training loss: run at least "
             "--checkpoint_every steps of experiments.kip there."
         )
-    where = {"data_dir": chosen.data_dir, "image_size": chosen.image_size}
-    data = kipax.load_dataset(chosen.dataset, **where)
+    told = files.read_json(workdir.path / "run.json")["config"]
+    where = {name: told[name] for name in ("data_dir", "image_size")}
+    data = kipax.load_dataset(chosen.dataset or told["dataset"], **where)
     accuracies = {}
     targets = None
     for step in losses:

@@ -117,3 +117,15 @@ def test_figure_1_runs(tmp_path):
     assert status == 0, err
     assert set(json.loads(out)["accuracy"]) == {"all", "fc1", "fc2"}
     assert "learned with" in err
+
+
+def test_the_papers_rule_over_a_runs_checkpoints(folder):
+    status, out, err = _run("checkpoints", f"--workdir={folder}")
+    assert status == 0, err
+    found = json.loads(out)
+    accuracies = list(found["checkpoints"].values())
+    assert found["test_accuracy"] == found["checkpoints"][str(found["lowest_loss_step"])]
+    assert min(accuracies) <= found["mean"] <= max(accuracies)
+    status, _, err = _run("checkpoints", "--workdir=nowhere")
+    assert status == 2
+    assert "workdir is the folder of a KIP run; there is no nowhere" in err.splitlines()[-1]

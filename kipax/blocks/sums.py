@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,9 @@ class SummingExecutor(abc.ABC):
             raise RuntimeError("set_support comes before any block.")
         return self._shape[0]
 
+    def _task_maker(self, op: str, kernel: KernelSpec) -> Callable[..., Task]:
+        return functools.partial(Task, op=op, version=self.version, kernel=kernel)
+
     def _zeros(self) -> np.ndarray:
         return np.zeros((self._size, *self._shape[1:]))
 
@@ -139,25 +143,16 @@ class SummingExecutor(abc.ABC):
         height = min(self.plan.target_rows, len(rows)) if len(rows) else 1
         blocks = self.plan.target_blocks(len(rows))
         each = -(-len(blocks) // most) if most and blocks else 1
-        tasks = []
+        make, tasks = self._task_maker(op, kernel), []
         for position, first in enumerate(range(0, len(blocks), each)):
             start, stop = blocks[first][0], blocks[min(first + each, len(blocks)) - 1][1]
             padding = -(stop - start) % height
             indices = np.pad(rows.indices[start:stop], (0, padding), mode="edge")
             if cotangent is not None:
                 work["weights"] = cotangent[start:stop].astype(np.float32)
-            tasks.append(
-                Task(
-                    op=op,
-                    position=position,
-                    version=self.version,
-                    kernel=kernel,
-                    rows=TargetRows(indices, rows.step, rows.augmentation_seed),
-                    height=height,
-                    used=stop - start,
-                    **work,
-                )
-            )
+            part = TargetRows(indices, rows.step, rows.augmentation_seed)
+            used = stop - start
+            tasks.append(make(position=position, rows=part, height=height, used=used, **work))
         return tasks
 
     def _support_tasks(
@@ -165,21 +160,12 @@ class SummingExecutor(abc.ABC):
     ) -> list[Task]:
         """Blocks on and above the diagonal; those above count twice in a pullback."""
         symmetric = None if cotangent is None else 0.5 * (cotangent + cotangent.T)
-        tasks = []
+        make, tasks = self._task_maker(op, kernel), []
         for position, block in zip(itertools.count(), self.plan.support_blocks(self._size)):
             weights = None
             if symmetric is not None:
                 weight = 1.0 if block.rows == block.columns else 2.0
                 part = weight * symmetric[slice(*block.rows), slice(*block.columns)]
                 weights = part.astype(np.float32)
-            tasks.append(
-                Task(
-                    op=op,
-                    position=position,
-                    version=self.version,
-                    kernel=kernel,
-                    block=block,
-                    weights=weights,
-                )
-            )
+            tasks.append(make(position=position, block=block, weights=weights))
         return tasks

@@ -14,21 +14,16 @@ from kipax.students import StudentSpec
 from kipax.support import SupportSet
 from kipax.transfer import (
     EvaluateConfig,
-    Ledger,
     Point,
     Recipe,
     Session,
     caption,
-    choose_student,
     evaluate,
     format_table,
-    names,
-    paper_value,
-    protocol_by_name,
     solve_labels,
 )
 from kipax.transfer.protocols import GRIDS
-from kipax.transfer.subjects import check_data, find_support, full_data_steps
+from kipax.transfer.subjects import check_data, find_support
 from kipax.transfer.training import train_student
 
 FAST = {"width": 8, "steps": 6, "grid": "small", "losses": "mse", "eval_examples": 60}
@@ -271,74 +266,6 @@ def test_the_cross_architecture_matrix(support):
     assert "layer normalisation" in cells["KIP", "fc1"].network
 
 
-def test_protocols_have_the_constants_of_their_sources():
-    kip = protocol_by_name("kip-nn")
-    assert len(kip.points) == 40
-    assert kip.recipe("mse", images=500, dataset="cifar100").steps == 25_000
-    assert kip.recipe("xent", images=500, dataset="cifar100").steps == 5_000
-    assert kip.recipe("mse", images=10, dataset="svhn_cropped").steps == 10_000
-    assert protocol_by_name("dc").recipe("xent", images=500, dataset="cifar10").steps == 600
-    dsa = protocol_by_name("dsa")
-    assert dsa.recipe("xent", images=10, dataset="cifar10").augmentation == "dsa"
-    assert dsa.recipe("xent", images=10, dataset="mnist").augmentation == "dsa_noflip"
-    assert dsa.recipe("xent", images=10, dataset="cifar10").steps == 1000
-    frepo = protocol_by_name("frepo")
-    sizes = {10: 1000, 100: 2000, 500: 5000, 1000: 10_000, 5000: 40_000}
-    for images, steps in sizes.items():
-        assert frepo.recipe("mse", images=images, dataset="cifar10").steps == steps
-    assert all(protocol_by_name(name).source for name in names())
-    assert full_data_steps("none")("mse") == 300_000
-    assert full_data_steps("none")("xent") == 30_000
-    assert full_data_steps("flip_crop")("xent") == 500_000
-
-
-@pytest.mark.parametrize(
-    ("fields", "rule"),
-    [
-        ({"protocol": "krr"}, "nothing is chosen"),
-        (
-            {"protocol": "krr", "checkpoints": True, "validation_examples": 9},
-            "checkpoint by validation accuracy",
-        ),
-        ({"protocol": "dc"}, "the last network"),
-        ({"protocol": "dc", "validation_examples": 9}, "step by validation accuracy"),
-        (
-            {"protocol": "kip-nn", "grid": "one", "losses": "mse", "validation_examples": 0},
-            "the last network",
-        ),
-        (
-            {"protocol": "kip-nn", "checkpoints": True},
-            "checkpoint, grid point, step by validation accuracy",
-        ),
-    ],
-)
-def test_the_rule_is_the_one_followed(fields, rule):
-    assert EvaluateConfig(**fields).resolve_protocol(training_examples=100).rule == rule
-
-
-def test_networks_of_the_zoo_keep_their_width(support):
-    assert choose_student(protocol_by_name("kip-nn"), support, "resnet18").width is None
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"protocol": "kipnn"}, "unknown protocol 'kipnn'; did you mean kip-nn"),
-        ({"grid": "tiny"}, "unknown grid 'tiny'"),
-        ({"protocol": "dc", "losses": "mse,mae"}, "unknown loss 'mae'"),
-        ({"steps": 0}, "steps must be a positive whole number; got 0"),
-        ({"validation_examples": -1}, "must not be negative; got -1"),
-        ({"full_data": True}, "full_data has no effect under krr; got True: leave it out"),
-        ({"steps": 5}, "steps has no effect under krr; got 5"),
-        ({"protocol": "dc", "grid": "one"}, "grid has no effect under dc"),
-        ({"protocol": "kip-nn", "validation_examples": 0}, "give it validation_examples"),
-    ],
-)
-def test_wrong_configs(fields, message):
-    with pytest.raises(UsageError, match=message):
-        EvaluateConfig(**fields)
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -449,36 +376,6 @@ def test_ten_learned_digits_train_networks_better_than_ten_real_ones(tmp_path):
     learned, solved, real = (r.accuracy for r in evaluate("digits-convnet-10", config)[0])
     assert learned > solved > real
     assert learned > real + 0.1
-
-
-def test_ledgers_keep_what_is_there(tmp_path):
-    path = tmp_path / "points.jsonl"
-    Ledger(path).add("a", {"x": 1})
-    Ledger(path).add("b", {"x": 2})
-    assert Ledger(path).get("a") == {"key": "a", "x": 1}
-    one, other = Ledger(path), Ledger(path)  # two evaluations of one set
-    one.add("c", {})
-    other.add("d", {})
-    assert all(Ledger(path).get(key) for key in "abcd")
-    path.write_text("no results\n")
-    with pytest.raises(FileError, match="choose another --out"):
-        Ledger(path)
-    with pytest.raises(FileError, match="could not write"):
-        Ledger(path / "folder" / "points.jsonl").add("a", {})
-
-
-def test_the_papers_values_are_found_where_they_belong():
-    def value(*names, dataset="cifar10", ipc=1, whitened=True):
-        return paper_value(*names, dataset=dataset, images_per_class=ipc, whitened=whitened)
-
-    assert value("krr", "KIP", ipc=10) == "75.6±0.2"
-    assert value("kip-nn", "KIP", dataset="fashion_mnist", whitened=False) == "73.5±0.5"
-    assert value("kip-nn", "KIP", whitened=False) == "38.6±0.4"
-    assert value("krr", "random real", ipc=10) is None
-    assert value("krr", "KIP", dataset="digits") is None
-    assert value("krr", "KIP", dataset="mnist", whitened=True) is None
-    assert value("dc", "KIP") is None
-    assert value("krr", "KIP", ipc=2.5) is None
 
 
 def test_a_point_is_the_training_it_says(support, digits):
