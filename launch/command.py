@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import sys
 import tempfile
@@ -22,6 +23,12 @@ __all__ = ["ALLOW_NETWORK_HELP", "run_launch"]
 
 flags.disclaim_key_flags()  # flags belong to the program that calls
 
+# What has no effect with an engine, or with Launchpad's nodes in threads of one process.
+_WITHOUT_EFFECT = {
+    "launchpad": ("ray_address",),
+    "ray": ("port", "lp_launch_type"),
+    "local_mt": ("threads_per_worker", "gpus_per_worker", "worker_platform"),
+}
 ENGINES = ("launchpad", "ray")
 ALLOW_NETWORK_HELP = (
     "let the program span hosts. Courier listens on all interfaces without authentication and "
@@ -61,6 +68,9 @@ def _launch(method: str, reporter: console.ConsoleReporter) -> dict[str, Any]:
     check_choice("engine", chosen.engine, ENGINES)
     if chosen.num_workers < 0:
         raise UsageError(f"num_workers must not be negative; got {chosen.num_workers}.")
+    if not 0 < chosen.silence_seconds < math.inf:
+        raise UsageError(f"silence_seconds must be positive; got {chosen.silence_seconds}.")
+    _check_effects()
     request = RunRequest(
         method=method,
         config=config_flags.config_from_flags(METHODS[method][0]),
@@ -85,6 +95,21 @@ def _launch(method: str, reporter: console.ConsoleReporter) -> dict[str, Any]:
     if outcome.status == 130:
         raise KeyboardInterrupt(outcome.message)
     raise (UsageError if outcome.status == 2 else FailedRunError)(outcome.message)
+
+
+def _check_effects() -> None:
+    """Refuses a flag that this program would ignore."""
+    chosen = flags.FLAGS
+    ways = {f"--engine={chosen.engine}": chosen.engine}
+    if "lp_launch_type" in chosen and chosen.lp_launch_type == "local_mt":
+        ways["--lp_launch_type=local_mt"] = "local_mt"
+    for way, key in ways.items():
+        for name in _WITHOUT_EFFECT[key]:
+            if name in chosen and chosen[name].value != chosen[name].default:
+                raise UsageError(
+                    f"--{name} has no effect with {way}; got {chosen[name].value!r}: leave it "
+                    f"out, or choose another {way.split('=')[0]}."
+                )
 
 
 def _on_launchpad(

@@ -193,7 +193,7 @@ def run_worker(call: Callable[[bytes], bytes], **options: Any) -> int:
     say = lambda sentence: print(f"worker: {sentence}", file=sys.stderr, flush=True)  # noqa: E731
     try:
         Worker(call, say=say, **options).run()
-    except KipaxError as error:
+    except (KipaxError, ImportError) as error:
         say(str(error))
         return 2 if isinstance(error, UsageError) else 1
     return 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+
 from kipax import console
 from kipax.blocks.queue import QueueSettings
 from kipax.blocks.ray import RayPool
@@ -29,7 +31,7 @@ def run(
         reporter: hears what happens.
 
     Raises:
-        UsageError: no worker, a cluster elsewhere without `allow_network`, no Ray.
+        UsageError: no worker, a cluster of other hosts without `allow_network`, no Ray.
     """
     if request.num_workers < 1:
         raise UsageError("--engine=ray needs --num_workers=1 or more: Ray starts the workers.")
@@ -39,9 +41,11 @@ def run(
             f"{address} may be another host: --allow_network lets a program span hosts, in "
             "trusted networks only (--help says why)."
         )
+    _leave_accelerators(resources)
     pool = RayPool(
         request.num_workers,
         address=address if address and address != "local" else None,
+        allow_network=request.allow_network,
         environments=[
             resources.ray_environment(index, request.num_workers)
             for index in range(request.num_workers)
@@ -54,3 +58,13 @@ def run(
         return execute(request, pool, reporter)
     finally:
         pool.close()
+
+
+def _leave_accelerators(resources: Resources) -> None:
+    """Keeps this process, the server, off devices that are the workers', before JAX starts.
+
+    Not by a variable of the environment, which the workers' processes would inherit.
+    """
+    platforms = resources.server_environment().get("JAX_PLATFORMS")
+    if platforms:
+        jax.config.update("jax_platforms", platforms)

@@ -13,6 +13,7 @@ from kipax import files
 from kipax.blocks.courier import CLIENT_OPTIONS, check_installed
 from kipax.console import ConsoleReporter
 from kipax.errors import UsageError
+from kipax.kernels.fused import processors
 from launch.nodes import Outcome, RunRequest, ServerNode, WorkerNode
 from launch.relay import Relay
 
@@ -52,7 +53,7 @@ class Resources:
             >>> Resources(threads_per_worker=2, gpus_per_worker=2).worker_environment(1, 4)
             {'KIPAX_NUM_THREADS': '2', 'CUDA_VISIBLE_DEVICES': '2,3'}
         """
-        threads = self.threads_per_worker or max(1, _processors() // max(1, num_workers))
+        threads = self.threads_per_worker or max(1, processors() // max(1, num_workers))
         values = {"KIPAX_NUM_THREADS": str(threads)}
         if self.gpus_per_worker:
             first = index * self.gpus_per_worker
@@ -72,12 +73,6 @@ class Resources:
         """The server leaves accelerators to the workers."""
         taken = self.gpus_per_worker or self.worker_platform
         return {"JAX_PLATFORMS": "cpu"} if taken else {}
-
-
-def _processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def make_program(request: RunRequest, *, folder: str, port: int | None = None) -> Any:

@@ -15,7 +15,7 @@ import threading
 from absl import flags
 
 from kipax import console
-from kipax.blocks.courier import connect
+from kipax.blocks.courier import connect, split_address
 from kipax.errors import UsageError
 from launch.command import ALLOW_NETWORK_HELP
 from launch.nodes import run_worker
@@ -32,7 +32,7 @@ def main(reporter: console.ConsoleReporter) -> dict:
     chosen = flags.FLAGS
     if not chosen.server:
         raise UsageError("--server=HOST:PORT is needed, as the server prints it.")
-    host = chosen.server.rpartition(":")[0]
+    host, _ = split_address(chosen.server)
     local = host in ("localhost", "127.0.0.1", socket.gethostname())
     if not local and not chosen.allow_network:
         raise UsageError(

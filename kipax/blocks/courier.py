@@ -2,7 +2,9 @@
 
 What it needs to know of courier, all tried with dm-launchpad 0.5.2: a numpy array or scalar
 as an argument hangs for ever, so only bytes go in; a default client waits for ever for a dead
-peer, so every client here has a time-out and does not wait for a server to be ready.
+peer, so every client here has a time-out and does not wait for a server to be ready; a server
+handles as many calls at once as come, 600 were tried, whatever its ``thread_pool_size``, so that
+idle workers whose requests wait keep no answer from it.
 
 Courier listens on all interfaces, without authentication, and unpickles what arrives before
 we see it: trusted networks only.
@@ -17,7 +19,7 @@ from typing import Any
 
 from kipax.errors import PoolError, UsageError
 
-__all__ = ["CLIENT_OPTIONS", "call_through", "check_installed", "connect"]
+__all__ = ["CLIENT_OPTIONS", "call_through", "check_installed", "connect", "split_address"]
 
 # A message of the largest size takes some ten seconds on one machine.
 CLIENT_OPTIONS = {"call_timeout": 60.0, "wait_for_ready": False}
@@ -36,15 +38,26 @@ def check_installed() -> None:
     )
 
 
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of ``HOST:PORT``; raises a `UsageError` where it is not of that form.
+
+    Example:
+        >>> split_address("head:7400")
+        ('head', 7400)
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f"a server is HOST:PORT, as the server prints it; got {address!r}.")
+    return host, int(port)
+
+
 def connect(address: str) -> Callable[[bytes], bytes]:
     """A way to the server at ``HOST:PORT``; see `call_through`.
 
     Raises:
         UsageError: not of that form, or no courier for this Python.
     """
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise UsageError(f"a server is HOST:PORT; got {address!r}.")
+    split_address(address)
     check_installed()
     import courier
 

@@ -53,13 +53,19 @@ class Pool(abc.ABC):
         self._say: Callable[[str], None] = lambda sentence: None
         self._queue = TaskQueue(settings, clock=clock, on_lost=lambda words: self._say(words))
         self._job: BlockJob | None = None
+        self._support_shape: tuple[int, ...] = ()
         self._expected, self._any_joined = expected_workers, False
         self._turned_away: list[str] = []
         self._nobody_since = self._reminded = clock()
 
-    @abc.abstractmethod
     def set_support(self, x_support: np.ndarray, version: int) -> None:
         """A new support set, float32, for workers to fetch."""
+        self._support_shape = x_support.shape
+        self._offer_support(x_support, version)
+
+    @abc.abstractmethod
+    def _offer_support(self, x_support: np.ndarray, version: int) -> None:
+        """Puts it where workers find it."""
 
     @abc.abstractmethod
     def close(self, *, seconds: float = 10.0) -> None:
@@ -100,6 +106,23 @@ class Pool(abc.ABC):
         self._queue.join(worker, at_once=at_once)
         self._any_joined = True
         self._say(f"worker {worker} joined")
+
+    def _accept(self, number: int, parts: Mapping[str, np.ndarray]) -> bool:
+        """Takes the answer to a lease; False, and it is dropped, if it is late or the second.
+
+        Raises:
+            WireError: it is not what the task asks for, which counts as a failure.
+        """
+        task = self._queue.task_of(number)
+        if task is None:
+            return self._queue.answer(number, None)  # counts as dropped
+        assert self._job is not None
+        try:
+            sound = check_parts(task, parts, self._support_shape, self._job.targets.num_classes)
+        except WireError as error:
+            self._queue.fail(number, str(error))
+            raise
+        return self._queue.answer(number, sound)
 
     def _await_result(self) -> Parts:
         began = time.monotonic()

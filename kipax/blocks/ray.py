@@ -21,16 +21,15 @@ from typing import Any
 import numpy as np
 
 from kipax.blocks.job import BlockJob
-from kipax.blocks.pool import Pool, PoolExecutor, check_parts
+from kipax.blocks.pool import Pool, PoolExecutor
 from kipax.blocks.queue import Lease
 from kipax.blocks.targets import TargetRecipe
 from kipax.blocks.wire import pack, pack_task, unpack, unpack_task
-from kipax.errors import KipaxError, UsageError, WireError
+from kipax.errors import UsageError, WireError
 from kipax.version import __version__
 
 __all__ = ["RayPool", "check_installed"]
 
-_READY_SECONDS = 600.0  # to load the data, on a busy host
 _RESTART_SECONDS = 0.5
 _POLL_SECONDS = 0.05
 _BEATS = 4  # signs of life within the silence that loses a worker
@@ -44,37 +43,33 @@ def check_installed() -> None:
 
 
 class RayWorker:
-    """What an actor does; knows nothing of Ray.
+    """What an actor does; knows nothing of Ray."""
 
-    Args:
-        environment: variables to set before JAX starts.
-    """
-
-    def __init__(self, environment: Mapping[str, str]):
-        os.environ.update(environment)
+    def __init__(self) -> None:
         self._computer: Any = None  # a restarted actor has none
         self._lock = threading.Lock()
         self._free: queue.SimpleQueue = queue.SimpleQueue()
 
     def prepare(self, job: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Loads the data; says how many devices there are, or what is wrong.
+        """Loads the data; says how many devices there are, or what is wrong, whatever it is.
 
         Args:
             job: ``kipax`` (the version), ``recipe`` (facts) and ``needed_bytes``.
             arrays: the recipe's.
         """
-        from kipax.blocks.worker import TaskComputer, check_memory
+        from kipax.blocks.worker import TaskComputer, check_memory, describe_error
 
         if job["kipax"] != __version__:
             return {"why": f"it has kipax {__version__}, this program {job['kipax']}"}
         try:
             computer = TaskComputer(TargetRecipe(**job["recipe"], arrays=arrays).load())
             check_memory(job["needed_bytes"], computer.devices)
-        except KipaxError as error:
-            return {"why": str(error)}
+        except Exception as error:
+            return {"why": describe_error(error)}
+        free: queue.SimpleQueue = queue.SimpleQueue()  # each device once, if it is asked again
         for device in computer.devices:
-            self._free.put(device)
-        self._computer = computer
+            free.put(device)
+        self._computer, self._free = computer, free
         who = {"host": socket.gethostname(), "pid": os.getpid()}
         return who | {"devices": len(computer.devices)}
 
@@ -89,11 +84,12 @@ class RayWorker:
         with self._lock:
             if not self._computer.has_support(task.version):
                 self._computer.set_support(x_support, task.version)
-        device = self._free.get()
+        free = self._free
+        device = free.get()
         try:
             return pack({}, self._computer.compute(task, device))
         finally:
-            self._free.put(device)
+            free.put(device)
 
 
 class RayPool(Pool):
@@ -102,12 +98,13 @@ class RayPool(Pool):
     Args:
         num_workers: actors to start.
         address: of a running cluster; None starts one here that no other host can reach.
-        environments: for each worker, variables to set.
+        allow_network: whether the cluster may have other hosts.
+        environments: for each worker, variables of its process.
         gpus_per_worker: for Ray to reserve.
         options: as `Pool`.
 
     Raises:
-        UsageError: no Ray, or no cluster at the address.
+        UsageError: no Ray, no cluster at the address, or one of several hosts that may not be.
     """
 
     def __init__(
@@ -115,6 +112,7 @@ class RayPool(Pool):
         num_workers: int,
         *,
         address: str | None = None,
+        allow_network: bool = False,
         environments: list[dict[str, str]] | None = None,
         gpus_per_worker: int = 0,
         **options: Any,
@@ -123,10 +121,13 @@ class RayPool(Pool):
         super().__init__(expected_workers=num_workers, **options)
         self._environments = environments or [{} for _ in range(num_workers)]
         self._gpus = gpus_per_worker
-        self._support: tuple[tuple[int, ...], Any] | None = None
+        self._support: Any = None
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
-        _start_ray(address, num_workers)
+        if address is None:
+            _start_ray(num_workers)
+        else:
+            _connect(address, allow_network=allow_network)
 
     def executor(self, job: BlockJob) -> PoolExecutor:
         """Takes a run's blocks on and starts the actors."""
@@ -154,14 +155,16 @@ class RayPool(Pool):
             "max_task_retries": 0,
             "max_concurrency": _THREADS,
             "concurrency_groups": {"beat": 1},
+            # Not set by the actor itself: JAX reads its own when it is imported, with the class.
+            "runtime_env": {"env_vars": dict(environment)},
         }
-        return ray.remote(**options)(RayWorker).remote(dict(environment))
+        return ray.remote(**options)(RayWorker).remote()
 
-    def set_support(self, x_support: np.ndarray, version: int) -> None:
-        """Puts a new support set into Ray's shared memory."""
+    def _offer_support(self, x_support: np.ndarray, version: int) -> None:
+        """Puts it into Ray's shared memory."""
         import ray
 
-        self._support = x_support.shape, ray.put(x_support)
+        self._support = ray.put(x_support)
         self.bytes_out += x_support.nbytes * len(self._environments)
 
     def close(self, *, seconds: float = 10.0) -> None:
@@ -170,8 +173,9 @@ class RayPool(Pool):
 
         self._over.set()
         self._queue.close()
+        deadline = time.monotonic() + seconds
         for thread in self._threads:
-            thread.join(seconds)
+            thread.join(max(0.0, deadline - time.monotonic()))
         ray.shutdown()
 
 
@@ -204,23 +208,35 @@ class _Driver:
 
     def _begin(self) -> tuple[str, int]:
         """Waits until the actor is there and has its data; its name, and slots for tasks."""
+        ready = self._prepared()
+        if ready is None:
+            return "", 0
+        if "why" in ready:
+            self._pool._turned_away.append(ready["why"])
+            self._pool._say(f"worker {self._name} cannot join: {ready['why']}")
+            return "", 0
+        self._lives += 1
+        worker = f"{self._name}.{self._lives}@{ready['host']}/{ready['pid']}"
+        self._pool._joined(worker, ready["devices"])
+        return worker, 2 * ready["devices"]  # one computes, one waits, on each device
+
+    def _prepared(self) -> dict[str, Any] | None:
+        """What the actor says to `RayWorker.prepare`, in whichever life; None if it is over."""
         import ray
 
+        ref = None
         while not self._pool._over.is_set():
+            ref = ref or self._actor.prepare.remote(*self._told)
+            done, _ = ray.wait([ref], timeout=_RESTART_SECONDS)
             try:
-                ready = ray.get(self._actor.prepare.remote(*self._told), timeout=_READY_SECONDS)
-            except ray.exceptions.RayError:
-                time.sleep(_RESTART_SECONDS)  # it is being started again
-                continue
-            if "why" in ready:
-                self._pool._turned_away.append(ready["why"])
-                self._pool._say(f"worker {self._name} cannot join: {ready['why']}")
-                break
-            self._lives += 1
-            worker = f"{self._name}.{self._lives}@{ready['host']}/{ready['pid']}"
-            self._pool._joined(worker, ready["devices"])
-            return worker, 2 * ready["devices"]  # one computes, one waits, on each device
-        return "", 0
+                if done:
+                    return ray.get(ref)
+            except ray.exceptions.RayError as error:
+                if _is_for_good(error):
+                    return {"why": str(error).strip().splitlines()[-1]}  # below its traceback
+                ref = None
+                self._pool._over.wait(_RESTART_SECONDS)  # it is being started again
+        return None
 
     def _serve(self, worker: str, slots: int) -> None:
         import ray
@@ -251,15 +267,13 @@ class _Driver:
                 return
 
     def _send(self, lease: Lease) -> Any:
-        assert self._pool._support is not None
         message = pack_task(lease.task, {})
         self._pool.bytes_out += len(message)
-        return self._actor.compute.remote(message, self._pool._support[1])
+        return self._actor.compute.remote(message, self._pool._support)
 
     def _take(self, ref: Any, lease: Lease) -> None:
         import ray
 
-        pool = self._pool
         try:
             data = ray.get(ref)
         except ray.exceptions.RayTaskError as error:
@@ -267,32 +281,44 @@ class _Driver:
             return
         if not data:
             raise _RestartedError
-        pool.bytes_in += len(data)
-        task = self._queue.task_of(lease.number)
-        if task is None:
-            self._queue.answer(lease.number, None)  # counts as dropped
-            return
-        assert pool._support is not None and pool._job is not None
+        self._pool.bytes_in += len(data)
         try:
-            classes = pool._job.targets.num_classes
-            parts = check_parts(task, unpack(data).arrays, pool._support[0], classes)
-        except WireError as error:
+            self._pool._accept(lease.number, unpack(data).arrays)
+        except WireError as error:  # of no message, too, which the pool did not see
             self._queue.fail(lease.number, str(error))
-            return
-        self._queue.answer(lease.number, parts)
 
 
-def _start_ray(address: str | None, num_workers: int) -> None:
-    """Connects to a cluster, or starts one that listens on this host's loopback alone."""
+def _is_for_good(error: Exception) -> bool:
+    """Whether no later life of an actor would do better: it cannot even be made."""
+    from ray import exceptions
+
+    if isinstance(error, exceptions.RayActorError):
+        return error.actor_init_failed
+    return isinstance(error, exceptions.RayTaskError | exceptions.RuntimeEnvSetupError)
+
+
+def _connect(address: str, *, allow_network: bool) -> None:
+    """Connects to a cluster; leaves it if it spans hosts and must not."""
     import ray
 
-    if address is not None:
-        try:
-            ray.init(address=address, log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            words = str(error).splitlines()[0]
-            raise UsageError(f"no Ray cluster answers at {address}: {words}") from error
-        return
+    try:
+        ray.init(address=address, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        words = str(error).splitlines()[0]
+        raise UsageError(f"no Ray cluster answers at {address}: {words}") from error
+    hosts = sorted({node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]})
+    if len(hosts) > 1 and not allow_network:
+        ray.shutdown()
+        raise UsageError(
+            f"the Ray cluster at {address} has {len(hosts)} hosts ({', '.join(hosts[:4])}): "
+            "--allow_network lets a program span hosts, in trusted networks only (--help says why)."
+        )
+
+
+def _start_ray(num_workers: int) -> None:
+    """Starts a cluster that listens on this host's loopback alone."""
+    import ray
+
     ray.init(
         address="local",
         num_cpus=max(1, num_workers),

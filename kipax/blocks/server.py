@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from kipax.blocks.job import BlockJob
-from kipax.blocks.pool import Pool, check_parts
+from kipax.blocks.pool import Pool
 from kipax.blocks.wire import Message, pack, pack_task, unpack
 from kipax.errors import WireError
 from kipax.version import __version__
@@ -46,13 +46,13 @@ class PoolServer(Pool):
         self._allow_network = allow_network
         self._names = itertools.count(1)
         self._lock = threading.Lock()
-        self._support: tuple[int, tuple[int, ...], bytes] | None = None
+        self._support: tuple[int, bytes] | None = None
         self._closed = False
 
-    def set_support(self, x_support: np.ndarray, version: int) -> None:
-        """A new support set, encoded once, for each worker to fetch."""
+    def _offer_support(self, x_support: np.ndarray, version: int) -> None:
+        """Encodes it once, for each worker to fetch."""
         header = {"kind": "support", "version": version}
-        self._support = version, x_support.shape, pack(header, {"x": x_support})
+        self._support = version, pack(header, {"x": x_support})
 
     def close(self, *, seconds: float = 10.0) -> None:
         """Tells workers that the run is over, and waits until they are gone, or so long."""
@@ -98,12 +98,13 @@ class PoolServer(Pool):
         if kind == "support":
             return self._give_support(message)
         if kind == "answer":
-            return self._answer(message)
+            counted = self._accept(message.get("lease", int), message.arrays)
+            return pack({"kind": "ok", "counted": counted})
         if kind == "failure":
             self._queue.fail(message.get("lease", int), message.get("why", str)[:500])
             return pack({"kind": "ok"})
-        if kind == "beat":
-            return pack({"kind": "ok"})
+        if kind == "beat":  # a worker that has its hands full asks for nothing
+            return pack({"kind": "done" if self._closed else "ok"})
         raise WireError(f"refused a message of the unknown kind {kind!r:.40}.")
 
     def _join(self, message: Message) -> bytes:
@@ -172,19 +173,4 @@ class PoolServer(Pool):
         support = self._support
         if support is None or support[0] != message.get("version", int):
             return pack({"kind": "stale"})
-        return support[2]
-
-    def _answer(self, message: Message) -> bytes:
-        number = message.get("lease", int)
-        task = self._queue.task_of(number)
-        if task is None:
-            self._queue.answer(number, None)  # counts as dropped
-            return pack({"kind": "ok", "counted": False})
-        assert self._support is not None and self._job is not None
-        try:
-            shape, classes = self._support[1], self._job.targets.num_classes
-            parts = check_parts(task, message.arrays, shape, classes)
-        except WireError as error:
-            self._queue.fail(number, str(error))
-            raise
-        return pack({"kind": "ok", "counted": self._queue.answer(number, parts)})
+        return support[1]

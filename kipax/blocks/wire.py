@@ -116,7 +116,7 @@ def unpack(data: bytes) -> Message:
 def _read_header(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter where it is nested deeply
         header = None
     if not isinstance(header, dict) or not isinstance(header.get("arrays"), list):
         raise WireError("refused a message without a header.")
@@ -129,10 +129,11 @@ def _read_arrays(header: dict[str, Any], body: memoryview) -> dict[str, np.ndarr
         try:
             name, dtype, shape, order = entry
             known = isinstance(name, str) and dtype in _DTYPES and order in ("C", "F")
+            known = known and isinstance(shape, list) and len(shape) <= 8
             known = known and all(type(n) is int and 0 <= n <= LIMIT for n in shape)
         except (TypeError, ValueError):
             known = False
-        if not known or len(shape) > 8:
+        if not known:
             raise WireError(f"refused an array described as {entry!r:.80}.")
         size = math.prod(shape)
         stop = start + size * np.dtype(dtype).itemsize

@@ -76,6 +76,12 @@ def check_memory(needed: dict[str, int], devices: Sequence[jax.Device]) -> None:
             )
 
 
+def describe_error(error: Exception) -> str:
+    """What to tell the server's user; an error that is no sentence gets its name."""
+    sentence = isinstance(error, KipaxError | ImportError)
+    return str(error) if sentence else f"{type(error).__name__}: {error}"
+
+
 class Worker:
     """Joins a server and computes its tasks until the run is over.
 
@@ -117,6 +123,7 @@ class Worker:
 
         Raises:
             UsageError, FileError: other data, another kipax, too little memory.
+            ImportError: the data need an extra that is not installed here.
             PoolError: the server is out of reach.
         """
         while not self._stop.is_set():
@@ -142,8 +149,8 @@ class Worker:
         session = _Session(self, reply)
         try:
             self._prepare(reply)
-        except KipaxError as error:
-            session.leave(str(error))  # the server tells its user, too
+        except Exception as error:
+            session.leave(describe_error(error))  # the server tells its user, too
             raise
         assert self._computer is not None
         session.begin(self._computer, self._hash)
@@ -156,8 +163,19 @@ class Worker:
         self._computer = self._load(recipe)
         self._hash = recipe.targets_hash
 
-    def call(self, header: dict[str, Any], arrays: Parts | None = None) -> Message:
+    def call(
+        self,
+        header: dict[str, Any],
+        arrays: Parts | None = None,
+        *,
+        in_vain: Callable[[], bool] = lambda: False,
+    ) -> Message:
         """The server's reply; waits for a server that is out of reach, up to the patience.
+
+        Args:
+            header: of the message.
+            arrays: of the message.
+            in_vain: whether to wait for that server no longer.
 
         Raises:
             UsageError: the server refuses this worker, or the message.
@@ -169,7 +187,8 @@ class Worker:
                 reply = unpack(self._call_server(data))
                 break
             except ConnectionError as error:
-                if time.monotonic() - began > self._patience or self._stop.is_set():
+                late = time.monotonic() - began > self._patience
+                if late or self._stop.is_set() or in_vain():
                     raise PoolError(
                         f"the server was out of reach for {time.monotonic() - began:.0f} s "
                         f"({error}): is the address right, and the program running?"
@@ -220,15 +239,16 @@ class _Session:
             thread.start()
         self._guard(self._fetch)
         self._over.set()
+        if self._finished:
+            self.leave("")  # at once, since the server waits; whatever is computed is in vain
         for thread in threads[1:]:
             thread.join()
         if self._error is not None:
             self.leave(str(self._error) or type(self._error).__name__)
             raise self._error
-        if self._finished or self._worker.stopped():
+        if self._worker.stopped() and not self._finished:
             self.leave("")
-            return True
-        return False
+        return self._finished or self._worker.stopped()
 
     def leave(self, why: str) -> None:
         """Goes, and says why if something is wrong."""
@@ -236,8 +256,19 @@ class _Session:
             self._send("leave", why=why)
 
     def _send(self, kind: str, arrays: Parts | None = None, **fields: Any) -> Message:
-        reply = self._worker.call({"kind": kind} | self._who | fields, arrays)
-        if reply.get("kind", str) == "unknown":
+        """The server's reply; once the run is over, nothing is sent but the leave."""
+        if self._finished and kind != "leave":
+            return Message({"kind": "done"})
+        header = {"kind": kind} | self._who | fields
+        try:
+            reply = self._worker.call(header, arrays, in_vain=self._is_decided)
+        except PoolError:
+            if not self._finished:
+                raise
+            return Message({"kind": "done"})  # the server ended meanwhile
+        if reply.get("kind", str) == "done":
+            self._finished = True
+        if reply.get("kind", str) in ("done", "unknown"):
             self._over.set()
         return reply
 
@@ -248,6 +279,10 @@ class _Session:
         except BaseException as error:
             self._error = self._error or error
             self._over.set()
+
+    def _is_decided(self) -> bool:
+        """Whether it is known how the session ends, so that no reply is worth waiting for."""
+        return self._finished or self._error is not None
 
     def _ended(self) -> bool:
         return self._over.is_set() or self._worker.stopped()
@@ -269,11 +304,7 @@ class _Session:
 
     def _take(self) -> tuple[int, Task] | None:
         reply = self._send("take", holding=sorted(self._holding), wait=_WAIT_SECONDS)
-        kind = reply.get("kind", str)
-        if kind == "done":
-            self._finished = True
-            self._over.set()
-        if kind != "task":
+        if reply.get("kind", str) != "task":
             return None
         lease, task = reply.get("lease", int), unpack_task(reply)
         if not self._computer.has_support(task.version) and not self._fetch_support(task.version):
@@ -294,13 +325,18 @@ class _Session:
                 lease, task = self._inbox.get(timeout=0.2)
             except queue.Empty:
                 continue
-            self._slots.release()
             try:
-                parts = self._computer.compute(task, device)
-            except Exception as error:  # the server decides: elsewhere, or the end
-                why = f"{type(error).__name__}: {error}"
-                self._worker.say(f"could not compute {task.describe()}: {why}")
-                self._send("failure", lease=lease, why=why)
-            else:
-                self._send("answer", parts, lease=lease)
-            self._holding.discard(lease)
+                self._answer(lease, task, device)
+            finally:
+                self._holding.discard(lease)
+                self._slots.release()
+
+    def _answer(self, lease: int, task: Task, device: jax.Device) -> None:
+        try:
+            parts = self._computer.compute(task, device)
+        except Exception as error:  # the server decides: elsewhere, or the end
+            why = f"{type(error).__name__}: {error}"
+            self._worker.say(f"could not compute {task.describe()}: {why}")
+            self._send("failure", lease=lease, why=why)
+        else:
+            self._send("answer", parts, lease=lease)

@@ -24,7 +24,7 @@ def engine_flags(engine):
 class Program:
     """A running command; everything it says lands in a file."""
 
-    def __init__(self, folder, module, *flags):
+    def __init__(self, folder, module, *flags, **more_environment):
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / f"log{time.monotonic_ns()}"
         environment = os.environ | {
@@ -34,6 +34,7 @@ class Program:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
         }
+        environment |= more_environment
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module, *flags],

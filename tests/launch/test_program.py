@@ -110,8 +110,12 @@ def test_without_ray():
         ("launch.kip", ["--num_workers=-1"], "num_workers must not be negative"),
         ("launch.kip", ["--engine=ray", "--num_workers=0"], "--num_workers=1 or more"),
         ("launch.kip", ["--engine=ray", "--ray_address=10.9.8.7:6379"], "--allow_network"),
+        ("launch.kip", ["--engine=ray", "--port=7400"], "--port has no effect with --engine=ray"),
+        ("launch.kip", ["--ray_address=auto"], "--ray_address has no effect"),
+        ("launch.kip", ["--silence_seconds=0"], "silence_seconds must be positive; got 0.0"),
         ("launch.worker", [], "--server=HOST:PORT is needed"),
         ("launch.worker", ["--server=10.9.8.7:1"], "--allow_network"),
+        ("launch.worker", ["--server=localhost"], "a server is HOST:PORT"),
         ("launch.worker", ["--server=nonsense", "--allow_network"], "a server is HOST:PORT"),
     ],
 )
@@ -120,6 +124,16 @@ def test_refused(module, flags, words):
     assert (status, out) == (2, "")
     assert words in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+@needs_launchpad
+@pytest.mark.parametrize(
+    "flag", ["--threads_per_worker=1", "--gpus_per_worker=1", "--worker_platform=cpu"]
+)
+def test_workers_in_threads_have_no_environment(flag):
+    status, _, err = _run("launch.kip", "--lp_launch_type=local_mt", flag)
+    assert status == 2
+    assert f"{flag.split('=')[0]} has no effect with --lp_launch_type=local_mt" in err
 
 
 @needs_launchpad

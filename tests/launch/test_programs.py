@@ -76,22 +76,27 @@ def test_label_solve(folder, engine):
     assert same_set(local, pooled)
 
 
+def _kill_one(program, killed, chance, *, delay=0.0):
+    """Kills a worker that has joined, whichever, once there is one."""
+    alive = lambda: sorted(set(program.workers()) - killed)  # noqa: E731
+    wait_until(alive, 60, program)
+    time.sleep(delay)
+    victim = chance.choice(alive())
+    kill(victim)
+    killed.add(victim)
+
+
 @launchpad_only
 def test_workers_are_killed_and_replaced(folder, slow, engine):
     """Every second step a random worker dies; launch.worker replaces it."""
     workdir, chance = folder / "killed", random.Random(0)
     flags = [*SLOW, "--steps=30", "--num_workers=2", f"--workdir={workdir}"]
-    replacements, alive, killed = [], set(), set()
+    replacements, killed = [], set()
     with Program(folder / engine, "launch.kip", *flags) as program:
         (address,) = program.await_words(r"--server=(\S+)")
         for step in range(0, 28, 2):
             wait_until(lambda at=step: steps_done(workdir) >= at, 120, program)
-            wait_until(lambda: set(program.workers()) - killed, 60, program)
-            time.sleep(chance.uniform(0, 0.5))
-            alive = sorted(set(program.workers()) - killed)
-            victim = chance.choice(alive)
-            kill(victim)
-            killed.add(victim)
+            _kill_one(program, killed, chance, delay=chance.uniform(0, 0.5))
             joiner = Program(folder / engine, "launch.worker", f"--server={address}")
             replacements.append(joiner)
         status, result = program.finish()
@@ -157,16 +162,24 @@ def test_ray_restarts_killed_workers(folder, slow, engine):
     with Program(folder / engine, "launch.kip", *flags) as program:
         for step in range(2, 26, 4):
             wait_until(lambda at=step: steps_done(workdir) >= at, 120, program)
-            wait_until(lambda: set(program.workers()) - killed, 60, program)
-            victim = chance.choice(sorted(set(program.workers()) - killed))
-            kill(victim)
-            killed.add(victim)
+            _kill_one(program, killed, chance)
         status, result = program.finish()
     assert status == 0, program.said()
     assert len(killed) == 6
     assert len(program.workers()) >= 2 + 5  # the last one may still be loading
     assert same_set(slow, workdir)
     assert result["blocks"]["counted"] == expected_blocks(workdir)
+
+
+@pytest.mark.parametrize("engine", ENGINES[1:])
+@pytest.mark.parametrize(("platform", "status"), [("cpu", 0), ("nonsense", 1)])
+def test_ray_workers_have_their_own_platform(folder, engine, platform, status):
+    """And the server the CPU, whatever both inherit: no process here could have a TPU."""
+    flags = [*QUICK, "--steps=1", f"--workdir={folder / platform}", "--engine=ray"]
+    flags += [f"--worker_platform={platform}"]
+    with Program(folder / engine, "launch.kip", *flags, JAX_PLATFORMS="tpu") as program:
+        assert program.finish(120)[0] == status, program.said()
+        assert ("no worker could join" in program.said()) == bool(status)
 
 
 @engines

@@ -229,6 +229,71 @@ def test_a_slow_worker_is_overtaken(job, x_support, expected):
         assert counts.counted == 26
 
 
+def _held_back(release, seen):
+    """Computes no task before the release."""
+
+    class HeldBack(TaskComputer):
+        def compute(self, task, device):
+            seen.append(task.position)
+            release.wait(20)
+            return super().compute(task, device)
+
+    return lambda recipe: HeldBack(recipe.load())
+
+
+def _start(executor, x_support):
+    """Asks for a kernel, in a thread."""
+    executor.set_support(x_support, version=0)
+    thread = threading.Thread(target=lambda: executor.kernel(ROWS, kernel=SPEC), daemon=True)
+    thread.start()
+    return thread
+
+
+def _wait_for(condition, seconds=10):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_device_computes_one_task_and_one_waits(job, x_support):
+    release, seen = threading.Event(), []
+    with Pool(job, workers=1, load=_held_back(release, seen)) as pool:
+        asking = _start(pool.executor, x_support)
+        _wait_for(lambda: seen)
+        time.sleep(0.5)  # for a third
+        leased = [entry for entry in pool.server._queue._entries if entry.leases]
+        release.set()
+        asking.join(20)
+    assert len(leased) == 2
+
+
+def test_a_block_in_vain_does_not_outlive_the_run(job, x_support):
+    """It was overtaken; the run ends, and the server with it, while it is computed."""
+    release, seen, gone, late = threading.Event(), [], threading.Event(), []
+
+    def call(data):
+        if gone.is_set():
+            late.append(unpack(data).header["kind"])
+            raise ConnectionError("gone")
+        return pool.server.handle(data)
+
+    with Pool(job, workers=0) as pool:
+        pool.add(call=call, load=_held_back(release, seen))
+        asking = _start(pool.executor, x_support)
+        _wait_for(lambda: seen)
+        pool.add()
+        asking.join(20)
+        began = time.monotonic()
+        pool.server.close()
+        assert time.monotonic() - began < 5, "it waited for a block that nobody needs"
+        gone.set()
+        release.set()
+        pool.threads[0].join(10)
+        assert not pool.threads[0].is_alive()
+    assert (pool.errors, late) == ([], [])
+
+
 def test_a_block_that_fails_three_times_stops_the_run(job, x_support):
     class Broken(TaskComputer):
         def compute(self, task, device):
@@ -312,6 +377,23 @@ def test_too_little_memory(job, monkeypatch):
     monkeypatch.setattr(worker_module, "available_bytes", lambda device: 10_000)
     with pytest.raises(UsageError, match="smaller --memory_gb"):
         Worker(server.handle).run()
+
+
+def test_data_that_need_an_extra(job, x_support):
+    """Any error is told to the server, whose run ends where nobody can join."""
+
+    def load(recipe):
+        raise ImportError("install kipax[data]")
+
+    said = []
+    server = PoolServer(expected_workers=1)
+    executor = server.executor(dataclasses.replace(job, say=said.append))
+    with pytest.raises(ImportError):
+        Worker(server.handle, load=load).run()
+    assert any("left: install kipax[data]" in sentence for sentence in said)
+    executor.set_support(x_support, version=0)
+    with pytest.raises(PoolError, match=r"no worker could join: install kipax\[data\]"):
+        executor.kernel(None, kernel=SPEC)
 
 
 def test_an_unreachable_server():

@@ -25,7 +25,7 @@ from kipax.kernels.fused import cuda
 from kipax.kernels.fused.loading import isa, register
 from kipax.kernels.window import Level, plan_levels
 
-__all__ = ["isa", "matrix", "threads", "why_not"]
+__all__ = ["isa", "matrix", "processors", "threads", "why_not"]
 
 _LAYERS = {"conv": 0, "relu": 1}
 
@@ -41,10 +41,13 @@ def why_not(dtype) -> str | None:
 
 
 def threads() -> int:
-    """Threads of a call: ``KIPAX_NUM_THREADS``, else the processors that this process may use."""
+    """Threads of a call: ``KIPAX_NUM_THREADS``, else `processors`."""
     chosen = os.environ.get("KIPAX_NUM_THREADS", "")
-    if chosen.isdecimal() and int(chosen) > 0:
-        return int(chosen)
+    return int(chosen) if chosen.isdecimal() and int(chosen) > 0 else processors()
+
+
+def processors() -> int:
+    """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
