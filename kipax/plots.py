@@ -116,6 +116,8 @@ def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
     losses = [m["train_loss"] for m in metrics if "train_loss" in m]
     lines = loss_axes.plot(steps, losses, color="0.6", label="training loss")
     loss_axes.set(xlabel="step", ylabel="training loss", yscale="log", title=title)
+    if max(losses) < 10 * min(losses):  # within a decade plain numbers are shorter
+        loss_axes.yaxis.set_minor_formatter("{x:g}")
     for key, colour in (("validation_accuracy", "C1"), ("test_accuracy", "C0")):
         points = [(m["step"], m[key]) for m in metrics if key in m]
         if points:

@@ -1,6 +1,7 @@
 """Fixtures and settings of the whole suite."""
 
 import os
+import signal
 
 # Set before JAX starts: the suite is the same on a machine with an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,6 +13,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 import hypothesis
 import jax
 import pytest
+
+# A suite started in the background ignores Ctrl-C, and so would the programs that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "kipax", max_examples=25, deadline=None, derandomize=True, database=None

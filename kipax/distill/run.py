@@ -171,7 +171,8 @@ class Run:
                 pictures["labels.png"] = plots.draw_labels(support.labels, names)
             metrics = self.workdir.read_metrics()
             if metrics:
-                title = f"{self.method.upper()} · {self.config.dataset} · {len(support)} images"
+                data = short_name(self.config.dataset)
+                title = f"{self.method.upper()} · {data} · {len(support)} images"
                 pictures["curve.png"] = plots.draw_curve(metrics, title)
             for name, figure in pictures.items():
                 files.write_bytes(self.workdir.path / name, plots.to_png(figure))
