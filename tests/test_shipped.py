@@ -57,6 +57,7 @@ def test_the_list():
         "cifar10-convnet-10-zca",
         "digits-convnet-10",
         "fashion_mnist-convnet-10",
+        "mnist-convnet-10",
     )
 
 
