@@ -1,11 +1,19 @@
-"""A pool in this process, for tests."""
+"""A pool in this process, and what it is asked for, for tests."""
 
 import threading
 
+import numpy as np
+
+from kipax import architectures
+from kipax.blocks import BlockPlan, TargetRows
 from kipax.blocks.queue import QueueSettings
 from kipax.blocks.server import PoolServer
 from kipax.blocks.worker import Worker
+from kipax.kernels import KernelSpec
 
+SPEC = KernelSpec(architectures.from_name("convnet1"))
+PLAN, SUPPORTS, CLASSES = BlockPlan(target_rows=32, support_rows=6), 10, 10
+ROWS = TargetRows(np.arange(7, 151))
 FAST = QueueSettings(silence_seconds=2.0, overtake_seconds=0.2)
 
 
@@ -39,3 +47,29 @@ class Pool:
         self.server.close(seconds=5)
         for thread in self.threads:
             thread.join(10)
+
+
+def results(executor, x_support, rows=ROWS, spec=SPEC):
+    """Everything that an executor computes."""
+    rng = np.random.default_rng(0)
+    alpha = np.asfortranarray(rng.normal(size=(SUPPORTS, CLASSES)))  # as a solve gives it
+    of_support = rng.normal(size=(SUPPORTS, SUPPORTS))
+    of_targets = rng.normal(size=(len(rows), SUPPORTS))
+    executor.set_support(x_support, version=3)
+    one = executor.target_pass(rows, alpha, kernel=spec, loss="mse", count=len(rows))
+    return [
+        executor.kernel(rows, kernel=spec),
+        executor.kernel(None, kernel=spec),
+        executor.vjp(rows, of_targets, kernel=spec),
+        executor.vjp(None, of_support, kernel=spec),
+        np.array([one.loss, one.correct]),
+        one.d_x_support,
+        one.d_alpha,
+        *executor.gram(rows, kernel=spec),
+    ]
+
+
+def assert_equal(found, expected):
+    """The same bits."""
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

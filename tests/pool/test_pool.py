@@ -7,111 +7,20 @@ import time
 import numpy as np
 import pytest
 
-from kipax import (
-    KIPConfig,
-    LabelSolveConfig,
-    architectures,
-    load_dataset,
-    run_kip,
-    run_label_solve,
-)
-from kipax.blocks import (
-    BlockJob,
-    BlockPlan,
-    DatasetTargets,
-    LocalExecutor,
-    TargetRecipe,
-    TargetRows,
-    hash_targets,
-)
-from kipax.blocks import worker as worker_module
+from kipax import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
+from kipax.blocks import LocalExecutor
 from kipax.blocks.pool import check_parts
-from kipax.blocks.server import PoolServer
 from kipax.blocks.tasks import OPS, compute, expected_parts
-from kipax.blocks.wire import pack, unpack
-from kipax.blocks.worker import TaskComputer, Worker
-from kipax.data import Standard
-from kipax.errors import PoolError, UsageError
-from kipax.kernels import KernelSpec
-from tests.pool.pools import FAST, Pool
-
-SPEC = KernelSpec(architectures.from_name("convnet1"))
-PLAN, SUPPORTS, CLASSES = BlockPlan(target_rows=32, support_rows=6), 10, 10
-ROWS = TargetRows(np.arange(7, 151))
-
-
-@pytest.fixture(scope="module")
-def data():
-    return load_dataset("digits", validation_examples=180)
-
-
-@pytest.fixture(scope="module")
-def targets(data):
-    return DatasetTargets(data, Standard.fit(data.x_train), augment_fraction=0.5)
-
-
-@pytest.fixture(scope="module")
-def job(data, targets):
-    recipe = TargetRecipe(
-        dataset="digits",
-        data_dir=None,
-        image_size=None,
-        validation_examples=180,
-        targets_hash=hash_targets(data),
-        augment_fraction=0.5,
-        preprocessing="standard",
-        arrays=Standard.fit(data.x_train).to_arrays(),
-    )
-    return BlockJob(
-        targets=targets,
-        recipe=recipe,
-        plan=PLAN,
-        kernels=(SPEC,),
-        num_targets=len(ROWS),
-        supports=SUPPORTS,
-        image_shape=(8, 8, 1),
-        say=lambda sentence: None,
-    )
-
-
-def _results(executor, x_support, rows=ROWS, spec=SPEC):
-    rng = np.random.default_rng(0)
-    alpha = np.asfortranarray(rng.normal(size=(SUPPORTS, CLASSES)))  # as a solve gives it
-    of_support = rng.normal(size=(SUPPORTS, SUPPORTS))
-    of_targets = rng.normal(size=(len(rows), SUPPORTS))
-    executor.set_support(x_support, version=3)
-    one = executor.target_pass(rows, alpha, kernel=spec, loss="mse", count=len(rows))
-    return [
-        executor.kernel(rows, kernel=spec),
-        executor.kernel(None, kernel=spec),
-        executor.vjp(rows, of_targets, kernel=spec),
-        executor.vjp(None, of_support, kernel=spec),
-        np.array([one.loss, one.correct]),
-        one.d_x_support,
-        one.d_alpha,
-        *executor.gram(rows, kernel=spec),
-    ]
-
-
-@pytest.fixture(scope="module")
-def x_support(targets):
-    return targets.images(TargetRows(np.arange(300, 300 + SUPPORTS)))
-
-
-@pytest.fixture(scope="module")
-def expected(targets, x_support):
-    return _results(LocalExecutor(targets, PLAN), x_support)
-
-
-def _assert_equal(results, expected):
-    for one, other in zip(results, expected, strict=True):
-        np.testing.assert_array_equal(one, other)
+from kipax.blocks.wire import unpack
+from kipax.blocks.worker import TaskComputer
+from kipax.errors import PoolError
+from tests.pool.pools import CLASSES, FAST, PLAN, ROWS, SPEC, Pool, assert_equal, results
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_pool_is_the_local_executor(job, x_support, expected, workers):
     with Pool(job, workers=workers) as pool:
-        _assert_equal(_results(pool.executor, x_support), expected)
+        assert_equal(results(pool.executor, x_support), expected)
         counts = pool.server.counts()
         assert counts.workers == workers
         blocks = 5 + 3 + 5 + 3 + 5 + 5
@@ -121,22 +30,22 @@ def test_a_pool_is_the_local_executor(job, x_support, expected, workers):
 
 def test_augmented_targets(job, targets, x_support):
     rows = dataclasses.replace(ROWS, step=4, augmentation_seed=9)
-    local = _results(LocalExecutor(targets, PLAN), x_support, rows)
+    local = results(LocalExecutor(targets, PLAN), x_support, rows)
     with Pool(job) as pool:
-        _assert_equal(_results(pool.executor, x_support, rows), local)
+        assert_equal(results(pool.executor, x_support, rows), local)
 
 
 def test_many_blocks_share_tasks(targets, x_support, monkeypatch):
     """Beyond so many, consecutive blocks are one task: nearly the same sum, and the same answer
     from a pool."""
-    alone = _results(LocalExecutor(targets, PLAN), x_support)
+    alone = results(LocalExecutor(targets, PLAN), x_support)
     monkeypatch.setattr("kipax.blocks.sums.MOST_TASKS", 2)
     executor = LocalExecutor(targets, PLAN)
     executor.set_support(x_support, version=0)
     shared = executor._target_tasks("target_pass", ROWS, SPEC, most=2)
     assert [t.used for t in shared] == [96, 48]
     assert [len(t.rows) for t in shared] == [96, 64]
-    for one, other in zip(_results(executor, x_support), alone, strict=True):
+    for one, other in zip(results(executor, x_support), alone, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15 * np.abs(other).max())
 
 
@@ -153,7 +62,7 @@ def test_every_part_is_as_expected(targets, x_support):
             yield check_parts(task, parts, x_support.shape, CLASSES)
 
     executor._run = run
-    _results(executor, x_support)
+    results(executor, x_support)
     assert set(seen) == set(OPS)
 
 
@@ -182,7 +91,7 @@ def test_a_dead_worker_is_replaced(job, x_support, expected):
         cut = Cut(pool.server, answers=2)
         pool.add(call=cut)
         time.sleep(0.3)
-        _assert_equal(_results(pool.executor, x_support), expected)
+        assert_equal(results(pool.executor, x_support), expected)
         assert cut.dead
         counts = pool.server.counts()
         assert counts.counted == 26
@@ -197,7 +106,7 @@ def test_waits_for_a_worker_and_says_so(job, x_support, expected):
         cut = Cut(pool.server, answers=1)
         pool.add(call=cut)
         threading.Timer(7.0, pool.add).start()
-        _assert_equal(_results(pool.executor, x_support), expected)
+        assert_equal(results(pool.executor, x_support), expected)
         assert pool.server.counts().counted == 26
     assert any("no worker is left: waiting for one; start one" in s for s in said)
     assert any("lost worker 1" in s for s in said)
@@ -219,7 +128,7 @@ def test_a_slow_worker_is_overtaken(job, x_support, expected):
         pool.add(load=lambda recipe: Slow(recipe.load()))
         while pool.server.counts().workers < 2:
             time.sleep(0.05)
-        _assert_equal(_results(pool.executor, x_support), expected)
+        assert_equal(results(pool.executor, x_support), expected)
         release.set()
         deadline = time.monotonic() + 10
         while not pool.server.counts().dropped and time.monotonic() < deadline:
@@ -304,7 +213,7 @@ def test_a_block_that_fails_three_times_stops_the_run(job, x_support):
     with Pool(job, workers=0) as pool:
         pool.add(load=lambda recipe: Broken(recipe.load()))
         with pytest.raises(PoolError, match=r"block 3 of target_pass \(32 targets\).*3 times.*no"):
-            _results(pool.executor, x_support)
+            results(pool.executor, x_support)
 
 
 def test_a_wrong_answer_is_refused(job, x_support, caplog):
@@ -320,106 +229,6 @@ def test_a_wrong_answer_is_refused(job, x_support, caplog):
         k_ss = pool.executor.kernel(None, kernel=SPEC)
     np.testing.assert_array_equal(k_ss, k_ss.T)
     assert "refused an answer whose k is <f4" in caplog.text
-
-
-# -- joining -------------------------------------------------------------------------------------
-
-
-def test_bytes_that_are_no_message_are_refused(job, caplog):
-    server = PoolServer()
-    server.executor(job)
-    for data in (b"", b"\x80\x04.", pack({"kind": "nonsense", "session": server.session})):
-        assert unpack(server.handle(data)).header["kind"] == "refused"
-    other = unpack(server.handle(pack({"kind": "take", "session": "another", "worker": "1"})))
-    assert other.header["kind"] == "unknown"
-    assert "refused" in caplog.text
-
-
-def test_other_data_are_refused(job, tmp_path):
-    rng = np.random.default_rng(0)
-    path = tmp_path / "other.npz"
-    x = rng.integers(0, 256, (300, 8, 8, 1)).astype(np.uint8)
-    y = np.arange(300) % 10
-    np.savez(path, x_train=x, y_train=y, x_test=x[:10], y_test=y[:10])
-    server = PoolServer()
-    server.executor(job)
-    with pytest.raises(UsageError, match="are not the server's"):
-        Worker(server.handle, dataset=f"npz:{path}").run()
-
-
-def test_another_version_is_refused(job, monkeypatch):
-    server = PoolServer()
-    server.executor(job)
-    monkeypatch.setattr(worker_module, "__version__", "0.0.0")
-    with pytest.raises(UsageError, match=r"has kipax 0\.0\.0"):
-        Worker(server.handle).run()
-
-
-def test_other_hosts_need_allow_network(job, monkeypatch):
-    monkeypatch.setattr(worker_module.socket, "gethostname", lambda: "elsewhere")
-    for allowed in (False, True):
-        server = PoolServer(allow_network=allowed)
-        server.executor(job)
-        header = {
-            "kind": "join",
-            "kipax": worker_module.__version__,
-            "host": "elsewhere2",
-            "pid": 1,
-        }
-        reply = unpack(server.handle(pack(header))).header
-        assert reply["kind"] == ("welcome" if allowed else "refused")
-        assert allowed or "--allow_network" in reply["why"]
-
-
-def test_too_little_memory(job, monkeypatch):
-    server = PoolServer()
-    server.executor(job)
-    monkeypatch.setattr(worker_module, "available_bytes", lambda device: 10_000)
-    with pytest.raises(UsageError, match="smaller --memory_gb"):
-        Worker(server.handle).run()
-
-
-def test_data_that_need_an_extra(job, x_support):
-    """Any error is told to the server, whose run ends where nobody can join."""
-
-    def load(recipe):
-        raise ImportError("install kipax[data]")
-
-    said = []
-    server = PoolServer(expected_workers=1)
-    executor = server.executor(dataclasses.replace(job, say=said.append))
-    with pytest.raises(ImportError):
-        Worker(server.handle, load=load).run()
-    assert any("left: install kipax[data]" in sentence for sentence in said)
-    executor.set_support(x_support, version=0)
-    with pytest.raises(PoolError, match=r"no worker could join: install kipax\[data\]"):
-        executor.kernel(None, kernel=SPEC)
-
-
-def test_an_unreachable_server():
-    def call(data):
-        raise ConnectionError("refused")
-
-    with pytest.raises(PoolError, match="out of reach for"):
-        Worker(call, patience_seconds=0.6).run()
-
-
-def test_a_new_server_at_the_same_place(job, x_support, expected):
-    """The server dies; another with the same run takes over; the worker joins it."""
-    where = {"server": PoolServer(settings=FAST)}
-    first = where["server"]
-    first.executor(job).set_support(x_support, version=0)
-    said = []
-    worker = Worker(lambda data: where["server"].handle(data), say=said.append)
-    thread = threading.Thread(target=worker.run, daemon=True)
-    thread.start()
-    while not first.counts().workers:
-        time.sleep(0.05)
-    second = where["server"] = PoolServer(settings=FAST)
-    _assert_equal(_results(second.executor(job), x_support), expected)
-    second.close(seconds=5)
-    thread.join(10)
-    assert "the server has changed: joining again" in said
 
 
 # -- whole runs ----------------------------------------------------------------------------------
