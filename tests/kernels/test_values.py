@@ -14,10 +14,13 @@ from tests.kernels import numpy_recursion
 from tests.kernels.cases import CASES, skip_unless_it_runs
 
 
+_LONGEST = ("convnet-16x16x3", "myrtle10")
+
+
 def _params(cases) -> list:
-    """Cases for parametrize; NNGPs are slow."""
-    slow = {"ntk": [], "nngp": [pytest.mark.slow]}
-    return [pytest.param(c, marks=slow[c.kind], id=c.id) for c in cases]
+    """Cases for parametrize; NNGPs are slow, and so are the two that compile longest."""
+    slow = lambda c: c.kind == "nngp" or c.id.startswith(_LONGEST)  # noqa: E731
+    return [pytest.param(c, marks=[pytest.mark.slow] * slow(c), id=c.id) for c in cases]
 
 
 _FEW = ("fc3", "convvec3", "convnet2", "myrtle5", "deep-global", "linear")
