@@ -13,7 +13,6 @@ from tests.golden import make_kernels
 from tests.kernels import numpy_recursion
 from tests.kernels.cases import CASES, skip_unless_it_runs
 
-
 _LONGEST = ("convnet-16x16x3", "myrtle10")
 
 
