@@ -18,18 +18,18 @@ Source: Nguyen et al. 2021, arXiv:2107.13034, tables 1, 2, A1 and A2, figure 1 (
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from kipax import console
 from kipax import flags as config_flags
-from kipax.transfer import EvaluateConfig, caption, evaluate, format_table, paper_value
-
-
-def _like_the_paper(metadata: Mapping[str, Any], protocol: str) -> bool:
-    """Whether the paper has made such a set: its ConvNet NTK and, for kernels, learned labels."""
-    own = metadata["architecture"]["name"] == "convnet" and metadata["kernel"] == "ntk"
-    return own and (protocol != "krr" or bool(metadata["learned_labels"]))
+from kipax.transfer import (
+    EvaluateConfig,
+    caption,
+    evaluate,
+    format_table,
+    is_like_paper,
+    paper_value,
+)
 
 
 def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     reporter.close()
     data, size = session.dataset, session.images
     paper = {}
-    if not config.networks and _like_the_paper(session.metadata, protocol.name):
+    if not config.networks and is_like_paper(session.metadata, protocol.name):
         for row in results:
             paper[row.subject] = paper_value(
                 protocol.name,

@@ -18,6 +18,7 @@ __all__ = [
     "UsageError",
     "WireError",
     "check_choice",
+    "read_whole_numbers",
 ]
 
 
@@ -67,3 +68,18 @@ def check_choice(what: str, given: str, choices: Iterable[str], *, also: str = "
     hint = f" did you mean {' or '.join(near[:3])}?" if near else ""
     listed = ", ".join([*names, *([also] if also else [])])
     raise UsageError(f"unknown {what} {given!r};{hint} Choices: {listed}.")
+
+
+def read_whole_numbers(what: str, given: str) -> tuple[int, ...]:
+    """The positive whole numbers of a comma-separated list, maybe none; else a `UsageError`.
+
+    Example:
+        >>> read_whole_numbers("widths", "64, 256")
+        (64, 256)
+    """
+    parts = [part.strip() for part in given.split(",") if part.strip()]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(
+            f"{what} is a comma-separated list of whole numbers from 1; got {given!r}."
+        )
+    return tuple(int(part) for part in parts)

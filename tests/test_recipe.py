@@ -12,6 +12,7 @@ from kipax.data import fit_preprocessor
 from kipax.data.recipe import Deferred
 from kipax.errors import FileError, UsageError
 from kipax.support import SupportSet
+from kipax.transfer import EvaluateConfig, evaluate
 
 
 def _images(n, seed):
@@ -169,3 +170,15 @@ def test_a_small_preprocessor_is_embedded_anyway(support, tmp_path, monkeypatch)
     monkeypatch.setattr("kipax.support_file._LARGE_BYTES", 1_000_000)
     support.save(tmp_path / "whole.npz", embed_preprocessor=False)
     assert "preprocessor_matrix" in files.read_npz(tmp_path / "whole.npz")
+
+
+def test_evaluations_fit_it_on_its_own_data_alone(support, npz, tmp_path):
+    support.save(tmp_path / "set.npz", embed_preprocessor=False)
+    found = evaluate(tmp_path / "set.npz", EvaluateConfig(dataset=f"npz:{npz}")).results[0]
+    data = kipax.load_dataset(f"npz:{npz}")
+    assert found.accuracy == np.mean(support.predict(data.x_test) == data.y_test)
+    x, y = _images(30, 2), np.arange(30) % 3
+    np.savez(tmp_path / "others.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    config = EvaluateConfig(dataset=f"npz:{tmp_path / 'others.npz'}")
+    with pytest.raises(FileError, match="fitted again on toys, which could not be loaded"):
+        evaluate(tmp_path / "set.npz", config)

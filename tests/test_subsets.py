@@ -63,7 +63,9 @@ def test_bad_values(tmp_path, dataset):
     with pytest.raises(UsageError, match="has 4 a class; got 8: take --support=24"):
         run_subsets(_config(natural="8"), dataset=dataset, workdir=tmp_path / "new")
     assert not (tmp_path / "new").exists()
-    with pytest.raises(UsageError, match="natural is a comma-separated list"):
+    with pytest.raises(
+        UsageError, match="natural is a comma-separated list of whole numbers from 1; got '1,x'"
+    ):
         _config(natural="1,x")
     with pytest.raises(UsageError, match="draws must be at least 1; got 0"):
         _config(draws=0)

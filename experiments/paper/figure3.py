@@ -10,13 +10,14 @@ Expected: see experiments/results/README.md. With --checkpoints also a table ove
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
 
 from kipax import console
 from kipax import flags as config_flags
-from kipax.errors import UsageError
+from kipax.errors import read_whole_numbers
 from kipax.transfer import (
     EvaluateConfig,
     Opened,
@@ -26,6 +27,7 @@ from kipax.transfer import (
     count_work,
     evaluate_subject,
     load_checkpoints,
+    name_beside_baselines,
     open_session,
     percent,
     protocol_by_name,
@@ -34,12 +36,11 @@ from kipax.transfer import (
 )
 
 
-def _over_width(opened: Opened, widths: list[int]) -> dict[str, dict[str, Any]]:
+def _over_width(opened: Opened, widths: Sequence[int]) -> dict[str, dict[str, Any]]:
     """Test accuracy by set and width, the kernel last."""
     session = opened.session
     real = random_set(opened.support, session.dataset, draw=0)
-    own = str(opened.support.metadata["method"])
-    own = "this set, by Label Solve" if own == "Label Solve" else own
+    own = name_beside_baselines(opened.support)
     subjects = as_subjects({own: opened.support, "Label Solve": solved_set(real, session)})
     session.total += count_work(session, subjects, protocol=opened.protocol, columns=len(widths))
     rows: dict[str, dict[str, Any]] = {}
@@ -67,17 +68,11 @@ def _over_steps(opened: Opened, subjects: list[Subject]) -> dict[str, dict[str, 
     return rows
 
 
-def _whole_numbers(texts: list[str]) -> list[int]:
-    if not all(text.isdecimal() and int(text) > 0 for text in texts):
-        raise UsageError(f"widths are positive whole numbers; got {','.join(texts)}.")
-    return [int(text) for text in texts]
-
-
 def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     """Prints one or two tables."""
     config: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig, protocol="kip-nn")
     opened = open_session(support, config, reporter=reporter)
-    widths = _whole_numbers(flags.FLAGS.widths)
+    widths = read_whole_numbers("widths", flags.FLAGS.widths)
     steps = as_subjects(load_checkpoints(opened.path)) if config.checkpoints else []
     tables = {"width": _over_width(opened, widths)}
     if steps:
@@ -96,5 +91,5 @@ def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
 if __name__ == "__main__":
     fixed = ("protocol", "baselines", "full_data", "architectures", "draws")
     config_flags.define_flags(EvaluateConfig, without=fixed)
-    flags.DEFINE_list("widths", ["64", "256", "1024"], "channels of the networks")
+    flags.DEFINE_string("widths", "64,256,1024", "comma-separated channels of the networks")
     console.run_command(main, operand="SUPPORT.npz")

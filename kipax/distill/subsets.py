@@ -6,7 +6,6 @@ Every kernel is computed once, for the whole pool; a subset's are parts of it.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +13,12 @@ import numpy as np
 
 from kipax import files, ridge
 from kipax.data import Dataset
+from kipax.data.preprocessing import hash_arrays
 from kipax.distill.config import RunConfig, config_field
 from kipax.distill.label_solve import stream_sums
 from kipax.distill.report import Progress, Reporter
 from kipax.distill.run import Run, start_run
-from kipax.errors import UsageError
+from kipax.errors import UsageError, read_whole_numbers
 
 __all__ = ["SubsetRow", "SubsetsConfig", "run_subsets"]
 
@@ -50,12 +50,7 @@ class SubsetsConfig(RunConfig):
 
     def sizes(self, name: str) -> tuple[int, ...]:
         """The numbers of images a class in a field."""
-        parts = [p.strip() for p in getattr(self, name).split(",") if p.strip()]
-        if not all(p.isdecimal() and int(p) > 0 for p in parts):
-            raise UsageError(
-                f"{name} is a comma-separated list of images a class; got {getattr(self, name)!r}."
-            )
-        return tuple(int(p) for p in parts)
+        return read_whole_numbers(name, getattr(self, name))
 
     def check_dataset(self, dataset: Dataset) -> None:
         """Raises a `UsageError` for a size that the pool has no images for."""
@@ -145,8 +140,8 @@ def _test_kernel(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """``k_ts`` of the test images, a file for each block, so that it resumes."""
     x, y = run.test_images()
     kernel_fn = run.config.kernel_spec.make()
-    digest = hashlib.sha256(np.ascontiguousarray(x).data).hexdigest()[:16]
-    folder = run.workdir.path / f"test-{digest}"  # other test images are other kernels
+    digest = hash_arrays({"x": x})[:16]  # other test images are other kernels
+    folder = run.workdir.path / f"test-{digest}"
     folder.mkdir(exist_ok=True)
     parts = []
     for start, stop in run.executor.plan.target_blocks(len(x)):

@@ -15,13 +15,14 @@ from kipax.transfer.evaluation import (
     solved_set,
 )
 from kipax.transfer.ledger import Ledger
-from kipax.transfer.paper import paper_value
+from kipax.transfer.paper import is_like_paper, paper_value
 from kipax.transfer.points import Point, Session
 from kipax.transfer.protocols import EvaluationProtocol, names, protocol_by_name
 from kipax.transfer.subjects import (
     Subject,
     as_subjects,
     load_checkpoints,
+    name_beside_baselines,
     random_set,
     solve_labels,
 )
@@ -61,7 +62,9 @@ __all__ = [
     "evaluate_subject",
     "format_table",
     "grid_points",
+    "is_like_paper",
     "load_checkpoints",
+    "name_beside_baselines",
     "names",
     "open_session",
     "paper_value",

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kipax.data import Dataset
+from kipax.data.recipe import Deferred
 from kipax.distill.report import Reporter
 from kipax.errors import FailedRunError, UsageError
 from kipax.students import StudentSpec
@@ -221,8 +222,7 @@ def open_session(
         )
     else:
         subjects.check_data(support, dataset)
-    if path is not None and support.metadata.get("training_hash") == dataset.training_hash:
-        support = load(path, dataset=dataset)  # on which a whitening may be fitted again
+    support = _fitted_here(support, dataset)
     training = len(dataset.x_train) + len(dataset.x_validation)
     protocol = config.resolve_protocol(training_examples=training)
     dataset = dataset.hold_out(protocol.validation_examples)
@@ -238,6 +238,14 @@ def open_session(
     )
     reporter.say(_describe_data(support, session, protocol))
     return Opened(support, path, protocol, session)
+
+
+def _fitted_here(support: SupportSet, dataset: Dataset) -> SupportSet:
+    """With these data to fit a whitening on that is kept as a recipe, if it belongs to them."""
+    kept = support.preprocessor
+    if not isinstance(kept, Deferred) or kept.recipe.training_hash != dataset.training_hash:
+        return support
+    return dataclasses.replace(support, preprocessor=Deferred(kept.recipe, dataset=dataset))
 
 
 def _default_out(path: Path | None) -> Path | None:
@@ -318,8 +326,8 @@ def _describe_data(support: SupportSet, session: Session, protocol: EvaluationPr
 def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
     support, protocol, session = opened.support, opened.protocol, opened.session
     own = str(support.metadata["method"])
-    if own == "Label Solve" and config.baselines:
-        own = "this set, by Label Solve"
+    if config.baselines:
+        own = subjects.name_beside_baselines(support)
     alternatives: dict[str, Sequence[SupportSet]] = {"": [support]}
     if config.checkpoints:
         if opened.path is None or not protocol.validation_examples:

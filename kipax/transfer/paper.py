@@ -7,7 +7,10 @@ colour; CIFAR-10 also without (SVHN and CIFAR-100 without are in the paper, not 
 
 from __future__ import annotations
 
-__all__ = ["paper_value"]
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["is_like_paper", "paper_value"]
 
 _SETS = ("mnist", "fashion_mnist", "svhn_cropped", "cifar10", "cifar100")
 _SIZES = (1, 10, 50)
@@ -61,6 +64,12 @@ _STANDARD = {
     ("kip-nn", "KIP", "cifar10"): ("38.6±0.4", "49.2±0.1", "56.7±0.3"),
     ("kip-nn", "Label Solve", "cifar10"): ("22.9±0.3", "41.5±0.2", "49.0±0.2"),
 }
+
+
+def is_like_paper(metadata: Mapping[str, Any], protocol: str) -> bool:
+    """Whether a set was made as the paper's: the ConvNet's NTK and, for krr, learned labels."""
+    own = metadata["architecture"]["name"] == "convnet" and metadata["kernel"] == "ntk"
+    return own and (protocol != "krr" or bool(metadata["learned_labels"]))
 
 
 def paper_value(

@@ -148,9 +148,9 @@ def kip_nn() -> EvaluationProtocol:
     (SVHN 10,000, CIFAR-100 with mean square error 25,000); learning rate 0.5, 1, 2 and 4 times the
     critical one, 2 N C / lambda_max of the empirical NTK of min(64, n) training points at
     initialisation (2 N / lambda_max for cross-entropy, our reading); L2 0, 1e-7, 1e-5, 1e-3 and
-    1e-1 as half of it times the squared norm of all parameters. No augmentation. Chosen and early-
-    stopped on 5,000 validation images (here looked at ten times a run). Deviation: in the paper
-    over the 20 best by validation.
+    1e-1 as half of it times the squared norm of all parameters. No augmentation. Chosen and
+    early-stopped on 5,000 validation images (here looked at ten times a run). Deviation: in the
+    paper over the 20 best by validation.
 
     Source: Nguyen et al. 2021, arXiv:2107.13034, appendix A; the authors' nn_training notebook
     for the scale of the loss and labels.

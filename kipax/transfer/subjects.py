@@ -27,6 +27,7 @@ __all__ = [
     "full_data_set",
     "load_checkpoints",
     "load_test_data",
+    "name_beside_baselines",
     "random_set",
     "solve_labels",
 ]
@@ -69,6 +70,12 @@ def find_support(path: Path | str) -> Path:
     if not (path / "support.npz").exists():
         raise UsageError(f"{path} holds no support.npz: finish its run, or name a file.")
     return path / "support.npz"
+
+
+def name_beside_baselines(support: SupportSet) -> str:
+    """A set's method; told from the baseline of that name where it is Label Solve itself."""
+    own = str(support.metadata["method"])
+    return "this set, by Label Solve" if own == "Label Solve" else own
 
 
 def as_subjects(sets: Mapping[str, SupportSet]) -> list[Subject]:

@@ -8,6 +8,7 @@ from kipax.transfer import (
     EvaluateConfig,
     Ledger,
     choose_student,
+    is_like_paper,
     names,
     paper_value,
     protocol_by_name,
@@ -112,3 +113,14 @@ def test_the_papers_values_are_found_where_they_belong():
     assert value("krr", "KIP", dataset="mnist", whitened=True) is None
     assert value("dc", "KIP") is None
     assert value("krr", "KIP", ipc=2.5) is None
+
+
+def test_the_papers_values_stand_beside_its_own_kind_alone():
+    made = dict(kipax.load("digits-convnet-10").metadata)
+    fixed = made | {"learned_labels": False}
+    assert is_like_paper(made, "krr")
+    assert not is_like_paper(fixed, "krr")
+    assert is_like_paper(fixed, "kip-nn")
+    assert not is_like_paper(made | {"kernel": "nngp"}, "kip-nn")
+    shallow = made["architecture"] | {"name": "convnet3"}
+    assert not is_like_paper(made | {"architecture": shallow}, "krr")
