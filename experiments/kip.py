@@ -4,7 +4,7 @@ Claim: ten learned digits classify the test digits with an accuracy of about 0.9
 ridge regression with the ConvNet NTK; ten real ones reach 0.58 to 0.73.
 
 Command:  python -m experiments.kip --dataset=digits --support=10
-Expected: test accuracy 0.950 from 0.667; 9 s on 2 CPU cores, jax 0.10.2, a minute without the
+Expected: test accuracy 0.950 from 0.667; 9 to 12 s on 2 CPU cores, jax 0.10.2, a minute without the
           fused kernel. Seed 1 gave 0.925; the 360 test images alone mean a spread of 0.01.
 
 Source: Nguyen et al. 2021, arXiv:2107.13034.
