@@ -15,6 +15,8 @@ from kipax.errors import UsageError
         ({"target_batch": "many"}, "positive integer or 'all'; got 'many'"),
         ({"target_batch": "0"}, "positive integer or 'all'"),
         ({"learning_rate": -1.0}, "learning_rate must be positive"),
+        ({"final_learning_rate": -1.0}, "final_learning_rate must not be negative; got -1.0"),
+        ({"final_learning_rate": float("nan")}, "final_learning_rate must not be negative"),
         ({"ridge": float("nan")}, "ridge must be positive"),
         ({"steps": -1}, "steps must be a whole number from 0 on; got -1"),
         ({"steps": 1.5}, "steps must be a whole number"),

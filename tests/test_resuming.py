@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kipax import KIPConfig, LabelSolveConfig, run_kip, run_label_solve, support
-from kipax.distill import Interrupted, Reporter, kip
-from kipax.errors import FailedRunError
+from kipax.distill import Interrupted, Reporter, kip, state
+from kipax.errors import FailedRunError, UsageError
 
 SMALL = KIPConfig(
     architecture="fc1", support=10, steps=4, target_batch="60", learning_rate=0.04, eval_every=2
@@ -46,6 +46,36 @@ def test_ctrl_c_between_update_and_record_loses_no_record(tmp_path, monkeypatch)
         json.loads(m)["step"] for m in (tmp_path / "cut" / "metrics.jsonl").read_text().splitlines()
     ]
     assert steps == [0, 1, 2, 3, 4]
+
+
+def test_a_falling_rate_survives_an_interruption_and_fixes_the_steps(tmp_path):
+    falling = dataclasses.replace(SMALL, final_learning_rate=0.0)
+    whole = run_kip(falling, workdir=tmp_path / "whole")
+    assert not np.array_equal(
+        whole.support.images, run_kip(SMALL, workdir=tmp_path / "constant").support.images
+    )
+
+    class Stop(Reporter):
+        def progress(self, progress):
+            if progress.step == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        run_kip(falling, workdir=tmp_path / "cut", reporter=Stop())
+    with pytest.raises(UsageError, match="--steps was 4, now 5"):
+        run_kip(dataclasses.replace(falling, steps=5), workdir=tmp_path / "cut", resume=True)
+    run_kip(falling, workdir=tmp_path / "cut", resume=True)
+    names = ("whole", "cut")
+    assert len({(tmp_path / n / "support.npz").read_bytes() for n in names}) == 1
+
+
+def test_a_falling_rate_ends_where_it_should():
+    optimizer = state.make_optimizer(0.1, final=0.02, steps=4)
+    at, sizes = optimizer.init(np.ones(1)), []
+    for _ in range(5):
+        update, at = optimizer.update(np.ones(1), at)
+        sizes.append(-float(update[0]))
+    np.testing.assert_allclose(sizes, [0.1, 0.0883, 0.06, 0.0317, 0.02], atol=1e-4)
 
 
 def test_the_first_accuracy_is_of_the_test_images_of_today(tmp_path):

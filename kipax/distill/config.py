@@ -116,6 +116,11 @@ class RunConfig:
         if (self.validation_examples or 0) < 0:
             raise UsageError("validation_examples must not be negative.")
 
+    @property
+    def may_change(self) -> set[str]:
+        """The fields that a resumed run may be given anew."""
+        return {f.name for f in dataclasses.fields(self) if f.metadata["may_change"]}
+
     def check_dataset(self, dataset: Dataset) -> None:
         """Raises a `UsageError` for what a data set does not allow, before a folder is claimed."""
 
@@ -160,6 +165,9 @@ class KIPConfig(RunConfig):
         None, "targets a step, class-balanced, or 'all' for the full-batch gradient (by data set)"
     )
     learning_rate: float | None = config_field(None, "Adam's learning rate (by data set)")
+    final_learning_rate: float | None = config_field(
+        None, "go down to this rate along a cosine over --steps, which are then fixed (constant)"
+    )
     augment_fraction: float = config_field(
         0.0, "share of the targets of a step that is augmented (the paper: 0, 0.25, 0.5, 1)"
     )
@@ -183,6 +191,9 @@ class KIPConfig(RunConfig):
         if not 0 <= self.augment_fraction <= 1:
             raise UsageError(f"augment_fraction runs from 0 to 1; got {self.augment_fraction}.")
         self._check_positive("learning_rate", "eval_every", "checkpoint_every")
+        final = self.final_learning_rate
+        if final is not None and not (final >= 0 and math.isfinite(final)):
+            raise UsageError(f"final_learning_rate must not be negative; got {final}.")
         if self.steps is not None and (self.steps < 0 or int(self.steps) != self.steps):
             raise UsageError(f"steps must be a whole number from 0 on; got {self.steps}.")
         if self.target_batch not in (None, "all"):
@@ -191,6 +202,12 @@ class KIPConfig(RunConfig):
                 raise UsageError(f"target_batch is a positive integer or 'all'; got {batch!r}.")
             object.__setattr__(self, "target_batch", batch)
         self._check_samples()
+
+    @property
+    def may_change(self) -> set[str]:
+        """As for any run, but that steps are fixed where the learning rate depends on them."""
+        fixed = {"steps"} if self.final_learning_rate is not None else set()
+        return super().may_change - fixed
 
     @property
     def _samples(self) -> list[str]:

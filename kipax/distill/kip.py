@@ -78,7 +78,11 @@ class Loop:
         self._run, self._config = run, run.config
         assert self._config.learning_rate is not None and self._config.steps is not None
         self._steps: int = self._config.steps
-        self._optimizer = make_optimizer(self._config.learning_rate)
+        self._optimizer = make_optimizer(
+            self._config.learning_rate,
+            final=self._config.final_learning_rate,
+            steps=self._steps,
+        )
         classes = run.first_classes
         state = make_state(run.first_images, classes, run.dataset.num_classes, self._optimizer)
         stored = run.workdir.load_latest()

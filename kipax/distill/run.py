@@ -225,7 +225,6 @@ def start_run(
     plan = _plan(config, dataset)
 
     folder = Workdir(workdir or default_workdir(config, method="" if method == "kip" else method))
-    free = {f.name for f in dataclasses.fields(config) if f.metadata["may_change"]}
     stored = folder.open(
         {
             "method": method,
@@ -236,7 +235,7 @@ def start_run(
             "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
         },
         resume=resume,
-        free=free,
+        free=config.may_change,
     )
     if stored["versions"]["jax"] != jax.__version__:
         reporter.say(
@@ -347,8 +346,8 @@ def _describe(run: Run) -> str:
     targets = _targets_per_step(config, run.dataset)
     blocks = len(plan.target_blocks(targets)) + sum(1 for _ in plan.support_blocks(config.support))
     values: Mapping[str, Any] = dataclasses.asdict(config)
-    shown = ("learning_rate", "learn_labels", "ridge", "seed")
-    chosen = " · ".join(f"{k} {values[k]}" for k in shown if k in values)
+    shown = ("learning_rate", "final_learning_rate", "learn_labels", "ridge", "seed")
+    chosen = " · ".join(f"{k} {values[k]}" for k in shown if values.get(k) is not None)
     kernels = " or ".join(s.architecture.name for s in config.kernel_specs)
     return (
         f"{config.kernel.upper()} of {kernels} · {_backend(config)}\n"

@@ -52,9 +52,20 @@ class DistillState:
         )
 
 
-def make_optimizer(learning_rate: float) -> optax.GradientTransformation:
-    """Adam with optax's defaults, as in the paper's appendix A."""
-    return optax.adam(learning_rate)
+def make_optimizer(
+    learning_rate: float, *, final: float | None = None, steps: int = 1
+) -> optax.GradientTransformation:
+    """Adam with optax's defaults, as in the paper's appendix A.
+
+    Args:
+        learning_rate: of every step; of the first where `final` is given.
+        final: the rate that the `steps` go down to along half a cosine (not in the paper).
+        steps: of the whole run.
+    """
+    if final is None:
+        return optax.adam(learning_rate)
+    steps = max(steps, 1)
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps, final / learning_rate))
 
 
 def initial_images(
