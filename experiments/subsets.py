@@ -6,8 +6,8 @@ deviations of the draws.
 
 Command:  python -m experiments.subsets --dataset=npz:cifar10.npz --preprocessing=zca \
               --support=500 --natural=1,2,4,8,16,32 --solved=1,10,50
-Expected: not yet run on real sets; 0.07 to 0.15 s a target on two cores. Labels are solved from the sums over all targets, the
-          bulk of the time; --solved= leaves them out.
+Expected: not yet run on real sets; 0.07 to 0.15 s a target on two cores. Labels are solved from
+          the sums over all targets, the bulk of the time; --solved= leaves them out.
 
 Source: Nguyen et al. 2021, Tables 1 and A1, arXiv:2107.13034.
 """
