@@ -49,6 +49,15 @@ def _without_seconds(folder):
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
+def test_a_falling_rate_ends_where_it_should():
+    optimizer = state.make_optimizer(0.1, final=0.02, steps=4)
+    at, sizes = optimizer.init(np.ones(1)), []
+    for _ in range(5):
+        update, at = optimizer.update(np.ones(1), at)
+        sizes.append(-float(update[0]))
+    np.testing.assert_allclose(sizes, [0.1, 0.0883, 0.06, 0.0317, 0.02], atol=1e-4)
+
+
 # -- the gradient -------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kipax import KIPConfig, LabelSolveConfig, run_kip, run_label_solve, support
-from kipax.distill import Interrupted, Reporter, kip, state
+from kipax.distill import Interrupted, Reporter, kip
 from kipax.errors import FailedRunError, UsageError
 
 SMALL = KIPConfig(
@@ -67,15 +67,6 @@ def test_a_falling_rate_survives_an_interruption_and_fixes_the_steps(tmp_path):
     run_kip(falling, workdir=tmp_path / "cut", resume=True)
     names = ("whole", "cut")
     assert len({(tmp_path / n / "support.npz").read_bytes() for n in names}) == 1
-
-
-def test_a_falling_rate_ends_where_it_should():
-    optimizer = state.make_optimizer(0.1, final=0.02, steps=4)
-    at, sizes = optimizer.init(np.ones(1)), []
-    for _ in range(5):
-        update, at = optimizer.update(np.ones(1), at)
-        sizes.append(-float(update[0]))
-    np.testing.assert_allclose(sizes, [0.1, 0.0883, 0.06, 0.0317, 0.02], atol=1e-4)
 
 
 def test_the_first_accuracy_is_of_the_test_images_of_today(tmp_path):

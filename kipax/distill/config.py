@@ -191,9 +191,7 @@ class KIPConfig(RunConfig):
         if not 0 <= self.augment_fraction <= 1:
             raise UsageError(f"augment_fraction runs from 0 to 1; got {self.augment_fraction}.")
         self._check_positive("learning_rate", "eval_every", "checkpoint_every")
-        final = self.final_learning_rate
-        if final is not None and not (final >= 0 and math.isfinite(final)):
-            raise UsageError(f"final_learning_rate must not be negative; got {final}.")
+        self._check_final_learning_rate()
         if self.steps is not None and (self.steps < 0 or int(self.steps) != self.steps):
             raise UsageError(f"steps must be a whole number from 0 on; got {self.steps}.")
         if self.target_batch not in (None, "all"):
@@ -202,6 +200,17 @@ class KIPConfig(RunConfig):
                 raise UsageError(f"target_batch is a positive integer or 'all'; got {batch!r}.")
             object.__setattr__(self, "target_batch", batch)
         self._check_samples()
+
+    def _check_final_learning_rate(self) -> None:
+        final, first = self.final_learning_rate, self.learning_rate
+        if final is None:
+            return
+        if not (final >= 0 and math.isfinite(final)):
+            raise UsageError(f"final_learning_rate must be a number from 0 on; got {final}.")
+        if first is not None and final > first:
+            raise UsageError(
+                f"final_learning_rate must not exceed learning_rate, which is {first}; got {final}."
+            )
 
     @property
     def may_change(self) -> set[str]:
