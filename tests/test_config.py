@@ -21,6 +21,11 @@ from kipax.errors import UsageError
             {"final_learning_rate": 0.2, "learning_rate": 0.1},
             "final_learning_rate must not exceed learning_rate, which is 0.1; got 0.2",
         ),
+        ({"label_learning_rate": 0.0}, "label_learning_rate must be positive"),
+        (
+            {"label_learning_rate": 0.1, "learn_labels": False},
+            "label_learning_rate has no effect where labels are not learned; got 0.1",
+        ),
         ({"ridge": float("nan")}, "ridge must be positive"),
         ({"steps": -1}, "steps must be a whole number from 0 on; got -1"),
         ({"steps": 1.5}, "steps must be a whole number"),

@@ -58,6 +58,28 @@ def test_a_falling_rate_ends_where_it_should():
     np.testing.assert_allclose(sizes, [0.1, 0.0883, 0.06, 0.0317, 0.02], atol=1e-4)
 
 
+@pytest.mark.parametrize("final", [None, 0.02])
+def test_labels_with_a_rate_of_their_own(final):
+    """Each part moves as Adam with its own rate would, down the same curve."""
+    rng = np.random.default_rng(0)
+    gradients = [(rng.normal(size=3), rng.normal(size=2)) for _ in range(4)]
+    both = _updates(state.make_optimizer(0.1, label_rate=0.03, final=final, steps=4), gradients)
+    images = _updates(state.make_optimizer(0.1, final=final, steps=4), gradients)
+    slow = None if final is None else 0.3 * final
+    labels = _updates(state.make_optimizer(0.03, final=slow, steps=4), gradients)
+    for got, of_images, of_labels in zip(both, images, labels, strict=True):
+        np.testing.assert_array_equal(got[0], of_images[0])
+        np.testing.assert_allclose(got[1], of_labels[1], rtol=1e-5)
+
+
+def _updates(optimizer, gradients):
+    at, updates = optimizer.init(gradients[0]), []
+    for gradient in gradients:
+        update, at = optimizer.update(gradient, at)
+        updates.append(update)
+    return updates
+
+
 # -- the gradient -------------------------------------------------------------------------------
 
 

@@ -69,6 +69,23 @@ def test_a_falling_rate_survives_an_interruption_and_fixes_the_steps(tmp_path):
     assert len({(tmp_path / n / "support.npz").read_bytes() for n in names}) == 1
 
 
+def test_a_label_rate_survives_an_interruption(tmp_path):
+    slow = dataclasses.replace(SMALL, label_learning_rate=0.001, final_learning_rate=0.0)
+    whole = run_kip(slow, workdir=tmp_path / "whole")
+    assert np.abs(whole.support.labels).max() < 0.905  # from 0.9, four steps of at most 0.001
+
+    class Stop(Reporter):
+        def progress(self, progress):
+            if progress.step == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        run_kip(slow, workdir=tmp_path / "cut", reporter=Stop())
+    resumed = run_kip(slow, workdir=tmp_path / "cut", resume=True)
+    np.testing.assert_array_equal(resumed.support.labels, whole.support.labels)
+    np.testing.assert_array_equal(resumed.support.images, whole.support.images)
+
+
 def test_the_first_accuracy_is_of_the_test_images_of_today(tmp_path):
     run_kip(dataclasses.replace(SMALL, steps=2, eval_examples=50), workdir=tmp_path / "a")
     resumed = run_kip(SMALL, workdir=tmp_path / "a", resume=True)

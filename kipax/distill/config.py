@@ -168,6 +168,9 @@ class KIPConfig(RunConfig):
     final_learning_rate: float | None = config_field(
         None, "go down to this rate along a cosine over --steps, which are then fixed (constant)"
     )
+    label_learning_rate: float | None = config_field(
+        None, "the labels' rate (learning_rate); slower ones keep each image in its class"
+    )
     augment_fraction: float = config_field(
         0.0, "share of the targets of a step that is augmented (the paper: 0, 0.25, 0.5, 1)"
     )
@@ -190,7 +193,14 @@ class KIPConfig(RunConfig):
         check_choice("init", self.init, INITS)
         if not 0 <= self.augment_fraction <= 1:
             raise UsageError(f"augment_fraction runs from 0 to 1; got {self.augment_fraction}.")
-        self._check_positive("learning_rate", "eval_every", "checkpoint_every")
+        self._check_positive(
+            "learning_rate", "label_learning_rate", "eval_every", "checkpoint_every"
+        )
+        if self.label_learning_rate is not None and not self.learn_labels:
+            raise UsageError(
+                "label_learning_rate has no effect where labels are not learned; got "
+                f"{self.label_learning_rate}: leave it out, or take --learn_labels=true."
+            )
         self._check_final_learning_rate()
         if self.steps is not None and (self.steps < 0 or int(self.steps) != self.steps):
             raise UsageError(f"steps must be a whole number from 0 on; got {self.steps}.")

@@ -80,6 +80,7 @@ class Loop:
         self._steps: int = self._config.steps
         self._optimizer = make_optimizer(
             self._config.learning_rate,
+            label_rate=self._config.label_learning_rate,
             final=self._config.final_learning_rate,
             steps=self._steps,
         )

@@ -346,7 +346,14 @@ def _describe(run: Run) -> str:
     targets = _targets_per_step(config, run.dataset)
     blocks = len(plan.target_blocks(targets)) + sum(1 for _ in plan.support_blocks(config.support))
     values: Mapping[str, Any] = dataclasses.asdict(config)
-    shown = ("learning_rate", "final_learning_rate", "learn_labels", "ridge", "seed")
+    shown = (
+        "learning_rate",
+        "final_learning_rate",
+        "label_learning_rate",
+        "learn_labels",
+        "ridge",
+        "seed",
+    )
     chosen = " · ".join(f"{k} {values[k]}" for k in shown if values.get(k) is not None)
     kernels = " or ".join(s.architecture.name for s in config.kernel_specs)
     return (

@@ -53,19 +53,31 @@ class DistillState:
 
 
 def make_optimizer(
-    learning_rate: float, *, final: float | None = None, steps: int = 1
+    learning_rate: float,
+    *,
+    label_rate: float | None = None,
+    final: float | None = None,
+    steps: int = 1,
 ) -> optax.GradientTransformation:
-    """Adam with optax's defaults, as in the paper's appendix A.
+    """Adam on ``(images, labels)`` with optax's defaults, as in the paper's appendix A.
 
     Args:
         learning_rate: of every step; of the first where `final` is given.
+        label_rate: the labels' in place of `learning_rate` (not in the paper); where `final`
+            is given both go down by the same factor.
         final: the rate that the `steps` go down to along half a cosine (not in the paper).
         steps: of the whole run.
     """
     if final is None:
-        return optax.adam(learning_rate)
-    steps = max(steps, 1)
-    return optax.adam(optax.cosine_decay_schedule(learning_rate, steps, final / learning_rate))
+        adam = optax.adam(learning_rate)
+    else:
+        schedule = optax.cosine_decay_schedule(learning_rate, max(steps, 1), final / learning_rate)
+        adam = optax.adam(schedule)
+    if label_rate is None:
+        return adam
+    # Adam's updates are linear in the rate, so this is Adam with a rate of the labels' own.
+    ratio = label_rate / learning_rate
+    return optax.chain(adam, optax.stateless(lambda u, _: (u[0], ratio * u[1])))
 
 
 def initial_images(
