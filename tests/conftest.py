@@ -2,6 +2,7 @@
 
 import os
 import signal
+import tempfile
 
 # Set before JAX starts: the suite is the same on a machine with an accelerator.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -9,6 +10,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["KIPAX_CACHE"] = ""
 # Most of the time goes into compiling.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# ... and much of it into compiling the same again: what is compiled is kept until the suite ends
+# (CI keeps it from section to section), for both workers and for the programs that tests start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="kipax-tests-", ignore_cleanup_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import hypothesis
 import jax
