@@ -33,10 +33,10 @@ def test_the_whole_pool_is_label_solve(tmp_path, dataset):
     solved = run_label_solve(config, dataset=dataset, workdir=tmp_path / "b")
     assert [(r.labels, r.per_class, r.draws) for r in rows] == [
         ("true", 1, 20),
-        ("true", 4, 20),
+        ("true", 4, 1),  # a pool has one subset of its size
         ("solved", 4, 1),
     ]
-    assert rows[1].mean == solved.initial.test_accuracy  # every draw is the whole pool
+    assert rows[1].mean == solved.initial.test_accuracy
     assert rows[1].std == 0
     assert rows[2].mean == solved.evaluation.test_accuracy
     assert rows[0].std > 0

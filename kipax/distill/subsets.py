@@ -96,10 +96,10 @@ def run_subsets(
 ) -> list[SubsetRow]:
     """Accuracy of random subsets of a pool, with true labels and with solved ones.
 
-    Subsets with true labels are drawn at random and may overlap; those with solved labels are
-    disjoint, so that there are as many as the pool has room for. A killed run resumes, with
-    other sizes too; where labels are solved, the pool's kernel and the sums over all targets
-    are left in ``workdir/sums.npz``.
+    Subsets with true labels are drawn at random and may overlap (the whole pool is one draw);
+    those with solved labels are disjoint, so that there are as many as the pool has room for. A
+    killed run resumes, with other sizes too; where labels are solved, the pool's kernel and the
+    sums over all targets are left in ``workdir/sums.npz``.
 
     Args and errors: as `kipax.distill.run_kip`; a size larger than the pool has a class is a
         `UsageError` as well.
@@ -160,8 +160,9 @@ def _natural(pool: _Pool, size: int, config: SubsetsConfig, rng: np.random.Gener
         return np.concatenate([rng.choice(members, size, replace=False) for members in by_class])
 
     labels = ridge.one_hot(pool.classes, int(pool.classes.max()) + 1)
+    whole_pool = size * labels.shape[1] == len(pool.classes)
     scores = []
-    for _ in range(config.draws):
+    for _ in range(1 if whole_pool else config.draws):
         chosen = draw()
         scores.append(_accuracy(pool, chosen, labels[chosen], config.ridge))
     return _row("true", size, scores)

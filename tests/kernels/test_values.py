@@ -90,8 +90,9 @@ def test_float64(x64, golden, case):
 
 
 @pytest.mark.slow
-@every_case
+@few_cases
 def test_live_neural_tangents(x64, case):
+    """The golden values came so; live, a few are enough."""
     try:
         answers = make_kernels.compute(case)
     except ImportError as error:
@@ -105,7 +106,7 @@ def _with_shared_image(case):
     return x1, x2
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
+@every_case
 def test_fused(golden, case):
     """float32 in C++ against golden values; identical images against the exact recursion."""
     skip_unless_it_runs("fused")
