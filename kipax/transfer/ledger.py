@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from kipax import files
+from kipax.data.preprocessing import hash_arrays
 from kipax.errors import FileError
 
 __all__ = ["Ledger", "array_hash", "key_of"]
@@ -23,11 +24,7 @@ def key_of(facts: Mapping[str, Any]) -> str:
 
 def array_hash(*arrays: np.ndarray) -> str:
     """Sixteen letters that stand for arrays."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str} {array.shape} ".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
+    return hash_arrays({f"{i:03d}": array for i, array in enumerate(arrays)})[:16]
 
 
 class Ledger:
