@@ -1,13 +1,13 @@
 """Random subsets of real images: what natural images and Label Solve reach (Table A1, Table 1).
 
 Claim: kernel ridge regression with the ConvNet NTK on 1 to 32 real images a class reaches the
-paper's Table A1, and Label Solve at 10, 100 and 500 images the paper's Table 1, within two
-deviations of the draws.
+paper's Table A1 within two of its deviations, and Label Solve at 10, 100 and 500 images the
+paper's Table 1 within two deviations of the draws.
 
 Command:  python -m experiments.subsets --dataset=npz:cifar10.npz --preprocessing=zca \
               --support=500 --natural=1,2,4,8,16,32 --solved=1,10,50
-Expected: not yet run on real sets; 0.07 to 0.15 s a target on two cores. Labels are solved from
-          the sums over all targets, the bulk of the time; --solved= leaves them out.
+Expected: see experiments/results/README.md; 0.07 to 0.15 s an image on two cores. Labels are
+          solved from the sums over all targets, the bulk of the time; --solved= leaves them out.
 
 Source: Nguyen et al. 2021, Tables 1 and A1, arXiv:2107.13034.
 """

@@ -7,6 +7,7 @@ only with ``--debug``.
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from kipax import flags as config_flags
 from kipax.distill import RunResult, report
+from kipax.distill.config import RunConfig, short_name
 from kipax.errors import KipaxError, UsageError
 
 __all__ = ["ConsoleReporter", "describe_duration", "run_command", "run_experiment", "summarise"]
@@ -102,8 +104,8 @@ class ConsoleReporter(report.Reporter):
             self._bar = None
 
 
-def summarise(reporter: report.Reporter, result: RunResult) -> dict[str, Any]:
-    """Says what came out and where it is; returns the JSON line."""
+def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -> dict[str, Any]:
+    """Says what came out, where it is and what to do with it; returns the JSON line."""
     before, after = result.initial.test_accuracy, result.evaluation.test_accuracy
     if after is not None:
         since = f", from {before:.3f} with the initial images" if before is not None else ""
@@ -111,7 +113,8 @@ def summarise(reporter: report.Reporter, result: RunResult) -> dict[str, Any]:
     written = [f for f in _RESULTS if (result.workdir / f).exists()]
     reporter.say(f"{result.workdir}/  {' '.join(written)}")
     reporter.say(f'next: kipax.load("{result.workdir}/support.npz").predict(my_images)')
-    reporter.say(f"      python -m experiments.evaluate {result.workdir}/support.npz --baselines")
+    evaluate = f"python -m experiments.evaluate {result.workdir}/support.npz --baselines"
+    reporter.say(f"      {evaluate}{_where_data_lie(config)}")
     return {
         "test_accuracy": after,
         "initial_test_accuracy": before,
@@ -122,6 +125,17 @@ def summarise(reporter: report.Reporter, result: RunResult) -> dict[str, Any]:
     }
 
 
+def _where_data_lie(config: RunConfig) -> str:
+    """The flags that say where a run's data are, which its support set does not know."""
+    known = short_name(config.dataset) == config.dataset
+    given = {
+        "dataset": None if known else config.dataset,
+        "data_dir": config.data_dir,
+        "image_size": config.image_size,
+    }
+    return "".join(f" --{k}={shlex.quote(str(v))}" for k, v in given.items() if v is not None)
+
+
 def run_experiment(config_class: type, run: Callable[..., RunResult]) -> None:
     """A whole command: flags from a config dataclass, one run, its results.
 
@@ -130,7 +144,7 @@ def run_experiment(config_class: type, run: Callable[..., RunResult]) -> None:
         run: ``run(config, workdir=, resume=, reporter=) -> RunResult``.
     """
     config_flags.define_flags(config_class)
-    flags.DEFINE_string("workdir", None, "folder of the run (runs/<data>-<network>-<support>)")
+    flags.DEFINE_string("workdir", None, "folder of the run (runs/<data>-<network>-<support>...)")
     flags.DEFINE_boolean("resume", False, "continue the run in the workdir, if there is one")
 
     def command(reporter: ConsoleReporter) -> dict[str, Any]:
@@ -138,7 +152,7 @@ def run_experiment(config_class: type, run: Callable[..., RunResult]) -> None:
         config: Any = config_flags.config_from_flags(config_class)
         result = run(config, workdir=chosen.workdir, resume=chosen.resume, reporter=reporter)
         reporter.close()
-        return summarise(reporter, result)
+        return summarise(reporter, result, config)
 
     run_command(command)
 

@@ -19,6 +19,7 @@ __all__ = [
     "WireError",
     "check_choice",
     "read_whole_numbers",
+    "split_list",
 ]
 
 
@@ -70,6 +71,16 @@ def check_choice(what: str, given: str, choices: Iterable[str], *, also: str = "
     raise UsageError(f"unknown {what} {given!r};{hint} Choices: {listed}.")
 
 
+def split_list(given: str) -> list[str]:
+    """The words of a comma-separated list, maybe none.
+
+    Example:
+        >>> split_list("convnet, fc1,")
+        ['convnet', 'fc1']
+    """
+    return [part.strip() for part in given.split(",") if part.strip()]
+
+
 def read_whole_numbers(what: str, given: str) -> tuple[int, ...]:
     """The positive whole numbers of a comma-separated list, maybe none; else a `UsageError`.
 
@@ -77,7 +88,7 @@ def read_whole_numbers(what: str, given: str) -> tuple[int, ...]:
         >>> read_whole_numbers("widths", "64, 256")
         (64, 256)
     """
-    parts = [part.strip() for part in given.split(",") if part.strip()]
+    parts = split_list(given)
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UsageError(
             f"{what} is a comma-separated list of whole numbers from 1; got {given!r}."

@@ -112,7 +112,7 @@ def execute(request: RunRequest, pool: Pool, reporter: Any) -> Outcome:
         counts = pool.counts()
         reporter.say(str(counts))
         blocks = {k: getattr(counts, k) for k in ("counted", "retries", "dropped", "lost")}
-        return Outcome(0, console.summarise(reporter, result) | {"blocks": blocks})
+        return Outcome(0, console.summarise(reporter, result, request.config) | {"blocks": blocks})
     except KeyboardInterrupt as error:
         return Outcome(130, message=str(error) or "stopped")
     except (KipaxError, ImportError) as error:

@@ -51,6 +51,20 @@ def test_bad_values(flags, message):
         KIPConfig(**flags)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("digits", "digits"),
+        ("npz:/data/birds.npz", "birds"),
+        ("folder:/data/birds.v2/", "birds.v2"),
+        ("folder:/data/birds/.", "birds"),
+        ("mnist:3.0.1", "mnist"),
+    ],
+)
+def test_short_names(dataset, name):
+    assert config.short_name(dataset) == name
+
+
 def test_defaults_come_from_the_table():
     resolved = config.resolve(KIPConfig(dataset="cifar10"))
     assert (resolved.learning_rate, resolved.target_batch) == (0.04, "5000")

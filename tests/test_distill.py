@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import shutil
 import sys
 
 import jax
@@ -15,6 +16,7 @@ from kipax import Dataset, KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.blocks import TargetRows
 from kipax.distill import Interrupted, Reporter, state, step
 from kipax.distill.run import start_run
+from kipax.distill.workdir import Workdir
 from kipax.errors import FailedRunError, FileError, UsageError
 from tests.closeness import assert_close
 
@@ -151,6 +153,14 @@ def test_checkpoints_of_lowest_loss_and_grid(finished):
         assert kipax.load(path).metadata["train_loss"] == by_step[kipax.load(path).metadata["step"]]
     first = kipax.load(folder / "step_000000.npz")
     assert first.metadata["learned_labels"] is False
+
+
+def test_a_state_without_its_checkpoints_names_none(finished, tmp_path):
+    shutil.copy(finished.workdir / "latest.npz", tmp_path)
+    copied, whole = Workdir(tmp_path), Workdir(finished.workdir)
+    assert copied.load_latest().keys() == whole.load_latest().keys()
+    assert len(whole.lowest_losses) == 5
+    assert copied.lowest_losses == {}
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 7])

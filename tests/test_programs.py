@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 
 import kipax
+from kipax import console
+from kipax.distill.run import Evaluation
 
 ROOT = pathlib.Path(__file__).parents[1]
 FAST = ["--architecture=fc1", "--support=20", "--steps=3", "--target_batch=50"]
@@ -47,6 +50,24 @@ def test_kip(tmp_path):
     assert "learning_rate 0.02" in err
     assert "test accuracy" in err
     assert len(kipax.load(tmp_path / "support.npz")) == 20
+
+
+@pytest.mark.parametrize(
+    ("given", "flags"),
+    [
+        ({"dataset": "digits"}, ""),
+        ({"dataset": "npz:my birds.npz"}, " --dataset='npz:my birds.npz'"),
+        ({"dataset": "mnist:3.0.1", "data_dir": "d"}, " --dataset=mnist:3.0.1 --data_dir=d"),
+        ({"dataset": "folder:b", "image_size": 8}, " --dataset=folder:b --image_size=8"),
+    ],
+)
+def test_the_command_that_evaluates_finds_the_data(tmp_path, capsys, given, flags):
+    nothing = Evaluation(None, None)
+    result = types.SimpleNamespace(
+        workdir=tmp_path, initial=nothing, evaluation=nothing, steps=1, seconds_per_step=None
+    )
+    console.summarise(console.ConsoleReporter(), result, kipax.KIPConfig(**given))
+    assert f"{tmp_path}/support.npz --baselines{flags}\n" in capsys.readouterr().err
 
 
 def test_label_solve(tmp_path):

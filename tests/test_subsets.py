@@ -42,6 +42,12 @@ def test_the_whole_pool_is_label_solve(tmp_path, dataset):
     assert rows[0].std > 0
 
 
+def test_a_size_has_its_own_draws(tmp_path, dataset):
+    both = run_subsets(_config(natural="1,2", solved=""), dataset=dataset, workdir=tmp_path / "a")
+    one = run_subsets(_config(natural="2", solved=""), dataset=dataset, workdir=tmp_path / "b")
+    assert both[1:] == one
+
+
 def test_a_killed_run_resumes(tmp_path, dataset):
     config = _config(natural="2", solved="1,2")
     whole = run_subsets(config, dataset=dataset, workdir=tmp_path)

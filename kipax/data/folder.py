@@ -30,7 +30,8 @@ def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.
 
     Args:
         path: holds ``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``, which
-            is then split by content (`split_by_content`). PNG and JPEG, any size.
+            is then split by content (`split_by_content`). PNG and JPEG, any size; other files
+            are left out, and hidden ones (``.name``).
         image_size: see `kipax.data.resize.fit_pictures`.
 
     Returns:
@@ -38,8 +39,8 @@ def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.
 
     Raises:
         FileError: a missing folder, or a picture that does not decode; names its path.
-        UsageError: fewer than two classes, a class without enough pictures, a test class
-            without training pictures.
+        UsageError: fewer than two classes, a class without pictures or without enough, a test
+            class without training pictures.
     """
     root = Path(path)
     if not root.is_dir():
@@ -66,13 +67,24 @@ def _list_pictures(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise FileError(f"{folder} is missing: a folder data set with train/ needs test/ too.")
     classes = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
-    found = {d.name: sorted(f for f in d.rglob("*") if _is_picture(f, d)) for d in classes}
-    return {name: group for name, group in found.items() if group}
+    found = {}
+    for name, seen in ((d.name, _visible_files(d)) for d in classes):
+        pictures = [file for file in seen if file.suffix.lower() in _SUFFIXES]
+        if seen and not pictures:
+            raise UsageError(
+                f"a class holds PNG or JPEG pictures; {folder / name} holds {seen[0].name} and the "
+                f"like: convert them, or rename the folder to .{name} to leave it out."
+            )
+        if pictures:
+            found[name] = pictures
+    return found
 
 
-def _is_picture(file: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return file.suffix.lower() in _SUFFIXES and not hidden and file.is_file()
+def _visible_files(folder: Path) -> list[Path]:
+    def hidden(file: Path) -> bool:
+        return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
+    return sorted(f for f in folder.rglob("*") if f.is_file() and not hidden(f))
 
 
 def _check_classes(root: Path, names: list[str], files: dict[str, dict[str, list[Path]]]) -> None:

@@ -60,8 +60,10 @@ def balanced_batch(key: jax.Array, classes: np.ndarray, size: int) -> np.ndarray
     return np.sort(balanced_order(ranking, turns[classes])[:size])
 
 
-def check_support_size(support: int, num_classes: int, available: int) -> None:
-    """Raises a `UsageError` unless `support` is a multiple of the classes and is to be had."""
+def check_support_size(support: int, classes: np.ndarray) -> None:
+    """Raises a `UsageError` unless `classes` has equally many images of each class for it."""
+    counts = np.bincount(classes)
+    num_classes, fewest = len(counts), int(counts.min())
     if support < num_classes or support % num_classes:
         below = support // num_classes * num_classes
         near = [n for n in (below, below + num_classes) if n > 0]
@@ -69,5 +71,8 @@ def check_support_size(support: int, num_classes: int, available: int) -> None:
         raise UsageError(
             f"support must be a multiple of the {num_classes} classes; got {support}: {which}."
         )
-    if support > available:
-        raise UsageError(f"support must not exceed the {available} training images; got {support}.")
+    if support > num_classes * fewest:
+        raise UsageError(
+            f"support takes equally many images of each class, and class {counts.argmin()} has "
+            f"{fewest} training images; got {support}: take at most {num_classes * fewest}."
+        )

@@ -54,7 +54,7 @@ def load_dataset(
         digits · 8×8×1 · 10 classes · 1,257 train / 180 validation / 360 test
     """
     kind, colon, path = name.partition(":")
-    source, note = path or name, ""
+    source, note = path if kind in _PATHS else name, ""
     if kind in _PATHS and not path:
         raise UsageError(f"a path must follow {kind}: as in {kind}:PATH; got {name!r}.")
     if image_size is not None and kind in ("npz", "digits"):

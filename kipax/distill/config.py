@@ -15,7 +15,7 @@ from kipax import architectures
 from kipax.blocks import default_memory_gb
 from kipax.data import Dataset, fit
 from kipax.data.zca import check_lambda
-from kipax.errors import UsageError, check_choice
+from kipax.errors import UsageError, check_choice, split_list
 from kipax.kernels import BACKENDS, KINDS, KernelSpec
 
 __all__ = [
@@ -84,7 +84,8 @@ class RunConfig:
     )
     zca_lambda: float | None = config_field(
         None,
-        "regularisation of zca, relative to the mean eigenvalue (0.1; SVHN with augmentation 100)",
+        "regularisation of zca, relative to the mean eigenvalue (0.1; SVHN 100, but for KIP "
+        "without augmentation)",
     )
     ridge: float = config_field(1e-6, "ridge relative to tr(k_ss) / support")
     seed: int = config_field(0, "seed of every random choice")
@@ -230,7 +231,7 @@ class KIPConfig(RunConfig):
 
     @property
     def _samples(self) -> list[str]:
-        return [n.strip() for n in self.sample_architectures.split(",") if n.strip()]
+        return split_list(self.sample_architectures)
 
     def _check_samples(self) -> None:
         """The set is evaluated with one of the kernels that it is learned with."""
@@ -307,9 +308,11 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
 
 
 def short_name(dataset: str) -> str:
-    """A data set's name without a path: ``npz:/data/birds.npz`` is ``birds``."""
+    """A data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
     kind, _, path = dataset.partition(":")
-    return Path(path).stem if path else kind
+    if kind == "folder":
+        return Path(path).resolve().name
+    return Path(path).stem if kind == "npz" else kind
 
 
 def default_workdir(config: RunConfig, *, method: str = "") -> str:

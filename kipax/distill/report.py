@@ -14,7 +14,7 @@ class Progress:
     Attributes:
         step: steps (or target images) done.
         total: of so many.
-        unit: "step" or "target".
+        unit: what is counted, such as "step" or "target".
         loss: of the last step; None where there is none.
         validation_accuracy, test_accuracy: of the last evaluation, fractions; None before.
         seconds_per_step: median so far of this process, compiling left out; None at first.

@@ -89,9 +89,9 @@ def initial_images(
     (``init="noise"``), which is drawn with the statistics of the real ones it stands for.
 
     Raises:
-        UsageError: support is no multiple of the classes, or larger than the data.
+        UsageError: support is no multiple of the classes, or a class has too few images.
     """
-    check_support_size(config.support, dataset.num_classes, len(dataset.x_train))
+    check_support_size(config.support, dataset.y_train)
     key = step_key(config.seed, Purpose.INIT)
     chosen = balanced_batch(key, dataset.y_train, config.support)
     chosen = chosen[np.argsort(dataset.y_train[chosen], kind="stable")]

@@ -115,8 +115,7 @@ def run_subsets(
         reporter=reporter or Reporter(),
     )
     pool = _make_pool(run)
-    rng = np.random.default_rng(config.seed)
-    rows = [_natural(pool, size, config, rng) for size in config.sizes("natural")]
+    rows = [_natural(pool, size, config) for size in config.sizes("natural")]
     rows += [_solved(pool, size, config) for size in config.sizes("solved")]
     return rows
 
@@ -154,7 +153,9 @@ def _test_kernel(run: Run) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(parts), y
 
 
-def _natural(pool: _Pool, size: int, config: SubsetsConfig, rng: np.random.Generator) -> SubsetRow:
+def _natural(pool: _Pool, size: int, config: SubsetsConfig) -> SubsetRow:
+    rng = np.random.default_rng([config.seed, size])  # whatever other sizes are asked for
+
     def draw() -> np.ndarray:
         by_class = (np.flatnonzero(pool.classes == c) for c in np.unique(pool.classes))
         return np.concatenate([rng.choice(members, size, replace=False) for members in by_class])
@@ -195,5 +196,4 @@ def _accuracy(pool: _Pool, chosen: np.ndarray, labels: np.ndarray, relative: flo
 
 
 def _row(labels: str, size: int, scores: list[float]) -> SubsetRow:
-    spread = float(np.std(scores, ddof=1)) if len(scores) > 1 else 0.0
-    return SubsetRow(labels, size, len(scores), float(np.mean(scores)), spread)
+    return SubsetRow(labels, size, len(scores), float(np.mean(scores)), float(np.std(scores)))

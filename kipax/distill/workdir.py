@@ -4,7 +4,7 @@ run.json                       what the run is: config, plan, data hash, version
 latest.npz                     rolling state of the run
 metrics.jsonl                  one JSON object a line
 checkpoints/step_000335.npz    support sets, `kipax.load` reads them
-support.npz images.png curve.png
+support.npz images.png labels.png curve.png
 """
 
 from __future__ import annotations
@@ -113,7 +113,10 @@ class Workdir:
         if not file.exists():
             return None
         content = files.read_npz(file, ["records"])
-        self._records = {int(k): v for k, v in json.loads(str(content["records"][()])).items()}
+        records = json.loads(str(content["records"][()]))
+        # A state may have been copied without its checkpoints.
+        kept = (int(step) for step in records if self.checkpoint_path(int(step)).exists())
+        self._records = {step: records[str(step)] for step in kept}
         prefix = "state_"
         return {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from kipax.errors import UsageError, check_choice
+from kipax.distill.config import config_field
+from kipax.errors import UsageError, check_choice, split_list
 from kipax.transfer import protocols
 from kipax.transfer.protocols import GRIDS, EvaluationProtocol
 
 __all__ = ["EvaluateConfig"]
-
-
-def _field(default: Any, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,41 +21,51 @@ class EvaluateConfig:
         UsageError: a value out of range or an unknown name.
     """
 
-    protocol: str = _field("krr", "krr, kip-nn, dc, dsa or frepo; see kipax.transfer.protocols")
-    dataset: str | None = _field(
+    protocol: str = config_field(
+        "krr", "krr, kip-nn, dc, dsa or frepo; see kipax.transfer.protocols"
+    )
+    dataset: str | None = config_field(
         None, "data set to test on, as for experiments.kip (what the file says)"
     )
-    data_dir: str | None = _field(None, "where prepared TensorFlow Datasets lie (its own default)")
-    image_size: int | None = _field(None, "side in pixels for pictures of differing sizes (32)")
-    baselines: bool = _field(False, "also random real images, and Label Solve on them")
-    full_data: bool = _field(
+    data_dir: str | None = config_field(
+        None, "where prepared TensorFlow Datasets lie (its own default)"
+    )
+    image_size: int | None = config_field(
+        None, "side in pixels for pictures of differing sizes (32)"
+    )
+    baselines: bool = config_field(False, "also random real images, and Label Solve on them")
+    full_data: bool = config_field(
         False, "kip-nn: also the student on all training images, with and without flip and crop"
     )
-    checkpoints: bool = _field(
+    checkpoints: bool = config_field(
         False, "of a run's checkpoints (steps 0, 1, 4, 12, 37, ...) the best by validation"
     )
-    architectures: str = _field(
+    architectures: str = config_field(
         "", "comma-separated networks, a column each (the protocol's, or the set's own)"
     )
-    width: int | None = _field(None, "channels of the students (the network's own; kip-nn 1024)")
-    normalisation: str | None = _field(None, "none, layer, instance or batch (the network's own)")
-    losses: str = _field("", "mse, xent or mse,xent (by protocol)")
-    steps: int | None = _field(None, "updates of a student (by protocol; kip-nn 5,000)")
-    grid: str = _field("paper", "points of kip-nn: paper (20), small (4) or one")
-    seeds: int | None = _field(None, "networks trained at the chosen point (by protocol)")
-    draws: int | None = _field(
+    width: int | None = config_field(
+        None, "channels of the students (the network's own; kip-nn 1024)"
+    )
+    normalisation: str | None = config_field(
+        None, "none, layer, instance or batch (the network's own)"
+    )
+    losses: str = config_field("", "mse, xent or mse,xent (by protocol)")
+    steps: int | None = config_field(None, "updates of a student (by protocol; kip-nn 5,000)")
+    grid: str = config_field("paper", "points of kip-nn: paper (20), small (4) or one")
+    seeds: int | None = config_field(None, "networks trained at the chosen point (by protocol)")
+    draws: int | None = config_field(
         None, "random real sets (krr 20, otherwise one a network up to seeds)"
     )
-    validation_examples: int | None = _field(
+    validation_examples: int | None = config_field(
         None, "training images held out to choose by (by protocol; kip-nn 5,000, at most a fifth)"
     )
-    eval_examples: int | None = _field(
+    eval_examples: int | None = config_field(
         None, "test on this many images, a fixed balanced part (all)"
     )
-    together: int | None = _field(
+    together: int | None = config_field(
         None, "points of a grid trained at once (1 on CPUs, where more are slower; else 20)"
     )
-    out: str | None = _field(None, "file of finished points (beside the set)")
+    out: str | None = config_field(None, "file of finished points (beside the set)")
 
     def __post_init__(self) -> None:
         protocols.protocol_by_name(self.protocol)
@@ -90,7 +97,7 @@ class EvaluateConfig:
     @property
     def networks(self) -> tuple[str, ...]:
         """The columns that were asked for."""
-        return tuple(n.strip() for n in self.architectures.split(",") if n.strip())
+        return tuple(dict.fromkeys(split_list(self.architectures)))
 
     def resolve_protocol(self, *, training_examples: int) -> EvaluationProtocol:
         """The protocol with what the flags change, for a set of so many training images."""
@@ -102,7 +109,7 @@ class EvaluateConfig:
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
         if self.losses:
-            changes["losses"] = tuple(loss.strip() for loss in self.losses.split(","))
+            changes["losses"] = tuple(dict.fromkeys(split_list(self.losses)))
         if self.steps is not None:
             changes["steps"] = lambda images, dataset, loss, steps=self.steps: steps
         held = self.validation_examples

@@ -43,11 +43,11 @@ class Ledger:
         self._records: dict[str, dict[str, Any]] = {}
         if self._path is not None and self._path.exists():
             try:
-                lines = self._path.read_text().splitlines()
+                lines = self._path.read_text().splitlines(keepends=True)
             except (OSError, UnicodeDecodeError) as error:
                 raise FileError(f"could not read {self._path}: {error}.") from error
             self._records = {r["key"]: r for r in map(_parse, lines) if r is not None}
-            if lines and not self._records:
+            if any(line.endswith("\n") for line in lines) and not self._records:
                 raise FileError(
                     f"{self._path} holds no results of an evaluation: choose another --out."
                 )

@@ -35,7 +35,7 @@ def format_table(results: Sequence[Result], paper: Mapping[str, str | None]) -> 
     """Test accuracy in percent, mean ± standard deviation.
 
     Of a single network also the last one's accuracy, where early stopping chose another, and the
-    deviation over the 20 points that are best by validation, which is the paper's.
+    deviation over the 20 points (or all, if fewer) that are best by validation, the paper's.
 
     Args:
         results: row by row.
@@ -48,7 +48,7 @@ def format_table(results: Sequence[Result], paper: Mapping[str, str | None]) -> 
         _append(cells, "last", ["" if r.last is None else f"{100 * r.last:.1f}" for r in results])
     if len(columns) == 1 and any(r.top_deviation is not None for r in results):
         tops = [r.top_deviation for r in results]
-        _append(cells, "± 20 best", ["" if t is None else f"{100 * t:.1f}" for t in tops])
+        _append(cells, "± best points", ["" if t is None else f"{100 * t:.1f}" for t in tops])
     if any(paper.get(row) for row in rows):
         _append(cells, "the paper", [paper.get(row) or "" for row in rows])
     return align(cells)

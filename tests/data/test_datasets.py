@@ -203,11 +203,16 @@ def test_balanced_order_prefers_low_ranking():
 
 @pytest.mark.parametrize(
     ("support", "message"),
-    [(15, "nearest are 10 and 20"), (3, "take 10"), (0, "take 10"), (120, "not exceed the 100")],
+    [
+        (15, "nearest are 10 and 20"),
+        (3, "take 10"),
+        (0, "take 10"),
+        (100, "class 9 has 8 training images; got 100: take at most 80"),
+    ],
 )
 def test_support_size(support, message):
     with pytest.raises(UsageError, match=message):
-        check_support_size(support, 10, 100)
+        check_support_size(support, np.append(np.repeat(np.arange(9), 12), [9] * 8))
 
 
 # -- real data ------------------------------------------------------------------------------

@@ -94,6 +94,9 @@ def test_ledgers_keep_what_is_there(tmp_path):
     one.add("c", {})
     other.add("d", {})
     assert all(Ledger(path).get(key) for key in "abcd")
+    path.write_text('{"key": "cut o')  # by a kill, the first line of all
+    Ledger(path).add("e", {})
+    assert Ledger(path).get("e") == {"key": "e"}
     path.write_text("no results\n")
     with pytest.raises(FileError, match="choose another --out"):
         Ledger(path)
