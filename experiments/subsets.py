@@ -33,10 +33,11 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
     rows = run_subsets(config, workdir=chosen.workdir, resume=chosen.resume, reporter=reporter)
     reporter.close()
     for row in rows:
+        spread = f" ± {100 * row.std:.1f}" if row.draws > 1 else ""
         draws = f"{row.draws} draws" if row.draws > 1 else "one draw"
         reporter.say(
-            f"{row.per_class} a class, {row.labels} labels: {100 * row.mean:.1f} ± "
-            f"{100 * row.std:.1f} % of the test images, {draws}"
+            f"{row.per_class} a class, {row.labels} labels: {100 * row.mean:.1f}{spread} % of the "
+            f"test images, {draws}"
         )
     return {"rows": [dataclasses.asdict(row) for row in rows]}
 

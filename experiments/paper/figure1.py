@@ -20,6 +20,7 @@ from kipax import console
 from kipax import flags as config_flags
 from kipax.distill import KIPConfig, run_kip
 from kipax.distill.config import short_name
+from kipax.errors import split_list
 from kipax.transfer import EvaluateConfig, align, evaluate
 
 _SHARED = ("dataset", "data_dir", "image_size", "eval_examples")
@@ -29,7 +30,7 @@ def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
     """Learns four sets and prints the matrix."""
     given: KIPConfig = config_flags.config_from_flags(KIPConfig, learn_labels=False)
     kernels = flags.FLAGS.kernels
-    names = kernels.split(",")
+    names = split_list(kernels)
     cells, rows = [["learned with", *names]], {}
     for name in ("all", *names):
         change: dict[str, Any] = {"sample_architectures": kernels} if name == "all" else {}

@@ -68,15 +68,16 @@ def _list_pictures(folder: Path) -> dict[str, list[Path]]:
         raise FileError(f"{folder} is missing: a folder data set with train/ needs test/ too.")
     classes = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
     found = {}
-    for name, seen in ((d.name, _visible_files(d)) for d in classes):
+    for d in classes:
+        seen = _visible_files(d)
         pictures = [file for file in seen if file.suffix.lower() in _SUFFIXES]
         if seen and not pictures:
             raise UsageError(
-                f"a class holds PNG or JPEG pictures; {folder / name} holds {seen[0].name} and the "
-                f"like: convert them, or rename the folder to .{name} to leave it out."
+                f"a class holds PNG or JPEG pictures; {d} holds {seen[0].name} and the like: "
+                f"convert them, or rename the folder to .{d.name} to leave it out."
             )
         if pictures:
-            found[name] = pictures
+            found[d.name] = pictures
     return found
 
 

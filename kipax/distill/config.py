@@ -84,8 +84,8 @@ class RunConfig:
     )
     zca_lambda: float | None = config_field(
         None,
-        "regularisation of zca, relative to the mean eigenvalue (0.1; SVHN 100, but for KIP "
-        "without augmentation)",
+        "regularisation of zca, relative to the mean eigenvalue (0.1; SVHN 100, except for KIP "
+        "without augmentation: 0.1)",
     )
     ridge: float = config_field(1e-6, "ridge relative to tr(k_ss) / support")
     seed: int = config_field(0, "seed of every random choice")

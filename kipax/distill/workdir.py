@@ -113,10 +113,11 @@ class Workdir:
         if not file.exists():
             return None
         content = files.read_npz(file, ["records"])
-        records = json.loads(str(content["records"][()]))
-        # A state may have been copied without its checkpoints.
-        kept = (int(step) for step in records if self.checkpoint_path(int(step)).exists())
-        self._records = {step: records[str(step)] for step in kept}
+        self._records = {
+            int(step): loss
+            for step, loss in json.loads(str(content["records"][()])).items()
+            if self.checkpoint_path(int(step)).exists()  # a state may be copied without them
+        }
         prefix = "state_"
         return {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
 

@@ -108,8 +108,8 @@ class EvaluateConfig:
         for name in ("width", "normalisation", "seeds"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
-        if self.losses:
-            changes["losses"] = tuple(dict.fromkeys(split_list(self.losses)))
+        if losses := tuple(dict.fromkeys(split_list(self.losses))):
+            changes["losses"] = losses
         if self.steps is not None:
             changes["steps"] = lambda images, dataset, loss, steps=self.steps: steps
         held = self.validation_examples
