@@ -27,13 +27,7 @@ class Program:
     def __init__(self, folder, module, *flags, **more_environment):
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder / f"log{time.monotonic_ns()}"
-        environment = os.environ | {
-            "JAX_PLATFORMS": "cpu",
-            "KIPAX_NUM_THREADS": "1",
-            "JAX_COMPILATION_CACHE_DIR": str(folder.parent / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
-        }
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "KIPAX_NUM_THREADS": "1"}
         environment |= more_environment
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(

@@ -30,7 +30,17 @@ def test_the_program(tmp_path):
     resources = make_resources(Resources(gpus_per_worker=1), 3, folder="there")
     assert resources["worker2"].env["CUDA_VISIBLE_DEVICES"] == "2"
     assert resources["server"].env["JAX_PLATFORMS"] == "cpu"
-    assert resources["server"].env["JAX_COMPILATION_CACHE_DIR"] == "there/compiled"
+
+
+@needs_launchpad
+def test_processes_share_what_they_compile(monkeypatch):
+    def environment():
+        return make_resources(Resources(), 0, folder="there")["server"].env
+
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    assert environment()["JAX_COMPILATION_CACHE_DIR"] == "there/compiled"
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "the user's")
+    assert "JAX_COMPILATION_CACHE_DIR" not in environment()
 
 
 def test_resources():
