@@ -9,7 +9,7 @@ import base64
 import dataclasses
 import functools
 import html
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SupportSet", "load"]
 
-_SCORE_PAIRS = 20_000  # kernel entries computed at once by `scores`
+_SCORE_PAIRS = 20_000  # kernel entries computed at once by `kernel_blocks`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,15 +147,31 @@ class SupportSet:
 
     def scores_of_preprocessed(self, targets: np.ndarray) -> np.ndarray:
         """`scores` of images that went through `preprocess` already."""
-        kernel_fn, alpha = self.kernel_fn(), self._alpha
-        rows = max(1, _SCORE_PAIRS // len(self))
-        scores = np.zeros((len(targets), self.labels.shape[1]))
-        for start in range(0, len(targets), rows):
-            part = targets[start : start + rows]
-            padding = [(0, min(rows, len(targets)) - len(part))] + [(0, 0)] * 3
-            k_ts = np.asarray(kernel_fn(np.pad(part, padding, mode="edge"), self.images))
-            scores[start : start + rows] = ridge.predict(k_ts[: len(part)], alpha)
-        return scores
+        blocks = [ridge.predict(k_ts, self._alpha) for _, k_ts in self.kernel_blocks(targets)]
+        return np.concatenate([np.zeros((0, self.labels.shape[1])), *blocks])
+
+    def kernel_blocks(
+        self, x: np.ndarray, *, raw: bool = False
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        """``k_ts`` of many images against this set, some rows at a time.
+
+        Args:
+            x: preprocessed images ``(n, H, W, C)``.
+            raw: x goes through `preprocess` first, likewise some rows at a time.
+
+        Yields:
+            A slice of x and its float32 ``(rows, len(self))``; the last may be shorter.
+        """
+        kernel_fn = self.kernel_fn()
+        rows = min(len(x), max(1, _SCORE_PAIRS // len(self)))
+        for start in range(0, len(x), rows or 1):
+            part = x[start : start + rows]
+            if raw:
+                part = self.preprocess(part)
+            # One shape for all, which compiles once.
+            whole = np.pad(part, [(0, rows - len(part))] + [(0, 0)] * 3, mode="edge")
+            k_ts = np.asarray(kernel_fn(whole, self.images))
+            yield slice(start, start + len(part)), k_ts[: len(part)]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Classes ``(n,)`` of raw images; see `scores`."""

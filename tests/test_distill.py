@@ -344,7 +344,7 @@ def test_label_solve(tmp_path):
 
 
 def test_label_solve_resumes(tmp_path, monkeypatch):
-    monkeypatch.setattr("kipax.distill.label_solve._SECONDS_BETWEEN_SAVES", 0.0)
+    monkeypatch.setattr("kipax.distill.label_solve.SECONDS_BETWEEN_SAVES", 0.0)
     settings = LabelSolveConfig(architecture="fc1", support=20, memory_gb=1e-5)
     whole = run_label_solve(settings, workdir=tmp_path / "whole")
     steps = json.loads((tmp_path / "whole" / "run.json").read_text())["plan"]["target_rows"]

@@ -17,14 +17,12 @@ from kipax.distill.report import Progress, Reporter
 from kipax.distill.run import Evaluation, Interrupted, Run, RunResult, start_run
 from kipax.distill.state import DistillState, make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update, compute_gradient
-from kipax.distill.workdir import GRID
+from kipax.distill.workdir import GRID, SECONDS_BETWEEN_SAVES
 from kipax.errors import FailedRunError, FileError, PoolError
 from kipax.kernels import KernelSpec
 from kipax.support import SupportSet
 
 __all__ = ["Loop", "run_kip"]
-
-_SECONDS_BETWEEN_SAVES = 10.0
 
 
 def run_kip(
@@ -137,7 +135,7 @@ class Loop:
         self._record(gradient, seconds, evaluate=step % self._config.eval_every == 0)
         self._keep_checkpoint(gradient.loss)
         self._state = following  # last: what is saved after Ctrl-C has its records
-        if time.monotonic() - self._saved_at > _SECONDS_BETWEEN_SAVES:
+        if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
             self._save_latest(following)
         self._show(gradient.loss)
 

@@ -15,11 +15,10 @@ from kipax.data import Dataset
 from kipax.distill.config import LabelSolveConfig
 from kipax.distill.report import Progress, Reporter
 from kipax.distill.run import Interrupted, Run, RunResult, start_run
+from kipax.distill.workdir import SECONDS_BETWEEN_SAVES
 from kipax.errors import FileError, PoolError
 
 __all__ = ["run_label_solve"]
-
-_SECONDS_BETWEEN_SAVES = 10.0
 
 
 def run_label_solve(
@@ -122,7 +121,7 @@ def _continue(run: Run, sums: _Sums) -> Iterator[_Sums]:
         sums = _Sums(sums.gram + part[0], sums.cross + part[1], stop)
         yield sums
         now = time.monotonic()
-        if now - saved_at > _SECONDS_BETWEEN_SAVES:
+        if now - saved_at > SECONDS_BETWEEN_SAVES:
             sums.save(run)
             saved_at = now
         if began is None:

@@ -20,10 +20,11 @@ from kipax import files
 from kipax.errors import FileError, UsageError
 from kipax.support import SupportSet
 
-__all__ = ["GRID", "Workdir"]
+__all__ = ["GRID", "SECONDS_BETWEEN_SAVES", "Workdir"]
 
 # Checkpoints that transfer experiments read; Nguyen et al. 2021, appendix A.
 GRID = (0, 1, 4, 12, 37, 112, 335, 1000, 3000, 10000, 20000, 50000)
+SECONDS_BETWEEN_SAVES = 10.0  # of a run's rolling state
 _KEPT_BY_LOSS = 5  # the paper reports mean and deviation over the five lowest
 
 

@@ -32,7 +32,6 @@ __all__ = [
     "solve_labels",
 ]
 
-_PAIRS = 20_000  # kernel entries computed at once
 _FULL_STEPS = {  # of the whole training set: Nguyen et al. 2021, appendix A
     ("none", "mse"): 300_000,
     ("none", "xent"): 30_000,
@@ -184,22 +183,15 @@ def solve_labels(support: SupportSet, dataset: Dataset, reporter: Reporter) -> S
 
     Source: Nguyen et al. 2021, equation 2.
     """
-    kernel_fn, size = support.kernel_fn(), len(support)
-    gram, cross = np.zeros((size, size)), np.zeros((size, dataset.num_classes))
-    rows, total = max(1, _PAIRS // size), len(dataset.x_train)
-    for start in range(0, total, rows):
-        raw = dataset.x_train[start : start + rows]
-        y = ridge.one_hot(dataset.y_train[start : start + rows], dataset.num_classes)
-        x = np.pad(
-            support.preprocess(raw), [(0, min(rows, total) - len(raw))] + [(0, 0)] * 3, mode="edge"
-        )
-        k_ts = np.asarray(kernel_fn(x, support.images), np.float64)[: len(raw)]
+    x, y = dataset.x_train, ridge.one_hot(dataset.y_train, dataset.num_classes)
+    gram, cross = np.zeros((len(support), len(support))), np.zeros((len(support), y.shape[1]))
+    for rows, block in support.kernel_blocks(x, raw=True):
+        k_ts = block.astype(np.float64)
         gram += k_ts.T @ k_ts
-        cross += k_ts.T @ y
-        reporter.progress(Progress(start + len(raw), total, unit="target"))
-    labels = ridge.label_solve(
-        np.asarray(kernel_fn(support.images)), gram, cross, ridge=support.metadata["ridge"]
-    )
+        cross += k_ts.T @ y[rows]
+        reporter.progress(Progress(rows.stop, len(x), unit="target"))
+    k_ss = np.asarray(support.kernel_fn()(support.images))
+    labels = ridge.label_solve(k_ss, gram, cross, ridge=support.metadata["ridge"])
     facts = {"method": "Label Solve", "learned_labels": True}
     return dataclasses.replace(
         support, labels=labels.astype(np.float32), metadata=dict(support.metadata) | facts
