@@ -33,7 +33,7 @@ _SECONDS_BETWEEN_LINES = 20.0  # without a terminal
 
 def describe_duration(seconds: float) -> str:
     """A few letters: ``12 ms``, ``1.4 s``, ``3:05``, ``2:10:00``, ``4.5 days``."""
-    if seconds < 0.1:
+    if seconds < 0.0995:
         return f"{1000 * seconds:.2g} ms"
     if seconds < 60:
         return f"{seconds:.2g} s"
@@ -112,8 +112,9 @@ def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -
         reporter.say(f"test accuracy {after:.3f}{since}")
     written = [f for f in _RESULTS if (result.workdir / f).exists()]
     reporter.say(f"{result.workdir}/  {' '.join(written)}")
-    reporter.say(f'next: kipax.load("{result.workdir}/support.npz").predict(my_images)')
-    evaluate = f"python -m experiments.evaluate {result.workdir}/support.npz --baselines"
+    support = f"{result.workdir}/support.npz"
+    reporter.say(f'next: kipax.load("{support}").predict(my_images)')
+    evaluate = f"python -m experiments.evaluate {shlex.quote(support)} --baselines"
     reporter.say(f"      {evaluate}{_where_data_lie(config)}")
     return {
         "test_accuracy": after,

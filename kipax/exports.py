@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kipax import files
-from kipax.errors import FileError, check_choice
+from kipax.errors import FileError, UsageError, check_choice
 
 __all__ = ["LAYOUTS", "to_arrays", "to_torch", "write_folder"]
 
@@ -65,8 +65,11 @@ def write_folder(
 
     Raises:
         ImportError: Pillow is missing; the message names the extra.
+        UsageError: the images are neither grey nor in colour.
         FileError: it could not be written.
     """
+    if images.shape[-1] not in (1, 3):
+        raise UsageError(f"pictures have 1 channel or 3; these images have {images.shape[-1]}.")
     try:
         from PIL import Image
     except ImportError as error:

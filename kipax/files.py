@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +16,12 @@ import numpy as np
 
 from kipax.errors import FileError
 
-__all__ = ["append_line", "read_json", "read_npz", "write_bytes", "write_json", "write_npz"]
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["append_line", "lock", "read_json", "read_npz", "write_bytes", "write_json", "write_npz"]
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -33,11 +39,37 @@ def write_bytes(path: Path | str, data: bytes) -> None:
             os.fsync(f.fileno())
         os.replace(partial, path)
     except BaseException as error:  # Ctrl-C too
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
         if not isinstance(error, OSError):
             raise
         reason = error.strerror or str(error)
         raise FileError(f"could not write {path}: {reason}.") from error
+
+
+@contextlib.contextmanager
+def lock(path: Path | str) -> Iterator[None]:
+    """Holds a file against every other holder while the block runs; a kill lets go of it.
+
+    Where the system or the file system knows no locks, nothing is held.
+
+    Raises:
+        BlockingIOError: it is held already.
+        FileError: it cannot be made.
+    """
+    with contextlib.ExitStack() as opened:
+        try:
+            f = opened.enter_context(open(path, "ab"))
+        except OSError as error:
+            raise FileError(f"could not write {path}: {error.strerror or error}.") from error
+        if fcntl is not None:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:
+                pass
+        yield
 
 
 def append_line(path: Path | str, line: str) -> None:
@@ -109,7 +141,11 @@ def read_npz(
                 held = ", ".join(archive.files) or "nothing"
                 raise FileError(f"{path} lacks {', '.join(missing)}; it holds {held}.")
             names = archive.files if optional is None else [*required, *optional]
-            return {name: archive[name] for name in names if name in archive.files}
+            arrays = {name: archive[name] for name in names if name in archive.files}
+        foreign = [name for name, a in arrays.items() if not isinstance(a, np.ndarray)]
+        if foreign:
+            raise FileError(f"{path} is damaged: {', '.join(foreign)} is no array.")
+        return arrays
     except FileError:
         raise
     except OSError as error:

@@ -52,7 +52,7 @@ def draw_images(
         axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         height = images.shape[1] + 1
         ticks = [i * height + height / 2 for i in range(len(rows))] if position == 0 else []
-        axes.set_yticks(ticks, class_names if ticks else [], fontsize=7)
+        axes.set_yticks(ticks, class_names if ticks else [], fontsize=7, parse_math=False)
         axes.set_xticks([])
         axes.tick_params(length=0)
         for spine in axes.spines.values():
@@ -91,7 +91,9 @@ def draw_labels(labels: np.ndarray, class_names: Sequence[str]) -> Figure:
     shown = axes.imshow(
         labels, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest"
     )
-    axes.set_xticks(range(classes), class_names, fontsize=7, rotation=45, ha="right")
+    axes.set_xticks(
+        range(classes), class_names, fontsize=7, rotation=45, ha="right", parse_math=False
+    )
     axes.set_ylabel("image", fontsize=8)
     axes.tick_params(labelsize=7)
     figure.colorbar(shown, label="label")
@@ -115,7 +117,8 @@ def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
     steps = [m["step"] for m in metrics if "train_loss" in m]
     losses = [m["train_loss"] for m in metrics if "train_loss" in m]
     lines = loss_axes.plot(steps, losses, color="0.6", label="training loss")
-    loss_axes.set(xlabel="step", ylabel="training loss", yscale="log", title=title)
+    loss_axes.set(xlabel="step", ylabel="training loss", yscale="log")
+    loss_axes.set_title(title, parse_math=False)  # names of data may hold a $
     if max(losses) < 10 * min(losses):  # within a decade plain numbers are shorter
         loss_axes.yaxis.set_minor_formatter("{x:g}")
     for key, colour in (("validation_accuracy", "C1"), ("test_accuracy", "C0")):

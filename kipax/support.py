@@ -9,6 +9,7 @@ import base64
 import dataclasses
 import functools
 import html
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,9 +62,11 @@ class SupportSet:
     def __post_init__(self) -> None:
         for field in ("images", "labels"):
             value = np.asarray(getattr(self, field))
-            if value.dtype.kind != "f" or not np.all(np.isfinite(value)):
+            with np.errstate(over="ignore"):
+                single = value.astype(np.float32) if value.dtype.kind == "f" else None
+            if single is None or not np.all(np.isfinite(single)):
                 raise UsageError(f"{field} of a support set must be finite floating-point numbers.")
-            object.__setattr__(self, field, value.astype(np.float32))
+            object.__setattr__(self, field, single)
         if not len(self.images):
             raise UsageError("a support set has at least one image.")
         if self.images.ndim != 4 or self.labels.ndim != 2 or len(self.images) != len(self.labels):
@@ -110,8 +113,11 @@ class SupportSet:
     def preprocess(self, x: np.ndarray) -> np.ndarray:
         """Raw images ``(n, H, W[, C])``, pixel units as in the training set, to kernel inputs.
 
+        Warns where they look scaled to 0..1 and the training images were not.
+
         Raises:
-            UsageError: the images have another size or number of channels.
+            UsageError: the images have another size or number of channels, or hold what is no
+                finite number.
         """
         x = np.asarray(x)
         if x.ndim == 3:
@@ -120,6 +126,15 @@ class SupportSet:
             raise UsageError(
                 f"images must have the shape (n, {', '.join(map(str, self.images.shape[1:]))}); "
                 f"got {x.shape}."
+            )
+        if x.dtype.kind not in "fiu" or not np.all(np.isfinite(x)):
+            raise UsageError(f"images must hold finite numbers; these are {x.dtype}.")
+        high = self.preprocessor.high
+        if x.dtype.kind == "f" and len(x) and x.min() >= 0 and x.max() <= 1 < high / 10:
+            warnings.warn(
+                f"pixels of these images run to {x.max():g}, those of the training images to "
+                f"{high:g}: give images in the same units.",
+                stacklevel=2,
             )
         return self.preprocessor.apply(x)
 
@@ -327,8 +342,9 @@ def load(
 
 def _resolve(path: Path | str) -> Path:
     """A file as it is; a bare name is that of a shipped set."""
-    if Path(path).exists() or Path(path).suffix or len(Path(path).parts) > 1:
-        return Path(path)
+    file = Path(path).expanduser()
+    if file.is_file() or file.suffix or len(file.parts) > 1:
+        return file
     found = shipped.find(path)
     if found is None:
         names = ", ".join(shipped.available()) or "none"
@@ -345,5 +361,5 @@ def _check_use(support: SupportSet) -> None:
     ridge_scale = support.metadata["ridge"]
     if isinstance(ridge_scale, bool) or not isinstance(ridge_scale, (int, float)):
         raise ValueError(f"its ridge is no number but {ridge_scale!r}.")
-    if not 0 <= ridge_scale < float("inf"):
+    if not 0 < ridge_scale < float("inf"):
         raise ValueError(f"its ridge is {ridge_scale}.")

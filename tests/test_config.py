@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from kipax import KIPConfig, LabelSolveConfig
@@ -95,3 +96,24 @@ def test_svhn_whitened_without_augmentation_falls_back_as_the_paper_did():
     svhn = KIPConfig(dataset="svhn_cropped", preprocessing="zca")
     assert config.resolve(svhn).learning_rate == 0.04
     assert config.resolve(dataclasses.replace(svhn, augment_fraction=1.0)).learning_rate == 0.01
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"support": 20.0}, "support must be a whole number; got 20.0"),
+        ({"seed": 0.5}, "seed must be a whole number; got 0.5"),
+        ({"validation_examples": 2.5}, "validation_examples must be a whole number"),
+        ({"steps": True}, "steps must be a whole number; got True"),
+        ({"learning_rate": "0.1"}, "learning_rate must be a number; got '0.1'"),
+        ({"checkpoint_every": None}, "checkpoint_every must be a whole number; got None"),
+    ],
+)
+def test_values_that_no_flag_gives(values, message):
+    with pytest.raises(UsageError, match=message):
+        KIPConfig(**values)
+
+
+def test_numpy_numbers_are_taken():
+    config = KIPConfig(support=np.int64(20), learning_rate=np.float32(0.5))
+    assert (type(config.support), type(config.learning_rate)) == (int, float)

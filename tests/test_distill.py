@@ -89,14 +89,14 @@ def _updates(optimizer, gradients):
 def test_gradient_of_the_whole_loss(x64, tmp_path, architecture):
     """Against jax.grad of equation 1 in float64, kernel, solve, ridge and all."""
     settings = dataclasses.replace(SMALL, architecture=architecture, ridge=1e-3)
-    run = start_run(
+    with start_run(
         settings, method="kip", dataset=None, workdir=tmp_path, resume=False, reporter=Reporter()
-    )
-    optimizer = state.make_optimizer(0.1)
-    at = state.make_state(run.first_images, run.first_classes, 10, optimizer)
-    rows = TargetRows(np.arange(30))
-    spec = run.config.kernel_spec
-    gradient = step.compute_gradient(at, rows, run.executor, kernel=spec, ridge_scale=1e-3)
+    ) as run:
+        optimizer = state.make_optimizer(0.1)
+        at = state.make_state(run.first_images, run.first_classes, 10, optimizer)
+        rows = TargetRows(np.arange(30))
+        spec = run.config.kernel_spec
+        gradient = step.compute_gradient(at, rows, run.executor, kernel=spec, ridge_scale=1e-3)
 
     x_target = jnp.asarray(run.preprocessor.apply(run.dataset.x_train[:30]), jnp.float64)
     y_target = jnp.asarray(kipax.ridge.one_hot(run.dataset.y_train[:30], 10))

@@ -1,4 +1,4 @@
-"""What survives Ctrl-C at an awkward moment, a failure, and a resume with other test images."""
+"""What survives Ctrl-C at an awkward moment, failures, damage, and a resume elsewhere."""
 
 import dataclasses
 import json
@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from kipax import KIPConfig, LabelSolveConfig, run_kip, run_label_solve, support
+from kipax import Dataset, KIPConfig, LabelSolveConfig, run_kip, run_label_solve, support
 from kipax.distill import Interrupted, Reporter, kip
-from kipax.errors import FailedRunError, UsageError
+from kipax.errors import FailedRunError, FileError, UsageError
 
 SMALL = KIPConfig(
     architecture="fc1", support=10, steps=4, target_batch="60", learning_rate=0.04, eval_every=2
@@ -131,3 +131,105 @@ def test_a_run_evaluates_with_its_backend(tmp_path, monkeypatch):
     monkeypatch.setattr(support, "make_kernel_fn", make_kernel_fn)
     run_kip(dataclasses.replace(SMALL, backend="portable"), workdir=tmp_path)
     assert asked == {"portable"}
+
+
+def test_files_without_a_run_are_not_adopted(tmp_path):
+    run_kip(SMALL, workdir=tmp_path)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(UsageError, match=r"no run.json that says what run its latest.npz is of"):
+        run_kip(dataclasses.replace(SMALL, seed=7), workdir=tmp_path)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "support.npz").write_bytes(b"precious")
+    with pytest.raises(UsageError, match=r"its support.npz is of"):
+        run_kip(SMALL, workdir=foreign)
+    assert [p.name for p in foreign.iterdir()] == ["support.npz"]
+
+
+def test_one_process_at_a_time(tmp_path):
+    class Second(Reporter):
+        said = ""
+
+        def progress(self, progress):
+            if not self.said:
+                with pytest.raises(UsageError) as refused:
+                    run_kip(SMALL, workdir=tmp_path, resume=True)
+                self.said = str(refused.value)
+
+    second = Second()
+    run_kip(SMALL, workdir=tmp_path, reporter=second)
+    assert "another process is running in" in second.said
+    run_kip(SMALL, workdir=tmp_path, resume=True)  # it let go
+
+
+def test_what_a_kill_left_half_written_is_swept(tmp_path):
+    run_kip(SMALL, workdir=tmp_path)
+    left = [tmp_path / ".latest.npz.1.partial", tmp_path / "checkpoints" / ".x.npz.1.partial"]
+    for path in left:
+        path.touch()
+    run_kip(SMALL, workdir=tmp_path, resume=True)
+    assert not any(path.exists() for path in left)
+
+
+def test_damaged_records_are_passed_over(tmp_path):
+    run_kip(SMALL, workdir=tmp_path)
+    metrics = tmp_path / "metrics.jsonl"
+    lines = metrics.read_bytes()
+    metrics.write_bytes(b"\xff\xfe\n{}\n5\n" + lines)
+    run_kip(dataclasses.replace(SMALL, steps=5), workdir=tmp_path, resume=True)
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert steps == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("change", [{"versions": {}}, {"plan": {"rows": 1}}, {"plan": 3}])
+def test_a_damaged_description_is_one_sentence(tmp_path, change):
+    run_kip(SMALL, workdir=tmp_path)
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(FileError, match=r"run.json is damaged"):
+        run_kip(SMALL, workdir=tmp_path, resume=True)
+
+
+def test_a_state_of_another_run_is_one_sentence(tmp_path):
+    run_kip(SMALL, workdir=tmp_path / "a")
+    run_kip(dataclasses.replace(SMALL, support=20), workdir=tmp_path / "b")
+    (tmp_path / "b" / "latest.npz").replace(tmp_path / "a" / "latest.npz")
+    with pytest.raises(FileError, match=r"latest.npz is not the state of this run: its opt_1"):
+        run_kip(SMALL, workdir=tmp_path / "a", resume=True)
+
+
+def _arrays(seed=0):
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(0, 256, (80, 3, 3, 1)).astype(np.uint8), np.arange(80) % 10
+    return {"x_train": x, "y_train": y, "x_test": x[:20], "y_test": y[:20]}
+
+
+def test_a_set_that_moved_resumes(tmp_path):
+    (tmp_path / "here").mkdir()
+    np.savez(tmp_path / "here" / "set.npz", **_arrays())
+    config = dataclasses.replace(SMALL, dataset=f"npz:{tmp_path}/here/set.npz")
+    run_kip(config, workdir=tmp_path / "run")
+    (tmp_path / "here").rename(tmp_path / "there")
+    moved = dataclasses.replace(config, dataset=f"npz:{tmp_path}/there/set.npz", steps=6)
+    assert run_kip(moved, workdir=tmp_path / "run", resume=True).steps == 6
+    np.savez(tmp_path / "there" / "set.npz", **_arrays(seed=1))
+    with pytest.raises(UsageError, match=r"of --dataset=npz:.*/there/set.npz, are others"):
+        run_kip(moved, workdir=tmp_path / "run", resume=True)
+
+
+def test_other_test_labels_of_as_many_images_count_from_the_beginning(tmp_path):
+    arrays = _arrays()
+    run_kip(SMALL, dataset=Dataset.from_arrays(arrays), workdir=tmp_path)
+    arrays["y_test"] = (arrays["y_test"] + 5) % 10
+    other = Dataset.from_arrays(arrays)
+    resumed = run_kip(SMALL, dataset=other, workdir=tmp_path, resume=True)
+    fresh = run_kip(SMALL, dataset=other, workdir=tmp_path / "fresh")
+    assert resumed.initial == fresh.initial
+
+
+def test_names_with_dollars_are_drawn(tmp_path):
+    names = [f"${i}_to_${i + 1}" for i in range(10)]
+    data = Dataset.from_arrays(_arrays(), name="$a_$b_$", class_names=names)
+    run_kip(SMALL, dataset=data, workdir=tmp_path)
+    assert (tmp_path / "images.png").exists()
+    assert (tmp_path / "curve.png").exists()

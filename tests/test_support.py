@@ -1,9 +1,11 @@
 """The support set and its file: round trips, use, and every way a file can be wrong."""
 
+import dataclasses
 import errno
 import io
 import json
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -218,7 +220,7 @@ def test_a_large_preprocessor_is_stored_once(tmp_path, monkeypatch):
     for step in (1, 2):
         make_support(step=step).save(folder / f"step_{step}.npz", preprocessor_dir=tmp_path)
     assert len(list(tmp_path.glob("preprocessor-*.npz"))) == 1
-    loaded, raw = kipax.load(folder / "step_2.npz"), np.ones((1, 4, 4, 1))
+    loaded, raw = kipax.load(folder / "step_2.npz"), np.full((1, 4, 4, 1), 9.0)
     np.testing.assert_array_equal(loaded.preprocess(raw), make_support().preprocess(raw))
     store = next(tmp_path.glob("preprocessor-*.npz"))
     _rewrite(store, mean=np.array([1.0]))
@@ -227,3 +229,48 @@ def test_a_large_preprocessor_is_stored_once(tmp_path, monkeypatch):
     store.unlink()
     with pytest.raises(FileError, match=r"needs preprocessor-\w+.npz beside it"):
         kipax.load(folder / "step_2.npz")
+
+
+def test_pixels_that_the_set_cannot_take():
+    support = make_support()
+    pixels = np.full((2, 4, 4, 1), 100.0)
+    pixels[1, 0, 0] = np.nan
+    for bad in (pixels, np.full((2, 4, 4, 1), np.inf), pixels.astype(complex), pixels.astype(str)):
+        with pytest.raises(UsageError, match="must hold finite numbers"):
+            support.predict(bad)
+    with pytest.warns(UserWarning, match="run to 0.5, those of the training images to 25"):
+        support.predict(np.full((2, 4, 4, 1), 0.5))
+    with pytest.raises(UsageError, match="finite"):
+        dataclasses.replace(support, images=support.images.astype(np.float64) * 1e39)
+
+
+@pytest.mark.parametrize("place", ["file/set.npz", "n" * 300 + ".npz", "missing/set.npz"])
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, place):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match="could not write"):
+        make_support().save(tmp_path / place)
+
+
+def test_a_ridge_of_zero_is_refused_where_it_is_read(tmp_path):
+    make_support(ridge=0.0).save(tmp_path / "set.npz")
+    with pytest.raises(FileError, match="its ridge is 0"):
+        kipax.load(tmp_path / "set.npz")
+
+
+def test_home_is_expanded_and_folders_do_not_hide_shipped_sets(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_support().save(tmp_path / "set.npz")
+    assert kipax.load("~/set.npz").metadata["step"] == 7
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits-convnet-10").mkdir()
+    assert kipax.load("digits-convnet-10").metadata["dataset"] == "digits"
+
+
+def test_many_images_take_the_memory_of_few():
+    support = make_support(shape=(32, 32, 3))
+    raw = np.zeros((2000, 32, 32, 3), np.uint8)
+    tracemalloc.start()
+    support.preprocess(raw)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.1 * 4 * raw.size  # float32, and a part of it in float64

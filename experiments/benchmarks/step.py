@@ -29,10 +29,12 @@ flags.DEFINE_integer("repeats", 5, "steps timed; the median counts")
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
     """Times steps of a real run, then the same kernel entries in one call."""
     config: KIPConfig = config_flags.config_from_flags(KIPConfig)
-    with tempfile.TemporaryDirectory() as folder:
-        run = start_run(
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        start_run(
             config, method="kip", dataset=None, workdir=folder, resume=False, reporter=reporter
-        )
+        ) as run,
+    ):
         loop = Loop(run)
         loop.advance()  # compiles, evaluates
         times = []

@@ -112,8 +112,9 @@ def _sleep() -> dict[str, Any]:
 
 def _steps(config: KIPConfig, repeats: int, **options: Any) -> tuple[Any, list[float]]:
     """The run and seconds of its steps, the first, which compiles, left out."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = start_run(
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        start_run(
             config,
             method="kip",
             dataset=None,
@@ -121,7 +122,8 @@ def _steps(config: KIPConfig, repeats: int, **options: Any) -> tuple[Any, list[f
             resume=False,
             reporter=Reporter(),
             **options,
-        )
+        ) as run,
+    ):
         loop, times = Loop(run), []
         for _ in range(repeats + 1):
             began = time.perf_counter()
@@ -270,11 +272,13 @@ def _model(config: KIPConfig, pair_seconds: float, reporter: ConsoleReporter) ->
     for supports in map(int, flags.FLAGS.sizes):
         targets = str(flags.FLAGS.model_targets)
         sized = dataclasses.replace(config, support=supports, target_batch=targets)
-        with tempfile.TemporaryDirectory() as folder:
-            run = start_run(
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            start_run(
                 sized, method="kip", dataset=None, workdir=folder, resume=False, reporter=Reporter()
-            )
-        shape = _shape(run.executor.plan, sized, run.dataset.image_shape, pair_seconds)
+            ) as run,
+        ):
+            shape = _shape(run.executor.plan, sized, run.dataset.image_shape, pair_seconds)
         busy = _sleepers(sized, 1, 0.0)
         moved = busy.bytes_in + busy.bytes_out
         costs = PoolCosts(

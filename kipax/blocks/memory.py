@@ -9,13 +9,12 @@ import jax
 
 from kipax.blocks.plan import BlockPlan
 from kipax.kernels import KernelSpec, pair_bytes
-from kipax.kernels.api import choose_backend
+from kipax.kernels.api import KEPT_TABLES_BYTES, choose_backend
 
 __all__ = ["available_bytes", "bytes_per_image", "bytes_per_pair", "needed_bytes"]
 
 _ENTRY_BYTES = 64  # of a kernel entry: values and cotangents, float32 and float64
 _IMAGE_BYTES_PER_PIXEL = 4 * 12  # a target's pixels and the per-image maps beside them
-_KEPT_BYTES = 2 * 1024**3  # beyond, the portable kernel recomputes
 
 
 def bytes_per_pair(
@@ -50,7 +49,7 @@ def needed_bytes(
     pairs = max(rows * supports, side**2)
     kept = bytes_per_pair(specs, image_shape, backend=backend) - _ENTRY_BYTES
     images = (rows + supports) * bytes_per_image(image_shape)
-    return pairs * _ENTRY_BYTES + min(pairs * kept, _KEPT_BYTES) + images
+    return pairs * _ENTRY_BYTES + min(pairs * kept, KEPT_TABLES_BYTES) + images
 
 
 def available_bytes(device: jax.Device) -> int | None:

@@ -44,6 +44,11 @@ class QueueSettings:
     most_losses: int = 3
     ahead: int = 64
 
+    @property
+    def beat_seconds(self) -> float:
+        """Between two signs of life."""
+        return self.silence_seconds / 4
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lease:

@@ -32,7 +32,6 @@ __all__ = ["RayPool", "check_installed"]
 
 _RESTART_SECONDS = 0.5
 _POLL_SECONDS = 0.05
-_BEATS = 4  # signs of life within the silence that loses a worker
 _THREADS = 32  # of an actor: more than devices and what waits for them
 
 
@@ -242,7 +241,7 @@ class _Driver:
         import ray
 
         leases: dict[Any, Lease] = {}
-        interval = self._queue.settings.silence_seconds / _BEATS
+        interval = self._queue.settings.beat_seconds
         beat, beat_at = self._actor.beat.options(concurrency_group="beat").remote(), 0.0
         while not self._pool._over.is_set():
             while len(leases) < slots:

@@ -27,7 +27,6 @@ __all__ = ["PoolServer"]
 
 _JOIN_SECONDS = 1.5  # a worker asks more often
 _MOST_WAIT = 5.0  # seconds that a worker's request for a task may wait here
-_BEATS = 4  # signs of life within the silence that loses a worker
 
 _log = logging.getLogger("kipax")
 
@@ -136,7 +135,7 @@ class PoolServer(Pool):
             "worker": name,
             "recipe": job.recipe.facts(),
             "needed_bytes": job.needed_bytes(),
-            "beat_seconds": self._queue.settings.silence_seconds / _BEATS,
+            "beat_seconds": self._queue.settings.beat_seconds,
         }
 
     def _ready(self, worker: str, message: Message) -> bytes:

@@ -26,7 +26,7 @@ _TEST_PART = 6  # one image in so many is a test image where a set has no test p
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Raw images and classes; training, validation and test parts are disjoint.
+    """Raw images and classes; no validation image is a training image.
 
     Attributes:
         name: what it was loaded as.
@@ -77,7 +77,10 @@ class Dataset:
         validation_examples: int = 0,
     ) -> Dataset:
         """A data set from ``x_train y_train x_test y_test``; rules as in `load_dataset`."""
-        named = {name: np.asarray(a) for name, a in arrays.items()}
+        try:
+            named = {key: np.asarray(a) for key, a in arrays.items()}
+        except ValueError as error:
+            raise UsageError(f"{name}: images of a set must have one shape ({error}).") from error
         if class_names is not None:
             named["label_names"] = np.array(list(class_names))
         missing = [key for key in ARRAYS if key not in named]
@@ -196,6 +199,12 @@ def make_dataset(
 ) -> Dataset:
     """A `Dataset` of checked arrays; `source` names them in messages."""
     x_train, x_test = (_check_images(source, key, arrays[key]) for key in ("x_train", "x_test"))
+    kinds = {arrays[key].dtype.kind for key in ("x_train", "x_test")}
+    if "f" in kinds and len(kinds) > 1:
+        raise UsageError(
+            f"{source}: x_train holds {arrays['x_train'].dtype}, x_test {arrays['x_test'].dtype}: "
+            "give both in the same units and as the same kind of number."
+        )
     if x_train.shape[1:] != x_test.shape[1:]:
         raise UsageError(
             f"{source}: training and test images must have one shape; got {x_train.shape[1:]} "
@@ -203,10 +212,11 @@ def make_dataset(
         )
     y_train = _check_labels(source, "y_train", arrays["y_train"], len(x_train))
     y_test = _check_labels(source, "y_test", arrays["y_test"], len(x_test))
-    class_names = _class_names(source, arrays.get("label_names"), y_train)
+    classes = np.unique(y_train)
+    class_names = _class_names(source, arrays.get("label_names"), len(classes))
     if len(class_names) < 2:
         raise UsageError(f"{source}: a data set needs at least two classes; got one.")
-    empty = sorted(set(range(len(class_names))) - set(y_train.tolist()))
+    empty = np.setdiff1d(np.arange(len(class_names)), classes).tolist()
     if empty:
         raise UsageError(
             f"{source}: every class needs a training image; there is none of {empty[:5]}: "
@@ -283,9 +293,9 @@ def _check_labels(source: str, key: str, y: np.ndarray, images: int) -> np.ndarr
     return y.astype(np.int64)
 
 
-def _class_names(source: str, given: np.ndarray | None, y_train: np.ndarray) -> tuple[str, ...]:
+def _class_names(source: str, given: np.ndarray | None, classes: int) -> tuple[str, ...]:
     if given is None:
-        return tuple(str(i) for i in range(int(y_train.max()) + 1))
+        return tuple(str(i) for i in range(classes))
     if given.ndim != 1 or given.dtype.kind not in "US":
         raise UsageError(f"{source}: label_names must be a list of strings; got {given.dtype}.")
-    return tuple(str(n, "utf8") if isinstance(n, bytes) else str(n) for n in given)
+    return tuple(str(n, "utf8", "replace") if isinstance(n, bytes) else str(n) for n in given)

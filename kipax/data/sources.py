@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kipax import files
@@ -54,6 +55,7 @@ def load_dataset(
         digits · 8×8×1 · 10 classes · 1,257 train / 180 validation / 360 test
     """
     kind, colon, path = name.partition(":")
+    path = os.path.expanduser(path)
     source, note = path if kind in _PATHS else name, ""
     if kind in _PATHS and not path:
         raise UsageError(f"a path must follow {kind}: as in {kind}:PATH; got {name!r}.")

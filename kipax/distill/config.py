@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ __all__ = [
     "Config",
     "KIPConfig",
     "LabelSolveConfig",
+    "check_numbers",
     "config_field",
     "default_workdir",
     "resolve",
@@ -31,7 +33,10 @@ __all__ = [
 
 INITS = ("real", "noise")
 _DEFAULT_ARCHITECTURE = "convnet"
-_WHOLE = ("support", "eval_examples", "image_size", "eval_every", "checkpoint_every")
+_NUMBERS: dict[str, tuple[Any, type, str]] = {
+    "int": (int, numbers.Integral, "a whole number"),
+    "float": (float, numbers.Real, "a number"),
+}
 
 # Learning rates and batch of Nguyen et al. 2021, appendix A; steps are a start, not the
 # paper's up to 50,000. digits is not in the paper: values chosen on its validation images.
@@ -57,6 +62,26 @@ def config_field(default: Any, text: str, *, may_change: bool = False) -> Any:
     return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change})
 
 
+def check_numbers(config: Any) -> None:
+    """Makes a config's numbers plain ints and floats, as flags are; else a `UsageError`.
+
+    Example:
+        >>> check_numbers(LabelSolveConfig(support=2.5))
+        Traceback (most recent call last):
+        kipax.errors.UsageError: support must be a whole number; got 2.5.
+    """
+    for field in dataclasses.fields(config):
+        kinds, value = str(field.type).split(" | "), getattr(config, field.name)
+        if value is None and "None" in kinds:
+            continue
+        for name, (kind, allowed, words) in _NUMBERS.items():
+            if name not in kinds:
+                continue
+            if isinstance(value, bool) or not isinstance(value, allowed):
+                raise UsageError(f"{field.name} must be {words}; got {value!r}.")
+            object.__setattr__(config, field.name, kind(value))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """What both methods share. Read the fields' help with ``--help``.
@@ -69,6 +94,7 @@ class RunConfig:
         "digits",
         "digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, another set of "
         "TensorFlow Datasets, npz:PATH or folder:PATH",
+        may_change=True,  # images are told by content
     )
     data_dir: str | None = config_field(
         None, "where prepared TensorFlow Datasets lie (its own default)", may_change=True
@@ -109,6 +135,7 @@ class RunConfig:
         check_choice("kernel", self.kernel, KINDS)
         check_choice("backend", self.backend, BACKENDS)
         check_choice("preprocessing", self.preprocessing, fit.names())
+        check_numbers(self)
         self._check_positive("support", "ridge", "memory_gb", "eval_examples", "image_size")
         if self.zca_lambda is not None:
             self._check_zca_lambda(self.zca_lambda)
@@ -133,8 +160,6 @@ class RunConfig:
     def _check_positive(self, *fields: str) -> None:
         for name in fields:
             value = getattr(self, name)
-            if name in _WHOLE and value is not None and int(value) != value:
-                raise UsageError(f"{name} must be a whole number; got {value}.")
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise UsageError(f"{name} must be positive; got {value}.")
 
@@ -203,7 +228,7 @@ class KIPConfig(RunConfig):
                 f"{self.label_learning_rate}: leave it out, or take --learn_labels=true."
             )
         self._check_final_learning_rate()
-        if self.steps is not None and (self.steps < 0 or int(self.steps) != self.steps):
+        if self.steps is not None and self.steps < 0:
             raise UsageError(f"steps must be a whole number from 0 on; got {self.steps}.")
         if self.target_batch not in (None, "all"):
             batch = str(self.target_batch)

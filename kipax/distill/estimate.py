@@ -157,10 +157,10 @@ def estimate_run(
     tested = min(facts.test_examples, config.eval_examples or facts.test_examples) + held
     step = costs.seconds_per_step(targets, config.support, workers)
     evaluation = tested * config.support * costs.forward_pair
-    evaluations = config.steps // config.eval_every + 1
+    evaluations = -(-config.steps // config.eval_every) + 1
     return Estimate(
         seconds_per_step=step,
-        seconds=config.steps * step + evaluations * evaluation,
+        seconds=(config.steps + 1) * step + evaluations * evaluation,  # the last set is measured
         evaluation_seconds=evaluation,
         memory_gb=_memory_gb(config, facts, targets),
         targets=targets,

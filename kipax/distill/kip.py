@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -56,7 +57,7 @@ def run_kip(
 
     Source: Nguyen et al. 2021, sections 2 and 2.1, appendix A.
     """
-    run = start_run(
+    with start_run(
         config,
         method="kip",
         dataset=dataset,
@@ -64,8 +65,8 @@ def run_kip(
         resume=resume,
         reporter=reporter or Reporter(),
         make_executor=make_executor,
-    )
-    return Loop(run).run()
+    ) as run:
+        return Loop(run).run()
 
 
 class Loop:
@@ -84,8 +85,8 @@ class Loop:
         )
         classes = run.first_classes
         state = make_state(run.first_images, classes, run.dataset.num_classes, self._optimizer)
-        stored = run.workdir.load_latest()
-        self._state: DistillState = state.restore(stored) if stored else state
+        stored = run.workdir.load_latest(state.to_arrays())
+        self._state = state.restore(stored) if stored else state
         self._good: DistillState | None = None  # the last state with a finite loss
         self._saved_at = time.monotonic()
         self._seconds: list[float] = []
@@ -104,7 +105,7 @@ class Loop:
         if evaluated:
             self._initial = _evaluation_of(evaluated[0])
             self._evaluation = _evaluation_of(evaluated[-1])
-            if evaluated[0].get("test_examples") != self._run.test_examples:
+            if evaluated[0] != evaluated[0] | self._tested:  # of other test images
                 self._initial = self._run.evaluate(self._run.initial_support())
         try:
             while self._state.step < self._steps:
@@ -122,6 +123,11 @@ class Loop:
             raise PoolError(f"{error} {self._whereabouts()}") from error
         except FileError as error:
             raise FileError(f"{error} {self._whereabouts()}") from error
+
+    @property
+    def _tested(self) -> dict[str, Any]:
+        """What a record says of the test images."""
+        return {"test_examples": self._run.test_examples, "test_hash": self._run.test_hash}
 
     # -- one step ------------------------------------------------------------------------
 
@@ -196,7 +202,7 @@ class Loop:
         line |= {"train_accuracy": gradient.accuracy, "seconds": round(seconds, 4)}
         if evaluate:
             self._evaluation = self._run.evaluate(self._support_set(self._state))
-            line |= self._evaluation.to_dict() | {"test_examples": self._run.test_examples}
+            line |= self._evaluation.to_dict() | self._tested
             if self._state.step == 0:
                 self._initial = self._evaluation
         self._run.workdir.add_metrics(line)

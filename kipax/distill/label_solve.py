@@ -39,7 +39,7 @@ def run_label_solve(
 
     Source: Nguyen et al. 2021, section 2.
     """
-    run = start_run(
+    with start_run(
         config,
         method="label_solve",
         dataset=dataset,
@@ -47,15 +47,19 @@ def run_label_solve(
         resume=resume,
         reporter=reporter or Reporter(),
         make_executor=make_executor,
-    )
+    ) as run:
+        return _solve(run)
+
+
+def _solve(run: Run) -> RunResult:
     run.executor.set_support(run.first_images, version=0)
     initial = run.evaluate(run.initial_support())
     try:
         gram, cross = stream_sums(run)
     except FileError as error:
         raise FileError(f"{error} Mend the cause and continue with --resume.") from error
-    k_ss = run.executor.kernel(None, kernel=config.kernel_spec)
-    labels = ridge.label_solve(k_ss, gram, cross, ridge=config.ridge)
+    k_ss = run.executor.kernel(None, kernel=run.config.kernel_spec)
+    labels = ridge.label_solve(k_ss, gram, cross, ridge=run.config.ridge)
     support = run.support_set(run.first_images, labels, learned_labels=True, step=None)
     evaluation = run.evaluate(support)
     support = run.support_set(
@@ -99,15 +103,18 @@ class _Sums:
 
     @classmethod
     def load(cls, run: Run) -> _Sums:
-        stored = run.workdir.load_latest()
-        if stored:
-            return cls(stored["gram"], stored["cross"], int(stored["cursor"]))
         size, classes = run.config.support, run.dataset.num_classes
-        return cls(np.zeros((size, size)), np.zeros((size, classes)), 0)
+        none = cls(np.zeros((size, size)), np.zeros((size, classes)), 0)
+        stored = run.workdir.load_latest(none.to_arrays())
+        if stored is None:
+            return none
+        return cls(stored["gram"], stored["cross"], int(stored["cursor"]))
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {"gram": self.gram, "cross": self.cross, "cursor": np.asarray(self.cursor)}
 
     def save(self, run: Run) -> None:
-        arrays = {"gram": self.gram, "cross": self.cross, "cursor": np.asarray(self.cursor)}
-        run.workdir.save_latest(arrays)
+        run.workdir.save_latest(self.to_arrays())
 
 
 def _continue(run: Run, sums: _Sums) -> Iterator[_Sums]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kipax.blocks import (
 )
 from kipax.blocks.memory import bytes_per_image, bytes_per_pair
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
+from kipax.data.preprocessing import hash_arrays
 from kipax.distill.config import Config, KIPConfig, RunConfig, default_workdir, resolve, short_name
 from kipax.distill.report import Reporter
 from kipax.distill.state import initial_images
@@ -131,6 +133,12 @@ class Run:
             ridge.accuracy(scores[held:], y[held:]) if len(y) > held else None,
         )
 
+    @functools.cached_property
+    def test_hash(self) -> str:
+        """Tells the (chosen) test images from others."""
+        x, y = self.test_images()
+        return hash_arrays({"x": x, "y": y})[:12]
+
     @property
     def test_examples(self) -> int:
         """Number of test images that evaluations look at."""
@@ -176,8 +184,8 @@ class Run:
                 pictures["curve.png"] = plots.draw_curve(metrics, title)
             for name, figure in pictures.items():
                 files.write_bytes(self.workdir.path / name, plots.to_png(figure))
-        except ImportError as error:
-            self.reporter.say(str(error))
+        except (ImportError, ValueError) as error:  # no matplotlib; what it cannot draw
+            self.reporter.say(f"not all pictures are there: {error}")
 
 
 def _recorded(config: RunConfig) -> dict[str, Any]:
@@ -186,6 +194,7 @@ def _recorded(config: RunConfig) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k not in _NOT_RECORDED}
 
 
+@contextlib.contextmanager
 def start_run(
     config: RunConfig,
     *,
@@ -195,8 +204,8 @@ def start_run(
     resume: bool,
     reporter: Reporter,
     make_executor: MakeExecutor = make_local,
-) -> Run:
-    """Loads data, fits the preprocessing, plans the blocks and opens the folder.
+) -> Iterator[Run]:
+    """Loads data, fits the preprocessing, plans the blocks and holds the folder for the block.
 
     See `kipax.distill.run_kip` for what it is given.
 
@@ -224,43 +233,45 @@ def start_run(
     images, statistics, classes = initial_images(config, dataset, preprocessor)
     plan = _plan(config, dataset)
 
+    description = {
+        "method": method,
+        "config": dataclasses.asdict(config),
+        "training_hash": dataset.training_hash,
+        "targets_hash": hash_targets(dataset),
+        "plan": plan.to_dict(),
+        "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
+    }
     folder = Workdir(workdir or default_workdir(config, method="" if method == "kip" else method))
-    stored = folder.open(
-        {
-            "method": method,
-            "config": dataclasses.asdict(config),
-            "training_hash": dataset.training_hash,
-            "targets_hash": hash_targets(dataset),
-            "plan": plan.to_dict(),
-            "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
-        },
-        resume=resume,
-        free=config.may_change,
-    )
+    with folder.open(description, resume=resume, free=config.may_change) as stored:
+        _say_differences(stored, description, reporter)
+        plan = BlockPlan(**stored["plan"])
+        recipe = _recipe(config, dataset, preprocessor)
+        job = _job(config, dataset, targets, recipe=recipe, plan=plan, say=reporter.say)
+        run = Run(
+            config=config,
+            dataset=dataset,
+            preprocessor=preprocessor,
+            executor=make_executor(job),
+            workdir=folder,
+            reporter=reporter,
+            first_images=images,
+            first_statistics=statistics,
+            first_classes=classes,
+            method=method,
+        )
+        reporter.say(_describe(run))
+        yield run
+
+
+def _say_differences(stored: Mapping, now: Mapping, reporter: Reporter) -> None:
+    """What a resumed run does not share with its beginning, and may matter."""
     if stored["versions"]["jax"] != jax.__version__:
         reporter.say(
             f"begun with jax {stored['versions']['jax']}, continued with {jax.__version__}: "
             "results may differ in rounding"
         )
-    if stored["plan"] != plan.to_dict():
+    if stored["plan"] != now["plan"]:
         reporter.say("the blocks stay those that the run began with, whatever --memory_gb says")
-    plan = BlockPlan(**stored["plan"])
-    recipe = _recipe(config, dataset, preprocessor)
-    job = _job(config, dataset, targets, recipe=recipe, plan=plan, say=reporter.say)
-    run = Run(
-        config=config,
-        dataset=dataset,
-        preprocessor=preprocessor,
-        executor=make_executor(job),
-        workdir=folder,
-        reporter=reporter,
-        first_images=images,
-        first_statistics=statistics,
-        first_classes=classes,
-        method=method,
-    )
-    reporter.say(_describe(run))
-    return run
 
 
 def _of_given(config: Config, dataset: Dataset) -> Config:

@@ -106,15 +106,15 @@ def run_subsets(
 
     Source: Nguyen et al. 2021, Table A1 (true labels, 20 draws) and Table 1 (LS, one draw).
     """
-    run = start_run(
+    with start_run(
         config,
         method="subsets",
         dataset=dataset,
         workdir=workdir,
         resume=resume,
         reporter=reporter or Reporter(),
-    )
-    pool = _make_pool(run)
+    ) as run:
+        pool = _make_pool(run)
     rows = [_natural(pool, size, config) for size in config.sizes("natural")]
     rows += [_solved(pool, size, config) for size in config.sizes("solved")]
     return rows

@@ -5,18 +5,21 @@ latest.npz                     rolling state of the run
 metrics.jsonl                  one JSON object a line
 checkpoints/step_000335.npz    support sets, `kipax.load` reads them
 support.npz images.png labels.png curve.png
+.lock                          held by the process that runs
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kipax import files
+from kipax.blocks import BlockPlan
 from kipax.errors import FileError, UsageError
 from kipax.support import SupportSet
 
@@ -36,39 +39,67 @@ class Workdir:
     """
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self._records: dict[int, float] = {}  # training loss of each regular checkpoint
 
     # -- opening -------------------------------------------------------------------------
 
-    def open(self, description: Mapping[str, Any], *, resume: bool, free: set[str]) -> dict:
-        """Claims the folder for a run, or finds the same run in it.
+    @contextlib.contextmanager
+    def open(
+        self, description: Mapping[str, Any], *, resume: bool, free: set[str]
+    ) -> Iterator[dict[str, Any]]:
+        """Claims the folder for a run, or finds the same run in it, while the block runs.
 
         Args:
             description: JSON-ready; its ``config`` maps flags to values.
             resume: whether to continue a run that lies here.
             free: flags that may differ from the stored run's.
 
-        Returns:
+        Yields:
             The description that holds: the stored one's, with the new values of free flags.
 
         Raises:
-            UsageError: another run lies here, or this one with other flags; says which.
+            UsageError: another run lies here, this one with other flags, or one that another
+                process is running; says which.
             FileError: the folder cannot be made or read.
         """
-        file = self.path / "run.json"
-        description = dict(json.loads(json.dumps(description)))
-        if file.exists():
-            stored = files.read_json(file)
-            self._check_same(stored, description, resume=resume, free=free)
-            config = stored["config"] | {k: description["config"][k] for k in free}
-            description = stored | {"config": config}
+        self._check_not_foreign()
         try:
             (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise FileError(f"could not make {self.path}: {error.strerror or error}.") from error
-        files.write_json(file, description)
-        return dict(description)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(files.lock(self.path / ".lock"))
+            except BlockingIOError:
+                raise UsageError(
+                    f"another process is running in {self.path}: wait for its end, or choose "
+                    "another --workdir."
+                ) from None
+            for left in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
+                left.unlink(missing_ok=True)  # by a kill in the middle of a write
+            yield self._claim(description, resume=resume, free=free)
+
+    def _check_not_foreign(self) -> None:
+        """Files without the run.json that says whose they are would be taken for this run's."""
+        if (self.path / "run.json").exists():
+            return
+        for name in ("latest.npz", "metrics.jsonl", "support.npz", "checkpoints/*"):
+            if any(self.path.glob(name)):
+                raise UsageError(
+                    f"{self.path} has no run.json that says what run its {name} is of: choose "
+                    "another --workdir, or remove the folder."
+                )
+
+    def _claim(self, description: Mapping[str, Any], *, resume: bool, free: set[str]) -> dict:
+        file = self.path / "run.json"
+        new = json.loads(json.dumps(description))
+        if file.exists():
+            stored = files.read_json(file)
+            self._check_same(stored, new, resume=resume, free=free)
+            new = stored | {"config": stored["config"] | {k: new["config"][k] for k in free}}
+        files.write_json(file, new)
+        return new
 
     def _check_same(self, stored: Mapping, new: Mapping, *, resume: bool, free: set[str]) -> None:
         if not resume:
@@ -85,9 +116,9 @@ class Workdir:
             }
             hashes = ("training_hash", "targets_hash")
             same = all(stored[k] == new[k] for k in hashes)
-            _ = stored["plan"], stored["versions"]
+            _ = BlockPlan(**stored["plan"]), stored["versions"]["jax"]
         except (KeyError, TypeError, AttributeError) as error:
-            raise FileError(f"{self.path / 'run.json'} is damaged: it lacks {error}.") from error
+            raise FileError(f"{self.path / 'run.json'} is damaged: {error!r}.") from error
         differing = [f"{k} was {a}, now {b}" for k, (a, b) in pairs.items() if a != b]
         if differing:
             raise UsageError(
@@ -96,7 +127,8 @@ class Workdir:
         if not same:
             raise UsageError(
                 f"--resume needs the training images of the run in {self.path}, in their order; "
-                "these are others, or in another order."
+                f"these, of --dataset={new['config'].get('dataset')}, are others, or in another "
+                "order."
             )
 
     # -- state ---------------------------------------------------------------------------
@@ -108,19 +140,36 @@ class Workdir:
         files.write_npz(self.path / "latest.npz", content)
         self._prune()
 
-    def load_latest(self) -> dict[str, np.ndarray] | None:
-        """The rolling state's arrays, or None where there is none yet."""
+    def load_latest(
+        self, like: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray] | None:
+        """The rolling state's arrays, or None where there is none yet.
+
+        Args:
+            like: arrays of the names and shapes that it must have; None takes it as it is.
+
+        Raises:
+            FileError: it is damaged, or another run's.
+        """
         file = self.path / "latest.npz"
         if not file.exists():
             return None
         content = files.read_npz(file, ["records"])
-        self._records = {
-            int(step): loss
-            for step, loss in json.loads(str(content["records"][()])).items()
-            if self.checkpoint_path(int(step)).exists()  # a state may be copied without them
-        }
+        try:
+            records = json.loads(str(content["records"][()]))
+            self._records = {
+                int(step): float(loss)
+                for step, loss in records.items()
+                if self.checkpoint_path(int(step)).exists()  # a state may be copied without them
+            }
+        except (ValueError, TypeError, AttributeError) as error:
+            raise FileError(f"{file} is damaged: its records say {error}.") from error
         prefix = "state_"
-        return {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
+        state = {k[len(prefix) :]: v for k, v in content.items() if k.startswith(prefix)}
+        for name, expected in (like or state).items():
+            if name not in state or state[name].shape != np.shape(expected):
+                raise FileError(f"{file} is not the state of this run: its {name} does not fit.")
+        return state
 
     # -- checkpoints ---------------------------------------------------------------------
 
@@ -164,9 +213,11 @@ class Workdir:
         """All whole lines."""
         file = self.path / "metrics.jsonl"
         lines = []
-        for text in file.read_text().splitlines() if file.exists() else []:
+        for text in file.read_text(errors="replace").splitlines() if file.exists() else []:
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except ValueError:
                 continue  # cut off by a kill
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
+                lines.append(line)
         return lines

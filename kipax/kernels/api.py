@@ -39,7 +39,7 @@ _MAX_TILE_PAIRS = 1024
 _ACCELERATOR_FACTOR = 64  # GPUs and TPUs want many pairs at once, not cache
 _LANES = 16
 # Below this a tile keeps its pooled tables for the backward pass; above, it recomputes them.
-_KEPT_TABLES_BYTES = 2 * 1024**3
+KEPT_TABLES_BYTES = 2 * 1024**3
 
 
 class KernelFn(Protocol):
@@ -213,7 +213,8 @@ def _fingerprint(x: jax.Array) -> jax.Array:
     Comparing all pairs of images value by value would cost as much as the kernel. Weighted
     sums of mixed bits: a multilinear hash, whose weights are fixed noise.
     """
-    bits = lax.bitcast_convert_type(lax.stop_gradient(x) + 0.0, jnp.uint32)  # -0.0 becomes 0.0
+    x = lax.stop_gradient(x)
+    bits = lax.bitcast_convert_type(jnp.where(x == 0, 0.0, x), jnp.uint32)  # -0.0 becomes 0.0
     bits = bits.reshape(x.shape[0], -1) * np.uint32(0x9E3779B1)
     bits = bits ^ (bits >> np.uint32(15))  # whole numbers end in zero bits
     weights = np.random.default_rng(0).integers(0, 2**32, (2, bits.shape[1]), dtype=np.uint32) | 1
@@ -264,7 +265,7 @@ def _pairs_matrix(x1, x2, *, symmetric: bool, architecture: Architecture, ntk: b
         )
 
     kept = len(first) * pair_bytes(architecture, x1.shape[1:3], ntk=ntk)
-    if kept > _KEPT_TABLES_BYTES:
+    if kept > KEPT_TABLES_BYTES:
         tile = jax.checkpoint(tile)
     tiles = _tiled(np.stack([first, second]), pairs)
     return lax.map(tile, tiles).reshape(-1)[place]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from kipax.distill.config import config_field
+from kipax.distill.config import check_numbers, config_field
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.transfer import protocols
 from kipax.transfer.protocols import GRIDS, EvaluationProtocol
@@ -68,11 +68,12 @@ class EvaluateConfig:
     out: str | None = config_field(None, "file of finished points (beside the set)")
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         protocols.protocol_by_name(self.protocol)
         check_choice("grid", self.grid, GRIDS)
         for name in ("width", "steps", "seeds", "draws", "eval_examples", "image_size", "together"):
             value = getattr(self, name)
-            if value is not None and (value < 1 or int(value) != value):
+            if value is not None and value < 1:
                 raise UsageError(f"{name} must be a positive whole number; got {value}.")
         if (self.validation_examples or 0) < 0:
             raise UsageError(

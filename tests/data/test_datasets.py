@@ -78,6 +78,8 @@ _NAN = np.full((40, 5, 4, 3), np.nan)
         ({"x_test": np.zeros((8, 4, 4, 3), np.uint8)}, "must have one shape"),
         ({"x_train": _NAN}, "40 images of x_train hold NaN or infinite"),
         ({"x_train": np.full((40, 5, 4, 3), "a")}, "must hold numbers"),
+        ({"x_test": np.zeros((8, 5, 4, 3), np.float32)}, "x_train holds uint8, x_test float32"),
+        ({"y_train": 20240101 + np.arange(40) % 4}, r"none of \[0, 1, 2, 3\]"),
         ({"y_train": np.arange(39) % 4}, "one class for each of the 40 images"),
         ({"y_train": np.arange(40) % 4 - 1}, "integers from 0; got -1"),
         ({"y_train": (np.arange(40) % 4) * 0.5}, "integers from 0; got float64"),
