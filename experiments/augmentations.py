@@ -1,10 +1,12 @@
 """A picture of every augmentation that a target image may get.
 
 Claim: each operation does what its name says, to the degree that the AutoAugment policy uses.
-Command: python -m experiments.augmentations --dataset=npz:cifar10.npz --out=augmentations.png
+Command: python -m experiments.augmentations --dataset=npz:cifar10.npz
 Expected: a row an operation; the first column is the image itself. experiments/results has the
           one of CIFAR-10. Time: seconds. Needs the extra ``plots``.
 """
+
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +16,11 @@ from absl import flags
 from kipax import files, load_dataset, plots
 from kipax.console import run_command
 from kipax.data import augmentation, image_ops
+from kipax.errors import UsageError
 
 flags.DEFINE_string("dataset", "cifar10", "an RGB data set, as for experiments.kip")
 flags.DEFINE_string("data_dir", None, "where prepared TensorFlow Datasets lie")
-flags.DEFINE_string("out", "augmentations.png", "the picture to write")
+flags.DEFINE_string("out", "runs/augmentations.png", "the picture to write")
 _COLUMNS = 8
 
 
@@ -48,10 +51,13 @@ def main(reporter) -> dict:
     """Draws the picture."""
     chosen = flags.FLAGS
     data = load_dataset(chosen.dataset, data_dir=chosen.data_dir)
+    if data.image_shape[2] != 3 or data.x_train.max() <= 16:
+        raise UsageError(f"AutoAugment is for colour images of 0 to 255; got {data!r}.")
     rows = _rows(data.x_train[:_COLUMNS])
     images = np.concatenate(list(rows.values()))
     classes = np.repeat(np.arange(len(rows)), _COLUMNS)
     figure = plots.draw_images({"": images}, classes, list(rows))
+    Path(chosen.out).parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(chosen.out, plots.to_png(figure))
     reporter.say(f"{len(rows) - 1} rows of augmented images in {chosen.out}")
     return {"out": chosen.out}

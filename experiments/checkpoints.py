@@ -1,4 +1,4 @@
-"""The checkpoints of a KIP run by the paper's rule, and a shipped set made of the best.
+r"""The checkpoints of a KIP run by the paper's rule, and a shipped set made of the best.
 
 Claim: the paper's test accuracies are the mean over the five checkpoints of lowest training loss;
 the five of a short run, which still rises, spread by one or two points.
@@ -48,7 +48,7 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
     if not workdir.path.is_dir():
         raise UsageError(f"workdir is the folder of a KIP run; there is no {chosen.workdir}.")
     workdir.load_latest()
-    losses = workdir.lowest_losses
+    losses = {step: loss for step, loss in workdir.lowest_losses.items() if step}
     if not losses:
         raise UsageError(
             f"{chosen.workdir} holds no checkpoint with a training loss: run at least "
@@ -65,6 +65,10 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
         targets = support.preprocess(data.x_test) if targets is None else targets
         accuracies[step] = ridge.accuracy(support.scores_of_preprocessed(targets), data.y_test)
         reporter.say(f"step {step}: loss {losses[step]:.5f}, test accuracy {accuracies[step]:.4f}")
+    if len(losses) < 5:
+        reporter.say(
+            f"{len(losses)} and not five: a run with a smaller --checkpoint_every has more"
+        )
     best = next(iter(losses))
     scores = list(accuracies.values())
     result: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Is a distilled set any good? Its accuracy under a named protocol, beside its baselines.
+r"""Is a distilled set any good? Its accuracy under a named protocol, beside its baselines.
 
 Claim: ten learned digits are worth more than ten real ones, to their kernel and to networks.
 

@@ -1,4 +1,4 @@
-"""Random subsets of real images: what natural images and Label Solve reach (Table A1, Table 1).
+r"""Random subsets of real images: what natural images and Label Solve reach (Table A1, Table 1).
 
 Claim: kernel ridge regression with the ConvNet NTK on 1 to 32 real images a class reaches the
 paper's Table A1 within two of its deviations, and Label Solve at 10, 100 and 500 images the

@@ -66,9 +66,9 @@ def check_choice(what: str, given: str, choices: Iterable[str], *, also: str = "
         return
     near = difflib.get_close_matches(given, names, n=2, cutoff=0.6)
     near += [name for name in names if given and name.startswith(given) and name not in near]
-    hint = f" did you mean {' or '.join(near[:3])}?" if near else ""
+    hint = f"; did you mean {' or '.join(near[:3])}?" if near else "."
     listed = ", ".join([*names, *([also] if also else [])])
-    raise UsageError(f"unknown {what} {given!r};{hint} Choices: {listed}.")
+    raise UsageError(f"unknown {what} {given!r}{hint} Choices: {listed}.")
 
 
 def split_list(given: str) -> list[str]:

@@ -28,7 +28,8 @@ def to_arrays(images: np.ndarray, labels: np.ndarray, layout: str) -> dict[str, 
         layout: ``NHWC`` or ``NCHW``.
 
     Returns:
-        ``images``; ``labels``, the largest entry's class, int64 ``(n,)``; ``soft_labels``.
+        ``images``; ``labels``, the largest entry's class, int64 ``(n,)``, which may leave out
+        a class where labels were learned; ``soft_labels``.
 
     Raises:
         UsageError: another layout.
@@ -73,7 +74,7 @@ def write_folder(
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError("PNG files need Pillow: pip install 'kipax[data]'") from error
+        raise ImportError("PNG files need Pillow: pip install pillow") from error
     root = Path(folder)
     safe = [f"{i:03d}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', n)}" for i, n in enumerate(class_names)]
     table = io.StringIO()

@@ -86,6 +86,8 @@ def draw_labels(labels: np.ndarray, class_names: Sequence[str]) -> Figure:
     """
     images, classes = labels.shape
     figure = _new_figure(min(1.5 + 0.3 * classes, 60), min(1.2 + max(0.1 * images, 2.4), 60))
+    from matplotlib import ticker
+
     axes = figure.add_subplot()
     largest = float(np.abs(labels).max())
     shown = axes.imshow(
@@ -94,6 +96,7 @@ def draw_labels(labels: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes.set_xticks(
         range(classes), class_names, fontsize=7, rotation=45, ha="right", parse_math=False
     )
+    axes.yaxis.set_major_locator(ticker.MaxNLocator(nbins=20, integer=True))
     axes.set_ylabel("image", fontsize=8)
     axes.tick_params(labelsize=7)
     figure.colorbar(shown, label="label")
@@ -112,6 +115,8 @@ def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
         ImportError: matplotlib is missing; the message names the extra.
     """
     figure = _new_figure(6, 3.6)
+    from matplotlib import ticker
+
     loss_axes = figure.add_subplot()
     accuracy_axes = loss_axes.twinx()
     steps = [m["step"] for m in metrics if "train_loss" in m]
@@ -119,8 +124,12 @@ def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
     lines = loss_axes.plot(steps, losses, color="0.6", label="training loss")
     loss_axes.set(xlabel="step", ylabel="training loss", yscale="log")
     loss_axes.set_title(title, parse_math=False)  # names of data may hold a $
-    if max(losses) < 10 * min(losses):  # within a decade plain numbers are shorter
-        loss_axes.yaxis.set_minor_formatter("{x:g}")
+    if max(losses) < 10 * min(losses):  # powers of ten alone would leave it without numbers
+        locator = ticker.LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), numticks=20)
+        loss_axes.yaxis.set_major_locator(locator)
+        loss_axes.yaxis.set_major_formatter("{x:g}")
+        loss_axes.yaxis.set_minor_locator(ticker.NullLocator())
+    loss_axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     for key, colour in (("validation_accuracy", "C1"), ("test_accuracy", "C0")):
         points = [(m["step"], m[key]) for m in metrics if key in m]
         if points:
@@ -128,7 +137,7 @@ def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
             lines += accuracy_axes.plot(
                 *zip(*points, strict=True), f"{colour}o-", ms=3, label=label
             )
-    accuracy_axes.set(ylabel="accuracy (kernel ridge regression)", ylim=(0, 1))
+    accuracy_axes.set(ylabel="accuracy (kernel ridge regression)", ylim=(0, 1.02))
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=8)
     return figure
 

@@ -113,7 +113,7 @@ class SupportSet:
     def preprocess(self, x: np.ndarray) -> np.ndarray:
         """Raw images ``(n, H, W[, C])``, pixel units as in the training set, to kernel inputs.
 
-        Warns where they look scaled to 0..1 and the training images were not.
+        Warns where they look scaled otherwise than the training images.
 
         Raises:
             UsageError: the images have another size or number of channels, or hold what is no
@@ -129,10 +129,11 @@ class SupportSet:
             )
         if x.dtype.kind not in "fiu" or not np.all(np.isfinite(x)):
             raise UsageError(f"images must hold finite numbers; these are {x.dtype}.")
-        high = self.preprocessor.high
-        if x.dtype.kind == "f" and len(x) and x.min() >= 0 and x.max() <= 1 < high / 10:
+        high, largest = self.preprocessor.high, x.max(initial=0)
+        unit = x.dtype.kind == "f" and 0 < largest <= 1 < high / 10
+        if unit or largest > 4 * high > 0:
             warnings.warn(
-                f"pixels of these images run to {x.max():g}, those of the training images to "
+                f"pixels of these images run to {largest:g}, those of the training images to "
                 f"{high:g}: give images in the same units.",
                 stacklevel=2,
             )
@@ -198,7 +199,10 @@ class SupportSet:
         return ridge.solve(k_ss, self.labels, ridge=self.metadata["ridge"]).alpha
 
     def to_uint8_images(self) -> np.ndarray:
-        """Pictures ``(n, H, W, C)`` uint8: preprocessing undone, training range to 0..255."""
+        """Pictures ``(n, H, W, C)`` uint8: preprocessing undone, training range to 0..255.
+
+        Not what `predict` takes where the training pixels had another range (digits: 0..16).
+        """
         if self.pictures is not None:
             return self.pictures
         raw = self.preprocessor.invert(self.images, self.statistics)
@@ -313,7 +317,8 @@ def load(
     """Reads a support set that kipax wrote: ``kipax.load("runs/.../support.npz")``.
 
     Args:
-        path: the file, or the name of a set that comes with kipax (`kipax.available`).
+        path: the file, a run's folder, or the name of a set that comes with kipax
+            (`kipax.available`).
         dataset: the data set it was distilled from, or how `load_dataset` finds it here; of
             use only where the file keeps its whitening as a recipe.
         data_dir: where TensorFlow Datasets lie, likewise.
@@ -343,6 +348,8 @@ def load(
 def _resolve(path: Path | str) -> Path:
     """A file as it is; a bare name is that of a shipped set."""
     file = Path(path).expanduser()
+    if (file / "support.npz").is_file():
+        return file / "support.npz"
     if file.is_file() or file.suffix or len(file.parts) > 1:
         return file
     found = shipped.find(path)

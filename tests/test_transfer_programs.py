@@ -16,6 +16,7 @@ def folder(tmp_path_factory):
     """A finished KIP run of the fc1 kernel."""
     path = tmp_path_factory.mktemp("run")
     flags = ["--architecture=fc1", "--support=10", "--steps=4", "--target_batch=50"]
+    flags += ["--checkpoint_every=2"]
     status, _, err = _run("kip", *flags, f"--workdir={path}")
     assert status == 0, err
     assert f'next: kipax.load("{path}/support.npz")' in err
@@ -124,6 +125,8 @@ def test_the_papers_rule_over_a_runs_checkpoints(folder):
     assert status == 0, err
     found = json.loads(out)
     accuracies = list(found["checkpoints"].values())
+    assert sorted(found["checkpoints"]) == ["2", "4"]  # the images of step 0 are no result
+    assert "2 and not five: a run with a smaller --checkpoint_every" in err
     assert found["test_accuracy"] == found["checkpoints"][str(found["lowest_loss_step"])]
     assert min(accuracies) <= found["mean"] <= max(accuracies)
     status, _, err = _run("checkpoints", "--workdir=nowhere")

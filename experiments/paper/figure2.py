@@ -1,4 +1,4 @@
-"""Figure 2: normalisation, architecture and loss of the network that is trained on a KIP set.
+r"""Figure 2: normalisation, architecture and loss of the network that is trained on a KIP set.
 
 Claim: normalisation layers harm with mean square error, since KIP knows none, and help a little
 with cross-entropy; Myrtle5, a similar network, transfers as well.

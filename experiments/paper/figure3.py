@@ -1,4 +1,4 @@
-"""Figure 3: accuracy of networks over KIP steps (left) and over width, for KIP and Label Solve.
+r"""Figure 3: accuracy of networks over KIP steps (left) and over width, for KIP and Label Solve.
 
 Claim: longer KIP runs make better networks, except with learned labels; the gap between network
 and kernel closes as width grows (middle: KIP, right: Label Solve).

@@ -1,4 +1,4 @@
-"""Figure 4: KIP images beat the natural images that they began as, at every hyperparameter.
+r"""Figure 4: KIP images beat the natural images that they began as, at every hyperparameter.
 
 Claim: for each loss, learning rate and L2, a network trained on KIP's checkpoint tests better
 than the same network trained on the images of step 0.

@@ -1,4 +1,4 @@
-"""Table 2: what KIP's and Label Solve's sets lose when a finite network is trained on them.
+r"""Table 2: what KIP's and Label Solve's sets lose when a finite network is trained on them.
 
 Claim: networks trained on KIP images beat those trained on as many solved or real images, and
 lose a few points to the kernel that the images were made for (one image a class: KIP 5.5 to

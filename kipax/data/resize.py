@@ -47,7 +47,7 @@ def import_pillow() -> ModuleType:
         import PIL.Image
         import PIL.ImageOps
     except ImportError as error:
-        raise ImportError("pictures need Pillow: pip install 'kipax[data]'") from error
+        raise ImportError("pictures need Pillow: pip install pillow") from error
     return PIL
 
 

@@ -87,5 +87,8 @@ def _check_name(name: str) -> None:
     """Refuses what is neither known by heart nor to TensorFlow Datasets."""
     if name in KNOWN or tfds.is_registered(name):
         return
+    for kind, there in (("npz", os.path.isfile(name)), ("folder", os.path.isdir(name))):
+        if there:
+            raise UsageError(f"unknown dataset {name!r}; did you mean {kind}:{name}?")
     missing = "" if tfds.is_installed() else " (these need pip install 'kipax[data]')"
     check_choice("dataset", name, KNOWN, also=_FORMS + missing)

@@ -99,8 +99,8 @@ def _import_tfds() -> ModuleType:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise ImportError(
-            "data sets by name need tensorflow-datasets: pip install 'kipax[data]' (digits, "
-            "npz:PATH and folder:PATH need nothing)"
+            "data sets by name need tensorflow-datasets: pip install 'kipax[data]' (digits and "
+            "npz:PATH need nothing)."
         ) from error
     return tfds
 

@@ -72,7 +72,7 @@ def check_numbers(config: Any) -> None:
     """
     for field in dataclasses.fields(config):
         kinds, value = str(field.type).split(" | "), getattr(config, field.name)
-        if value is None and "None" in kinds:
+        if (value is None and "None" in kinds) or (isinstance(value, str) and "str" in kinds):
             continue
         for name, (kind, allowed, words) in _NUMBERS.items():
             if name not in kinds:
@@ -187,7 +187,7 @@ class KIPConfig(RunConfig):
     """
 
     steps: int | None = config_field(None, "number of updates (by data set)", may_change=True)
-    target_batch: str | None = config_field(
+    target_batch: str | int | None = config_field(
         None, "targets a step, class-balanced, or 'all' for the full-batch gradient (by data set)"
     )
     learning_rate: float | None = config_field(None, "Adam's learning rate (by data set)")

@@ -143,7 +143,8 @@ class Loop:
         self._state = following  # last: what is saved after Ctrl-C has its records
         if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
             self._save_latest(following)
-        self._show(gradient.loss)
+        if self._state.step < self._steps:
+            self._show(gradient.loss)
 
     def update(self) -> float:
         """The arithmetic of a step alone, no records; returns the loss before it."""
@@ -247,6 +248,7 @@ class Loop:
         gradient = self._measure()
         loss = gradient.loss
         self._record(gradient, 0.0, evaluate=True)
+        self._show(loss)
         facts = {"train_loss": loss} | self._evaluation.to_dict()
         support = self._support_set(state, **facts)
         regular = state.step % self._config.checkpoint_every == 0

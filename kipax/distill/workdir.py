@@ -102,11 +102,6 @@ class Workdir:
         return new
 
     def _check_same(self, stored: Mapping, new: Mapping, *, resume: bool, free: set[str]) -> None:
-        if not resume:
-            raise UsageError(
-                f"{self.path} holds a run already: continue it with --resume, or choose another "
-                "--workdir."
-            )
         try:
             pairs = {"method": (stored["method"], new["method"])}
             pairs |= {
@@ -120,6 +115,10 @@ class Workdir:
         except (KeyError, TypeError, AttributeError) as error:
             raise FileError(f"{self.path / 'run.json'} is damaged: {error!r}.") from error
         differing = [f"{k} was {a}, now {b}" for k, (a, b) in pairs.items() if a != b]
+        if not resume:
+            what = f"another run ({'; '.join(differing)}): " if differing else "this run already: "
+            remedy = "" if differing else "continue it with --resume, or "
+            raise UsageError(f"{self.path} holds {what}{remedy}choose another --workdir.")
         if differing:
             raise UsageError(
                 f"--resume needs the flags of the run in {self.path}: {'; '.join(differing)}."

@@ -57,7 +57,9 @@ class EvaluateConfig:
         None, "random real sets (krr 20, otherwise one a network up to seeds)"
     )
     validation_examples: int | None = config_field(
-        None, "training images held out to choose by (by protocol; kip-nn 5,000, at most a fifth)"
+        None,
+        "training images held out to choose by (those that the run held out, else by protocol: "
+        "kip-nn 5,000, at most a fifth)",
     )
     eval_examples: int | None = config_field(
         None, "test on this many images, a fixed balanced part (all)"
@@ -100,8 +102,13 @@ class EvaluateConfig:
         """The columns that were asked for."""
         return tuple(dict.fromkeys(split_list(self.architectures)))
 
-    def resolve_protocol(self, *, training_examples: int) -> EvaluationProtocol:
-        """The protocol with what the flags change, for a set of so many training images."""
+    def resolve_protocol(self, *, training_examples: int, held_out: int = 0) -> EvaluationProtocol:
+        """The protocol with what the flags change.
+
+        Args:
+            training_examples: of the data set, with those that are held out.
+            held_out: how many of them the distillation left alone.
+        """
         protocol = protocols.protocol_by_name(self.protocol)
         changes: dict[str, Any] = {"checkpoints": self.checkpoints}
         if self.protocol == "kip-nn":
@@ -116,4 +123,6 @@ class EvaluateConfig:
         held = self.validation_examples
         if held is None:
             held = min(protocol.validation_examples, training_examples // 5)
+            if held_out and (held or self.checkpoints):
+                held = held_out
         return dataclasses.replace(protocol, validation_examples=held, **changes)

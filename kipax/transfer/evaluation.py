@@ -224,7 +224,8 @@ def open_session(
         subjects.check_data(support, dataset)
     support = _fitted_here(support, dataset)
     training = len(dataset.x_train) + len(dataset.x_validation)
-    protocol = config.resolve_protocol(training_examples=training)
+    held = support.metadata.get("config", {}).get("validation_examples") or 0
+    protocol = config.resolve_protocol(training_examples=training, held_out=held)
     dataset = dataset.hold_out(protocol.validation_examples)
     _check_columns(config.networks or ("",), protocol, support)
     out = config.out or _default_out(path)
@@ -330,10 +331,9 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
         own = subjects.name_beside_baselines(support)
     alternatives: dict[str, Sequence[SupportSet]] = {"": [support]}
     if config.checkpoints:
-        if opened.path is None or not protocol.validation_examples:
+        if not protocol.validation_examples:
             raise UsageError(
-                "--checkpoints needs a run's folder, and validation images to choose by: give "
-                "--validation_examples."
+                "--checkpoints needs validation images to choose by: give --validation_examples."
             )
         found = subjects.load_checkpoints(opened.path) | {"the set itself": support}
         alternatives = {name: [one] for name, one in found.items()}

@@ -20,6 +20,7 @@ from kipax.transfer import (
     caption,
     evaluate,
     format_table,
+    open_session,
     solve_labels,
 )
 from kipax.transfer.protocols import GRIDS
@@ -281,7 +282,7 @@ def test_the_cross_architecture_matrix(support):
             {"protocol": "dc", "architectures": "resnet18"},
             "needs images of 9 pixels or more; got 8",
         ),
-        ({"checkpoints": True}, "--checkpoints needs a run's folder"),
+        ({"checkpoints": True}, "--checkpoints needs validation images to choose by"),
     ],
 )
 def test_networks_are_refused_before_anything_is_trained(support, fields, message):
@@ -395,3 +396,15 @@ def test_a_point_is_the_training_it_says(support, digits):
     assert record == session.train(support, point)
     relative = session.train(support, dataclasses.replace(point, relative=True))
     assert relative["learning_rate"] != 0.1
+
+
+def test_a_run_is_chosen_by_the_images_that_it_left_alone(support, digits):
+    def session(held_out, **fields):
+        facts = dict(support.metadata) | {"config": {"validation_examples": held_out}}
+        own = dataclasses.replace(support, metadata=facts)
+        config = EvaluateConfig(**({"protocol": "kip-nn"} | FAST | fields))
+        return open_session(own, config, dataset=digits).session
+
+    assert len(session(180).dataset.x_validation) == 180
+    assert len(session(180, validation_examples=50).dataset.x_validation) == 50
+    assert len(session(0).dataset.x_validation) == 1437 // 5
