@@ -33,6 +33,17 @@ def test_symmetric_positive_and_permutable(name, kind):
     assert_close(kernel_fn(x[3:], x[:3]), k[3:, :3], 1e-6)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_bad_image_spoils_its_own_entries_alone(bad):
+    kernel_fn = make_kernel_fn("convnet2", backend="portable")
+    x1, x2 = _images(3, 8, 8, 2), _images(4, 8, 8, 2, seed=1)
+    whole = np.asarray(kernel_fn(x1, x2))
+    x1[0, 0, 0, 0] = bad  # of the tile's first pair
+    spoilt = np.asarray(kernel_fn(x1, x2))
+    assert not np.isfinite(spoilt[0]).any()
+    np.testing.assert_array_equal(spoilt[1:], whole[1:])
+
+
 def test_many_tiles_equal_one(monkeypatch):
     """Cutting pairs into tiles, and recomputing tiles, changes nothing but rounding."""
     x1, x2 = _images(5, 6, 6, 1), _images(9, 6, 6, 1, seed=1)
