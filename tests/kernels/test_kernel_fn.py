@@ -57,7 +57,7 @@ def test_many_tiles_equal_one(monkeypatch):
 
     whole = run()
     monkeypatch.setattr(api, "_SLICE_BYTES", 16 * 4 * 36)
-    monkeypatch.setattr(api, "_KEPT_TABLES_BYTES", 0)
+    monkeypatch.setattr(api, "KEPT_TABLES_BYTES", 0)
     for a, b in zip(run(), whole, strict=True):
         assert_close(a, b, 1e-6)
 
