@@ -59,7 +59,8 @@ def lock(path: Path | str) -> Iterator[None]:
     """
     with contextlib.ExitStack() as opened:
         try:
-            f = opened.enter_context(open(path, "ab"))
+            mode = "rb" if os.path.exists(path) and not os.access(path, os.W_OK) else "ab"
+            f = opened.enter_context(open(path, mode))  # another user's can be held too
         except OSError as error:
             raise FileError(f"could not write {path}: {error.strerror or error}.") from error
         if fcntl is not None:

@@ -20,7 +20,7 @@ Config = TypeVar("Config")
 def _value_type(config_class: type, name: str) -> type:
     hint = typing.get_type_hints(config_class)[name]
     options = [t for t in typing.get_args(hint) or (hint,) if t is not NoneType]
-    return options[0]
+    return str if str in options else options[0]
 
 
 def define_flags(config_class: type, *, without: Sequence[str] = ()) -> None:

@@ -9,6 +9,7 @@ import base64
 import dataclasses
 import functools
 import html
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -127,17 +128,28 @@ class SupportSet:
                 f"images must have the shape (n, {', '.join(map(str, self.images.shape[1:]))}); "
                 f"got {x.shape}."
             )
-        if x.dtype.kind not in "fiu" or not np.all(np.isfinite(x)):
-            raise UsageError(f"images must hold finite numbers; these are {x.dtype}.")
-        high, largest = self.preprocessor.high, x.max(initial=0)
-        unit = x.dtype.kind == "f" and 0 < largest <= 1 < high / 10
-        if unit or largest > 4 * high > 0:
-            warnings.warn(
-                f"pixels of these images run to {largest:g}, those of the training images to "
-                f"{high:g}: give images in the same units.",
-                stacklevel=2,
-            )
+        if x.dtype.kind not in "fiu":
+            raise UsageError(f"images must hold numbers; these are {x.dtype}.")
+        if not np.all(np.isfinite(x)):
+            bad = int(np.sum(~np.isfinite(x).all(axis=(1, 2, 3))))
+            raise UsageError(f"{bad} of the images hold NaN or infinite pixels.")
+        if len(x):
+            self._warn_of_units(x)
         return self.preprocessor.apply(x)
+
+    def _warn_of_units(self, x: np.ndarray) -> None:
+        """Pixels far beyond the training images' range, scaled to 0..1, or standardised."""
+        low, high = self.preprocessor.low, self.preprocessor.high
+        lowest, highest, beyond = float(x.min()), float(x.max()), 3 * (high - low)
+        small = x.dtype.kind == "f" and low == 0 < high / 10
+        scaled = small and lowest >= 0 and 0 < highest <= 1
+        standardised = small and lowest < 0 and highest < high / 5
+        if scaled or standardised or lowest < low - beyond or highest > high + beyond:
+            warnings.warn(
+                f"pixels of these images run from {lowest:g} to {highest:g}, those of the training "
+                f"images from {low:g} to {high:g}: give images in the same units.",
+                stacklevel=3,
+            )
 
     def check_fits(self, dataset: Dataset) -> None:
         """Raises a `UsageError` unless a data set has this set's image shape and classes."""
@@ -347,7 +359,7 @@ def load(
 
 def _resolve(path: Path | str) -> Path:
     """A file as it is; a bare name is that of a shipped set."""
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))
     if (file / "support.npz").is_file():
         return file / "support.npz"
     if file.is_file() or file.suffix or len(file.parts) > 1:

@@ -215,6 +215,8 @@ def test_a_set_that_moved_resumes(tmp_path):
     np.savez(tmp_path / "there" / "set.npz", **_arrays(seed=1))
     with pytest.raises(UsageError, match=r"of --dataset=npz:.*/there/set.npz, are others"):
         run_kip(moved, workdir=tmp_path / "run", resume=True)
+    with pytest.raises(UsageError, match=r"another run \(on other training images\): choose"):
+        run_kip(moved, workdir=tmp_path / "run")
 
 
 def test_other_test_labels_of_as_many_images_count_from_the_beginning(tmp_path):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Workdir:
     """
 
     def __init__(self, path: Path | str):
-        self.path = Path(path).expanduser()
+        self.path = Path(os.path.expanduser(path))
         self._records: dict[int, float] = {}  # training loss of each regular checkpoint
 
     # -- opening -------------------------------------------------------------------------
@@ -74,7 +75,7 @@ class Workdir:
             except BlockingIOError:
                 raise UsageError(
                     f"another process is running in {self.path}: wait for its end, or choose "
-                    "another --workdir."
+                    "another --workdir (if none is, remove the .lock there)."
                 ) from None
             for left in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
                 left.unlink(missing_ok=True)  # by a kill in the middle of a write
@@ -116,8 +117,9 @@ class Workdir:
             raise FileError(f"{self.path / 'run.json'} is damaged: {error!r}.") from error
         differing = [f"{k} was {a}, now {b}" for k, (a, b) in pairs.items() if a != b]
         if not resume:
-            what = f"another run ({'; '.join(differing)}): " if differing else "this run already: "
-            remedy = "" if differing else "continue it with --resume, or "
+            others = [*differing, *([] if same else ["on other training images"])]
+            what = f"another run ({'; '.join(others)}): " if others else "this run already: "
+            remedy = "" if others else "continue it with --resume, or "
             raise UsageError(f"{self.path} holds {what}{remedy}choose another --workdir.")
         if differing:
             raise UsageError(

@@ -124,5 +124,5 @@ class EvaluateConfig:
         if held is None:
             held = min(protocol.validation_examples, training_examples // 5)
             if held_out and (held or self.checkpoints):
-                held = held_out
+                held = min(held_out, training_examples // 5)
         return dataclasses.replace(protocol, validation_examples=held, **changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def find_support(path: Path | str) -> Path:
     Raises:
         UsageError: a folder without one.
     """
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     if not path.is_dir():
         return path
     if not (path / "support.npz").exists():

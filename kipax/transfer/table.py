@@ -90,7 +90,9 @@ def caption(results: Sequence[Result], protocol: EvaluationProtocol, images: Map
     else:
         words += "; one network"
     if any(r.top_deviation is not None for r in results):
-        words += "\nlast: after all steps; ± best points: over the best 20 of the grid, first network"
+        words += (
+            "\nlast: after all steps; ± best points: over the best 20 of the grid, first network"
+        )
     diverged = [r for r in results if r.diverged]
     return "\n".join(
         [words, *(f"{r.subject}: {r.diverged} of {r.points} trainings diverged" for r in diverged)]

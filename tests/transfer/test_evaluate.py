@@ -398,6 +398,12 @@ def test_a_point_is_the_training_it_says(support, digits):
     assert relative["learning_rate"] != 0.1
 
 
+def test_a_folder_at_home(support, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    support.save(tmp_path / "support.npz")
+    assert find_support("~") == tmp_path / "support.npz"
+
+
 def test_a_run_is_chosen_by_the_images_that_it_left_alone(support, digits):
     def session(held_out, **fields):
         facts = dict(support.metadata) | {"config": {"validation_examples": held_out}}
@@ -408,3 +414,4 @@ def test_a_run_is_chosen_by_the_images_that_it_left_alone(support, digits):
     assert len(session(180).dataset.x_validation) == 180
     assert len(session(180, validation_examples=50).dataset.x_validation) == 50
     assert len(session(0).dataset.x_validation) == 1437 // 5
+    assert len(session(10_000).dataset.x_validation) == 1437 // 5  # of a larger data set
