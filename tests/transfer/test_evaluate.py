@@ -371,12 +371,13 @@ def test_ten_learned_digits_train_networks_better_than_ten_real_ones(tmp_path):
         steps=150,
         grid="one",
         losses="mse",
-        seeds=3,  # single networks differ by ten points
+        seeds=1,
+        validation_examples=287,  # the run's own 180 stop one network too early with some JAX
         out=str(tmp_path / "points.jsonl"),
     )
     learned, solved, real = (r.accuracy for r in evaluate("digits-convnet-10", config)[0])
-    assert learned > solved
-    assert learned > real + 0.05
+    assert learned > solved > real
+    assert learned > real + 0.1
 
 
 def test_a_point_is_the_training_it_says(support, digits):
