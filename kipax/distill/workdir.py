@@ -89,7 +89,7 @@ class Workdir:
             if any(self.path.glob(name)):
                 raise UsageError(
                     f"{self.path} has no run.json that says what run its {name} is of: choose "
-                    "another --workdir, or remove the folder."
+                    "another --workdir, or move what is there away."
                 )
 
     def _claim(self, description: Mapping[str, Any], *, resume: bool, free: set[str]) -> dict:
