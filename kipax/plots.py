@@ -86,8 +86,6 @@ def draw_labels(labels: np.ndarray, class_names: Sequence[str]) -> Figure:
     """
     images, classes = labels.shape
     figure = _new_figure(min(1.5 + 0.3 * classes, 60), min(1.2 + max(0.1 * images, 2.4), 60))
-    from matplotlib import ticker
-
     axes = figure.add_subplot()
     largest = float(np.abs(labels).max())
     shown = axes.imshow(
@@ -96,7 +94,7 @@ def draw_labels(labels: np.ndarray, class_names: Sequence[str]) -> Figure:
     axes.set_xticks(
         range(classes), class_names, fontsize=7, rotation=45, ha="right", parse_math=False
     )
-    axes.yaxis.set_major_locator(ticker.MaxNLocator(nbins=20, integer=True))
+    axes.locator_params(axis="y", nbins=20, integer=True)
     axes.set_ylabel("image", fontsize=8)
     axes.tick_params(labelsize=7)
     figure.colorbar(shown, label="label")
@@ -129,7 +127,7 @@ def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
         loss_axes.yaxis.set_major_locator(locator)
         loss_axes.yaxis.set_major_formatter("{x:g}")
         loss_axes.yaxis.set_minor_locator(ticker.NullLocator())
-    loss_axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    loss_axes.locator_params(axis="x", integer=True)
     for key, colour in (("validation_accuracy", "C1"), ("test_accuracy", "C0")):
         points = [(m["step"], m[key]) for m in metrics if key in m]
         if points:

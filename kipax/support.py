@@ -20,6 +20,7 @@ import numpy as np
 from kipax import exports, files, plots, ridge, shipped, support_file
 from kipax.architectures import Architecture
 from kipax.data import Dataset, Preprocessor
+from kipax.data.preprocessing import check_pixels
 from kipax.errors import FileError, KipaxError, UsageError
 from kipax.kernels import KernelFn, make_kernel_fn
 
@@ -128,11 +129,7 @@ class SupportSet:
                 f"images must have the shape (n, {', '.join(map(str, self.images.shape[1:]))}); "
                 f"got {x.shape}."
             )
-        if x.dtype.kind not in "fiu":
-            raise UsageError(f"images must hold numbers; these are {x.dtype}.")
-        if not np.all(np.isfinite(x)):
-            bad = int(np.sum(~np.isfinite(x).all(axis=(1, 2, 3))))
-            raise UsageError(f"{bad} of the images hold NaN or infinite pixels.")
+        check_pixels(x, "the images")
         if len(x):
             self._warn_of_units(x)
         return self.preprocessor.apply(x)

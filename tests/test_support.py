@@ -236,7 +236,13 @@ def test_pixels_that_the_set_cannot_take():
     support = make_support()
     pixels = np.full((2, 4, 4, 1), 100.0)
     pixels[1, 0, 0] = np.nan
-    for bad in (pixels, np.full((2, 4, 4, 1), np.inf), pixels.astype(complex), pixels.astype(str)):
+    for bad in (
+        pixels,
+        pixels * 1e39,
+        np.full((2, 4, 4, 1), np.inf),
+        pixels.astype(complex),
+        pixels.astype(str),
+    ):
         with pytest.raises(UsageError, match=r"(1|2) of the images hold NaN|must hold numbers"):
             support.predict(bad)
     with pytest.raises(UsageError, match="finite"):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kipax.data.known import DatasetFacts
+from kipax.data.preprocessing import check_pixels
 from kipax.errors import UsageError
 
 __all__ = [
@@ -269,13 +270,8 @@ def _check_images(source: str, key: str, x: np.ndarray) -> np.ndarray:
         )
     if x.dtype == np.uint8:
         return x
-    if x.dtype.kind not in "fiu":
-        raise UsageError(f"{source}: {key} must hold numbers, best uint8; got {x.dtype}.")
-    x = x.astype(np.float32)
-    if not np.all(np.isfinite(x)):
-        bad = int(np.sum(~np.isfinite(x).all(axis=(1, 2, 3))))
-        raise UsageError(f"{source}: {bad} images of {key} hold NaN or infinite pixels.")
-    return x
+    check_pixels(x, f"the images of {key} in {source}")
+    return x.astype(np.float32)
 
 
 def _check_labels(source: str, key: str, y: np.ndarray, images: int) -> np.ndarray:

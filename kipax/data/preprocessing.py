@@ -15,7 +15,7 @@ import numpy as np
 
 from kipax.errors import UsageError
 
-__all__ = ["Preprocessor", "Standard", "check_channels", "hash_arrays"]
+__all__ = ["Preprocessor", "Standard", "check_channels", "check_pixels", "hash_arrays"]
 
 
 class Preprocessor(Protocol):
@@ -142,6 +142,17 @@ def check_channels(x: np.ndarray, channels: int) -> np.ndarray:
             f"this preprocessing takes images (n, height, width, {channels}); got {x.shape}."
         )
     return x
+
+
+def check_pixels(x: np.ndarray, what: str) -> None:
+    """Raises a `UsageError` that says `what` they are unless images hold finite numbers."""
+    if x.dtype.kind not in "fiu":
+        raise UsageError(f"{what} must hold numbers, best uint8; got {x.dtype}.")
+    if x.dtype.kind == "f":
+        fine = np.abs(x) <= np.finfo(np.float32).max  # False for NaN
+        if not fine.all():
+            bad = int(np.sum(~fine.all(axis=(1, 2, 3))))
+            raise UsageError(f"{bad} of {what} hold NaN or infinite pixels, in float32.")
 
 
 def _stream_mean(x: np.ndarray, f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
