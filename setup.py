@@ -68,6 +68,8 @@ CORE = [
     "numpy>=1.26",
     "absl-py>=1.4",
     "dm-pix>=0.4.3",
+    "rich>=11",
+    "scipy>=1.11",
 ]
 DATA = ["tensorflow-datasets>=4.9.10", "importlib-resources", "pillow>=10"]
 # The only set in which Launchpad imports: CPython 3.10, TensorFlow 2.8.0, numpy 1.26.
@@ -105,7 +107,7 @@ EXTRAS = {
     ],
     "dev": ["ruff==0.17.6", "mypy==2.4.1"],
 }
-NOT_IN_ALL = ("dev", "tfds", "ray")  # TensorFlow is 2 GB, and most users need none
+NOT_IN_ALL = ("dev", "tfds", "launchpad", "ray")  # TensorFlow is 2 GB, and most users need none
 EXTRAS["all"] = sorted({p for name, ps in EXTRAS.items() if name not in NOT_IN_ALL for p in ps})
 
 setup(

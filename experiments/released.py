@@ -19,7 +19,6 @@ from kipax.errors import UsageError
 from kipax.released import BUCKET, load_released, parse_name, read_index
 
 flags.DEFINE_string("name", None, "<dataset>/<file>.npz as in the index")
-flags.DEFINE_string("method", "kip", "kip or ls")
 flags.DEFINE_string("file", None, "a released npz that is here already")
 flags.DEFINE_string("index", None, "kip.csv or ls.csv that is here already")
 flags.DEFINE_string("dataset", None, "where its data set lies (the set of its name, by TFDS)")
@@ -33,13 +32,12 @@ def main(reporter) -> dict:
     if not chosen.name:
         raise UsageError("--name=<dataset>/<file>.npz says which released set.")
     wanted, folder = parse_name(chosen.name), (cache_dir() or Path(".")) / "released"
-    index = chosen.index or download(
-        f"{BUCKET}{chosen.method}/{chosen.method}.csv", folder / f"{chosen.method}.csv"
-    )
+    method = "ls" if wanted.step is None else "kip"  # the bucket's folders
+    index = chosen.index or download(f"{BUCKET}{method}/{method}.csv", folder / f"{method}.csv")
     rows = [row for row in read_index(index) if str(row.url).endswith("/" + chosen.name)]
     if not rows:
         raise UsageError(f"the index {index} has no {chosen.name}.")
-    file = chosen.file or download(str(rows[0].url), folder / chosen.method / chosen.name)
+    file = chosen.file or download(str(rows[0].url), folder / method / chosen.name)
     data = load_dataset(chosen.dataset or wanted.dataset, data_dir=chosen.data_dir)
     support = load_released(file, data, entry=rows[0])
     support.save(chosen.out)

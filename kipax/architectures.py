@@ -21,7 +21,7 @@ import re
 
 from kipax.errors import UsageError, check_choice
 
-__all__ = ["LAYERS", "Architecture", "from_name", "names"]
+__all__ = ["LAYERS", "Architecture", "from_name", "is_named", "names"]
 
 LAYERS = ("conv", "relu", "avg_pool", "flatten", "global_avg_pool", "dense")
 READOUTS = ("flatten", "global_avg_pool")
@@ -189,3 +189,16 @@ def from_name(name: str, *, W_std: float = math.sqrt(2.0), b_std: float = 0.1) -
         check_choice("architecture", name, names())
         raise UsageError(f"<d> in {name} stands for a depth; try {name.replace('<d>', '3')}.")
     return Architecture(layers, W_std=W_std, b_std=b_std, name=name)
+
+
+def is_named(architecture: Architecture) -> bool:
+    """Whether its name says all of it: `from_name` gives the same layers and scales.
+
+    Example:
+        >>> is_named(from_name("fc1")), is_named(from_name("fc1", b_std=0.0))
+        (True, False)
+    """
+    try:
+        return from_name(architecture.name) == architecture
+    except UsageError:
+        return False

@@ -1,7 +1,7 @@
 """What a command prints: words and a progress bar to stderr, one JSON line to stdout.
 
-Exit status: 0 done, 1 failed, 2 wrong use, 130 stopped by the user. A traceback is shown
-only with ``--debug``.
+Exit status: 0 done, 1 failed, 2 wrong use, 130 stopped by the user. An error that kipax raises
+is a sentence, with its traceback only by ``--debug``; any other keeps its traceback.
 """
 
 from __future__ import annotations
@@ -169,16 +169,17 @@ def run_command(command: Callable[..., dict[str, Any]], *, operand: str | None =
     app.define_help_flags()
     reporter = ConsoleReporter()
     try:
-        words = flags.FLAGS(sys.argv)[1:]
-        _check_words(words, operand)
-        result = command(reporter, *words)
+        try:
+            words = flags.FLAGS(sys.argv)[1:]
+            _check_words(words, operand)
+            result = command(reporter, *words)
+        finally:
+            reporter.close()  # before anything is printed below its bar
     except flags.Error as error:
         _fail(f"{error} (--help lists the flags)", status=2)
     except KeyboardInterrupt as error:
-        reporter.close()
         _fail(str(error) or "stopped", status=130)
     except (KipaxError, ImportError) as error:
-        reporter.close()
         if flags.FLAGS.is_parsed() and flags.FLAGS.debug:
             raise
         _fail(str(error), status=2 if isinstance(error, UsageError) else 1)

@@ -19,11 +19,12 @@ _SECONDS_TO_ANSWER = 30.0
 
 
 def download(url: str, path: Path | str, *, sha256: str | None = None) -> Path:
-    """Fetches a file unless it is there already.
+    """Fetches a file unless it is there already, and right by `sha256` where that is given.
 
     An interrupted download leaves ``path.part``, from which the next call goes on. The file
-    is compared with `sha256` where given, else with the MD5 that storage buckets announce,
-    else by its length.
+    is compared with `sha256` where given, else with the MD5 that storage buckets announce;
+    where there is neither, only its length is, and a broken transfer begins anew, since the
+    server may have another file by now.
 
     Args:
         url: ``http`` or ``https``.
@@ -36,17 +37,21 @@ def download(url: str, path: Path | str, *, sha256: str | None = None) -> Path:
     Raises:
         UsageError: another kind of URL.
         FileError: no network, no such file, a broken transfer (call again to go on), or a
-            checksum that differs (the partial file is dropped).
+            checksum that differs (the partial file is dropped, one that was there stays).
     """
     if not url.startswith(("https://", "http://")):
         raise UsageError(f"a download needs an http or https URL; got {url!r}.")
     path = Path(path)
     if path.exists():
+        _check_existing(path, sha256)
         return path
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        announced = _fetch(url, partial)
+        announced, resumed = _fetch(url, partial)
+        if resumed and not (sha256 or announced):
+            partial.unlink()
+            announced, _ = _fetch(url, partial)
         _check(url, partial, sha256, announced)
         os.replace(partial, path)
     except urllib.error.HTTPError as error:
@@ -59,8 +64,16 @@ def download(url: str, path: Path | str, *, sha256: str | None = None) -> Path:
     return path
 
 
-def _fetch(url: str, partial: Path) -> str | None:
-    """Appends what is missing; returns the MD5 that the server announces, hexadecimal."""
+def _check_existing(path: Path, sha256: str | None) -> None:
+    if sha256 is None:
+        return
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != sha256.lower():
+        raise FileError(f"{path} is another file: its checksum is {found}, not {sha256}.")
+
+
+def _fetch(url: str, partial: Path) -> tuple[str | None, bool]:
+    """Appends what is missing; the MD5 that the server announces, and whether it went on."""
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     request = urllib.request.Request(url, headers=headers)
@@ -84,7 +97,7 @@ def _fetch(url: str, partial: Path) -> str | None:
                 f"could not fetch {url}: it broke off at {got:,} of {expected:,} bytes; call "
                 "again to go on."
             )
-        return _announced_md5(answer.headers)
+        return _announced_md5(answer.headers), resumed
 
 
 def _announced_md5(headers: http.client.HTTPMessage) -> str | None:

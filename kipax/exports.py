@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from kipax import files
+from kipax.data.resize import import_pillow
 from kipax.errors import FileError, UsageError, check_choice
 
 __all__ = ["LAYOUTS", "to_arrays", "to_torch", "write_folder"]
@@ -29,15 +30,18 @@ def to_arrays(images: np.ndarray, labels: np.ndarray, layout: str) -> dict[str, 
 
     Returns:
         ``images``; ``labels``, the largest entry's class, int64 ``(n,)``, which may leave out
-        a class where labels were learned; ``soft_labels``.
+        a class where labels were learned; ``soft_labels``. All of them copies.
 
     Raises:
         UsageError: another layout.
     """
     check_choice("layout", layout, LAYOUTS)
-    if layout == "NCHW":
-        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return {"images": images, "labels": np.argmax(labels, axis=1), "soft_labels": labels}
+    order = (0, 3, 1, 2) if layout == "NCHW" else (0, 1, 2, 3)
+    return {
+        "images": images.transpose(order).copy(),
+        "labels": np.argmax(labels, axis=1),
+        "soft_labels": labels.copy(),
+    }
 
 
 def to_torch(images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -59,23 +63,22 @@ def write_folder(
     """One PNG an image in a folder for each class, and ``labels.csv`` with the soft labels.
 
     Args:
-        folder: made if need be; files of the same names are replaced.
+        folder: made if need be; holds nothing yet, so that no image of another set is left in it.
         images: uint8 ``(n, H, W, 1 or 3)``.
         labels: ``(n, classes)``; an image lies in the folder of its largest label.
         class_names: names of the classes; what no file system takes becomes ``_``.
 
     Raises:
-        ImportError: Pillow is missing; the message names the extra.
+        ImportError: Pillow is missing; the message says how to install it.
         UsageError: the images are neither grey nor in colour.
-        FileError: it could not be written.
+        FileError: the folder holds something, or could not be written.
     """
     if images.shape[-1] not in (1, 3):
         raise UsageError(f"pictures have 1 channel or 3; these images have {images.shape[-1]}.")
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("PNG files need Pillow: pip install pillow") from error
+    make = import_pillow().Image.fromarray
     root = Path(folder)
+    if root.is_dir() and any(root.iterdir()):
+        raise FileError(f"pictures go to a folder of their own; {root} holds files: name another.")
     safe = [f"{i:03d}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', n)}" for i, n in enumerate(class_names)]
     table = io.StringIO()
     writer = csv.writer(table)
@@ -88,7 +91,7 @@ def write_folder(
         except OSError as error:
             raise FileError(f"could not make {file.parent}: {error.strerror or error}.") from error
         png = io.BytesIO()
-        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(png, "png")
+        make(image[..., 0] if image.shape[-1] == 1 else image).save(png, "png")
         files.write_bytes(file, png.getvalue())
         name = file.relative_to(root).as_posix()
         writer.writerow([name, class_names[hard], *(f"{value:.6g}" for value in label)])

@@ -213,7 +213,7 @@ class SupportSet:
         Not what `predict` takes where the training pixels had another range (digits: 0..16).
         """
         if self.pictures is not None:
-            return self.pictures
+            return self.pictures.copy()
         raw = self.preprocessor.invert(self.images, self.statistics)
         low, high = self.preprocessor.low, self.preprocessor.high
         scaled = (raw - low) * (255.0 / max(high - low, 1e-12))
@@ -259,16 +259,21 @@ class SupportSet:
 
     # -- for other tools -----------------------------------------------------------------
 
-    def to_arrays(self, layout: str = "NHWC", *, preprocessed: bool = False) -> dict:
-        """``images`` (uint8, or float32 if `preprocessed`), ``labels`` and ``soft_labels``.
+    def to_arrays(self, layout: str = "NHWC", *, preprocessed: bool = True) -> dict:
+        """``images``, ``labels`` (classes) and ``soft_labels``, to train a network of your own.
 
-        See `kipax.exports.to_arrays`; networks are trained on the preprocessed ones.
+        Args:
+            layout: ``NHWC`` or ``NCHW``.
+            preprocessed: True for float32 images as `preprocess` makes them, which a network
+                that is trained on these is given; False for uint8 pictures, stretched to 0..255.
+
+        See `kipax.exports.to_arrays`.
         """
         images = self.images if preprocessed else self.to_uint8_images()
         return exports.to_arrays(images, self.labels, layout)
 
     def to_torch(self, *, preprocessed: bool = True) -> dict:
-        """`to_arrays` as torch tensors, images ``(n, C, H, W)``.
+        """`to_arrays` in the layout NCHW, as torch tensors.
 
         Raises:
             ImportError: torch is not installed.
@@ -281,7 +286,10 @@ class SupportSet:
         files.write_bytes(path, plots.to_png(self.plot()))
 
     def save_folder(self, folder: Path | str) -> None:
-        """Writes a PNG an image, a folder a class, and ``labels.csv``. Needs Pillow."""
+        """Writes a PNG an image, a folder a class, and ``labels.csv``, to a new folder.
+
+        Needs Pillow.
+        """
         exports.write_folder(folder, self.to_uint8_images(), self.labels, self.class_names)
 
     # -- files ---------------------------------------------------------------------------

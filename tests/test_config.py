@@ -106,12 +106,20 @@ def test_svhn_whitened_without_augmentation_falls_back_as_the_paper_did():
         ({"validation_examples": 2.5}, "validation_examples must be a whole number"),
         ({"steps": True}, "steps must be a whole number; got True"),
         ({"learning_rate": "0.1"}, "learning_rate must be a number; got '0.1'"),
+        (
+            {"sample_architectures": ("fc1", "fc2")},
+            "sample_architectures is text",
+        ),
         ({"checkpoint_every": None}, "checkpoint_every must be a whole number; got None"),
     ],
 )
 def test_values_that_no_flag_gives(values, message):
     with pytest.raises(UsageError, match=message):
         KIPConfig(**values)
+
+
+def test_paths_are_taken(tmp_path):
+    assert KIPConfig(data_dir=tmp_path).data_dir == str(tmp_path)
 
 
 def test_numpy_numbers_are_taken():

@@ -359,7 +359,7 @@ def test_label_solve_resumes(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_holds_a_run(finished):
-    with pytest.raises(UsageError, match=r"holds this run already: continue it with --resume"):
+    with pytest.raises(UsageError, match=r"this run already: continue it with --resume \(resume"):
         run_kip(SMALL, workdir=finished.workdir)
 
 

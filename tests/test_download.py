@@ -15,7 +15,7 @@ CONTENT = bytes(range(256)) * 5000
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     break_at: int | None = None
-    announced = base64.b64encode(hashlib.md5(CONTENT).digest()).decode()
+    announced: str | None = base64.b64encode(hashlib.md5(CONTENT).digest()).decode()
     requests: list = []  # noqa: RUF012
 
     def do_GET(self):
@@ -30,7 +30,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = CONTENT[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
-        self.send_header("x-goog-hash", f"crc32c=abc, md5={self.announced}")
+        if self.announced is not None:
+            self.send_header("x-goog-hash", f"crc32c=abc, md5={self.announced}")
         self.end_headers()
         self.wfile.write(body if self.break_at is None else body[: self.break_at])
 
@@ -52,6 +53,10 @@ def test_whole(server, tmp_path):
     path = download(server.url, tmp_path / "sub" / "set.npz")
     assert path.read_bytes() == CONTENT
     download(server.url, path)  # is there already
+    download(server.url, path, sha256=hashlib.sha256(CONTENT).hexdigest().upper())
+    with pytest.raises(FileError, match=r"set\.npz is another file: its checksum is"):
+        download(server.url, path, sha256="00" * 32)
+    assert path.read_bytes() == CONTENT
     assert server.RequestHandlerClass.requests == [None]
     assert [f.name for f in path.parent.iterdir()] == ["set.npz"]
 
@@ -71,6 +76,15 @@ def test_a_stale_partial_file_is_dropped(server, tmp_path):
     path = tmp_path / "set.npz"
     path.with_name("set.npz.part").write_bytes(CONTENT + b"more")
     assert download(server.url, path).read_bytes() == CONTENT
+
+
+def test_what_nothing_proves_is_not_continued(server, tmp_path):
+    """The server may have had another file when the transfer broke off."""
+    server.RequestHandlerClass.announced = None
+    path = tmp_path / "set.npz"
+    path.with_name("set.npz.part").write_bytes(b"of an older file")
+    assert download(server.url, path).read_bytes() == CONTENT
+    assert server.RequestHandlerClass.requests == ["bytes=16-", None]
 
 
 @pytest.mark.parametrize("sha256", [None, "00" * 32])

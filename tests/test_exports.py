@@ -14,13 +14,19 @@ from tests.test_support import make_support
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 def test_arrays(layout):
     support = make_support()
-    arrays = support.to_arrays(layout)
+    arrays = support.to_arrays(layout, preprocessed=False)
     images = arrays["images"] if layout == "NHWC" else arrays["images"].transpose(0, 2, 3, 1)
     assert images.dtype == np.uint8
     np.testing.assert_array_equal(images, support.to_uint8_images())
     np.testing.assert_array_equal(arrays["soft_labels"], support.labels)
     assert arrays["labels"].tolist() == [0, 1, 2, 0, 1, 2]
-    assert support.to_arrays(layout, preprocessed=True)["images"].dtype == np.float32
+    arrays = support.to_arrays(layout)
+    assert arrays["images"].dtype == np.float32
+    before = support.images.copy(), support.labels.copy()
+    for name in ("images", "soft_labels"):  # copies: the set itself stays as it is
+        arrays[name] *= 0
+    np.testing.assert_array_equal(support.images, before[0])
+    np.testing.assert_array_equal(support.labels, before[1])
     with pytest.raises(UsageError, match="unknown layout 'HWC'"):
         support.to_arrays("HWC")
 
@@ -51,6 +57,12 @@ def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="could not make"):
         make_support().save_folder(tmp_path / "file")
+
+
+def test_folder_of_another_set(tmp_path):
+    make_support().save_folder(tmp_path / "out")
+    with pytest.raises(FileError, match="out holds files: name another"):
+        make_support().save_folder(tmp_path / "out")
 
 
 def test_tensors():

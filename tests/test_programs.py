@@ -70,6 +70,24 @@ def test_the_command_that_evaluates_finds_the_data(tmp_path, capsys, given, flag
     assert f"{tmp_path}/support.npz --baselines{flags}\n" in capsys.readouterr().err
 
 
+_FAILS = """
+from kipax import console
+
+def fail(reporter):
+    raise RuntimeError("out of something")
+
+console.ConsoleReporter.close = lambda self: print("closed")
+console.run_command(fail)
+"""
+
+
+def test_the_bar_is_closed_whatever_fails():
+    """Else it would be drawn into the traceback, and hide the cursor for good."""
+    process = subprocess.run([sys.executable, "-c", _FAILS], capture_output=True, text=True)
+    assert (process.returncode, process.stdout) == (1, "closed\n")
+    assert "RuntimeError: out of something" in process.stderr
+
+
 def test_label_solve(tmp_path):
     status, out, err = _run(
         "label_solve", "--architecture=fc1", "--support=20", f"--workdir={tmp_path}"

@@ -17,7 +17,7 @@ from absl import flags
 
 from kipax import console
 from kipax import flags as config_flags
-from kipax.errors import read_whole_numbers
+from kipax.errors import UsageError, read_whole_numbers
 from kipax.transfer import (
     EvaluateConfig,
     Opened,
@@ -42,7 +42,9 @@ def _over_width(opened: Opened, widths: Sequence[int]) -> dict[str, dict[str, An
     real = random_set(opened.support, session.dataset, draw=0)
     own = name_beside_baselines(opened.support)
     subjects = as_subjects({own: opened.support, "Label Solve": solved_set(real, session)})
+    kernel = protocol_by_name("krr")
     session.total += count_work(session, subjects, protocol=opened.protocol, columns=len(widths))
+    session.total += count_work(session, subjects, protocol=kernel)
     rows: dict[str, dict[str, Any]] = {}
     for subject in subjects:
         name = subject.name
@@ -52,7 +54,7 @@ def _over_width(opened: Opened, widths: Sequence[int]) -> dict[str, dict[str, An
             )
             for w in widths
         }
-        rows[name]["kernel"] = evaluate_subject(session, subject, protocol=protocol_by_name("krr"))
+        rows[name]["kernel"] = evaluate_subject(session, subject, protocol=kernel)
     return rows
 
 
@@ -71,6 +73,8 @@ def _over_steps(opened: Opened, subjects: list[Subject]) -> dict[str, dict[str, 
 def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     """Prints one or two tables."""
     config: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig, protocol="kip-nn")
+    if config.width is not None and not config.checkpoints:
+        raise UsageError(f"width is that of --checkpoints; got {config.width}: give --widths.")
     opened = open_session(support, config, reporter=reporter)
     widths = read_whole_numbers("widths", flags.FLAGS.widths)
     steps = as_subjects(load_checkpoints(opened.path)) if config.checkpoints else []

@@ -42,7 +42,7 @@ class Picture:
 
 
 def import_pillow() -> ModuleType:
-    """Pillow, imported when it is first needed; the error names the extra."""
+    """Pillow, imported when it is first needed; the error says how to install it."""
     try:
         import PIL.Image
         import PIL.ImageOps

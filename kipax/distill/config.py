@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+import os
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ __all__ = [
     "Config",
     "KIPConfig",
     "LabelSolveConfig",
-    "check_numbers",
+    "check_values",
     "config_field",
     "default_workdir",
     "resolve",
@@ -62,18 +63,23 @@ def config_field(default: Any, text: str, *, may_change: bool = False) -> Any:
     return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change})
 
 
-def check_numbers(config: Any) -> None:
-    """Makes a config's numbers plain ints and floats, as flags are; else a `UsageError`.
+def check_values(config: Any) -> None:
+    """Makes a config's numbers and texts plain, as flags are; else a `UsageError`.
 
     Example:
-        >>> check_numbers(LabelSolveConfig(support=2.5))
+        >>> check_values(LabelSolveConfig(support=2.5))
         Traceback (most recent call last):
         kipax.errors.UsageError: support must be a whole number; got 2.5.
     """
     for field in dataclasses.fields(config):
         kinds, value = str(field.type).split(" | "), getattr(config, field.name)
-        if (value is None and "None" in kinds) or (isinstance(value, str) and "str" in kinds):
+        if value is None and "None" in kinds:
             continue
+        if "str" in kinds and isinstance(value, (str, os.PathLike)):
+            object.__setattr__(config, field.name, os.fspath(value))
+            continue
+        if kinds[0] == "str" and "int" not in kinds:
+            raise UsageError(f"{field.name} is text, commas between several; got {value!r}.")
         for name, (kind, allowed, words) in _NUMBERS.items():
             if name not in kinds:
                 continue
@@ -135,7 +141,7 @@ class RunConfig:
         check_choice("kernel", self.kernel, KINDS)
         check_choice("backend", self.backend, BACKENDS)
         check_choice("preprocessing", self.preprocessing, fit.names())
-        check_numbers(self)
+        check_values(self)
         self._check_positive("support", "ridge", "memory_gb", "eval_examples", "image_size")
         if self.zca_lambda is not None:
             self._check_zca_lambda(self.zca_lambda)

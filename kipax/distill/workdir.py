@@ -119,7 +119,7 @@ class Workdir:
         if not resume:
             others = [*differing, *([] if same else ["on other training images"])]
             what = f"another run ({'; '.join(others)}): " if others else "this run already: "
-            remedy = "" if others else "continue it with --resume, or "
+            remedy = "" if others else "continue it with --resume (resume=True), or "
             raise UsageError(f"{self.path} holds {what}{remedy}choose another --workdir.")
         if differing:
             raise UsageError(

@@ -3,7 +3,7 @@
 from kipax.students.feedforward import FeedForward
 from kipax.students.layers import NORMALISATIONS, PARAMETERISATIONS, Outputs
 from kipax.students.ntk import empirical_ntk, largest_eigenvalue
-from kipax.students.registry import StudentSpec, init_variables, names
+from kipax.students.registry import StudentSpec, init_variables, is_finite_only, student_names
 from kipax.students.zoo import VGG, ResNet, WideResNet
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "WideResNet",
     "empirical_ntk",
     "init_variables",
+    "is_finite_only",
     "largest_eigenvalue",
-    "names",
+    "student_names",
 ]

@@ -17,7 +17,7 @@ from kipax.students.feedforward import FeedForward
 from kipax.students.layers import NORMALISATIONS, PARAMETERISATIONS
 from kipax.students.zoo import VGG, ResNet, WideResNet
 
-__all__ = ["StudentSpec", "init_variables", "names"]
+__all__ = ["StudentSpec", "init_variables", "is_finite_only", "student_names"]
 
 _ZOO = ("dc-convnet3", "frepo-convnet3", "resnet18", "vgg11", "wrn<d>-<k>")
 _WRN = re.compile(r"wrn(\d+)-(\d+)")
@@ -25,7 +25,7 @@ _WIDTHS = {"dc-convnet3": 128, "frepo-convnet3": 128, "resnet18": 64, "vgg11": 6
 _NORMALISED = {"dc-convnet3": "instance", "resnet18": "instance", "vgg11": "instance"}
 
 
-def names() -> tuple[str, ...]:
+def student_names() -> tuple[str, ...]:
     """Names to offer a user: the architectures' and the zoo's."""
     return (*architectures.names(), *_ZOO)
 
@@ -36,6 +36,11 @@ def _is_wrn(name: str) -> bool:
         return False
     depth, widen = int(match[1]), int(match[2])
     return depth >= 10 and depth % 6 == 4 and widen > 0
+
+
+def is_finite_only(name: str) -> bool:
+    """Whether a network has no kernel here: those that are no `kipax.Architecture`."""
+    return name in _WIDTHS or _is_wrn(name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,14 +71,24 @@ class StudentSpec:
     parameterisation: str = "standard"
 
     def __post_init__(self) -> None:
-        if self.name not in _WIDTHS and not _is_wrn(self.name):
+        if not is_finite_only(self.name):
+            if _WRN.fullmatch(self.name):
+                raise UsageError(
+                    f"unknown network {self.name!r}: a WideResNet has 10, 16, 22, ... layers and a "
+                    "width from 1, as in wrn16-4."
+                )
             try:
                 architectures.from_name(self.name)
             except UsageError:
-                check_choice("network", self.name, names())
+                check_choice("network", self.name, student_names())
                 raise UsageError(
                     f"<d> and <k> in {self.name} stand for numbers; try convvec3 or wrn16-4."
                 ) from None
+        if self.parameterisation != "standard" and is_finite_only(self.name):
+            raise UsageError(
+                f"{self.name} has a parameterisation of its own; {self.parameterisation} is for "
+                "the architectures, such as convnet."
+            )
         if self.width is not None and self.width < 1:
             raise UsageError(f"width must be positive; got {self.width}.")
         if self.width is not None and _is_wrn(self.name):
@@ -144,8 +159,14 @@ class StudentSpec:
 def init_variables(
     network: nn.Module, key: jax.Array, image_shape: tuple[int, int, int]
 ) -> dict[str, Any]:
-    """Drawn variables: ``{"params": ...}``, and ``"batch_stats"`` with batch normalisation."""
-    return dict(_init(network, image_shape, key))
+    """Drawn variables: ``{"params": ...}``, and ``"batch_stats"`` with batch normalisation.
+
+    Args:
+        network: a student.
+        key: of the draw.
+        image_shape: ``(H, W, C)``.
+    """
+    return dict(_init(network, tuple(image_shape), key))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -1,12 +1,11 @@
 """Training students on a support set, and evaluating it under named protocols."""
 
-from kipax.transfer.augmentation import augment_batch, siamese
+from kipax.transfer.augmentation import augment_batch, augment_pair
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.evaluation import (
     Evaluated,
     Opened,
     Result,
-    choose_student,
     count_work,
     evaluate,
     evaluate_subject,
@@ -16,8 +15,8 @@ from kipax.transfer.evaluation import (
 )
 from kipax.transfer.ledger import Ledger
 from kipax.transfer.paper import is_like_paper, paper_value
-from kipax.transfer.points import Point, Session
-from kipax.transfer.protocols import EvaluationProtocol, names, protocol_by_name
+from kipax.transfer.points import Point, Session, choose_student
+from kipax.transfer.protocols import EvaluationProtocol, protocol_by_name, protocol_names
 from kipax.transfer.subjects import (
     Subject,
     as_subjects,
@@ -54,6 +53,7 @@ __all__ = [
     "align",
     "as_subjects",
     "augment_batch",
+    "augment_pair",
     "caption",
     "choose_student",
     "count_work",
@@ -65,13 +65,12 @@ __all__ = [
     "is_like_paper",
     "load_checkpoints",
     "name_beside_baselines",
-    "names",
     "open_session",
     "paper_value",
     "percent",
     "protocol_by_name",
+    "protocol_names",
     "random_set",
-    "siamese",
     "solve_labels",
     "solved_set",
     "train_student",

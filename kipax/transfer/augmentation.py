@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from kipax.errors import check_choice
 
-__all__ = ["AUGMENTATIONS", "Strengths", "augment_batch", "siamese"]
+__all__ = ["AUGMENTATIONS", "Strengths", "augment_batch", "augment_pair"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,12 +188,14 @@ def augment_batch(name: str, x: jax.Array, key: jax.Array, *, siamese: bool = Fa
     return x if change is None else change(x, key, siamese)
 
 
-def siamese(name: str, x1: jax.Array, x2: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def augment_pair(
+    name: str, x1: jax.Array, x2: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Two batches of any sizes changed by the same draw: DSA's siamese augmentation.
 
     Example:
         >>> x = jnp.ones((3, 4, 4, 1))
-        >>> a, b = siamese("dsa", x, x[:1], jax.random.key(1))
+        >>> a, b = augment_pair("dsa", x, x[:1], jax.random.key(1))
         >>> bool((a[0] == b[0]).all())
         True
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from kipax.distill.config import check_numbers, config_field
+from kipax.distill.config import check_values, config_field
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.transfer import protocols
 from kipax.transfer.protocols import GRIDS, EvaluationProtocol
@@ -65,12 +65,14 @@ class EvaluateConfig:
         None, "test on this many images, a fixed balanced part (all)"
     )
     together: int | None = config_field(
-        None, "points of a grid trained at once (1 on CPUs, where more are slower; else 20)"
+        None,
+        "points of a grid trained at once (1 on CPUs, where more are slower; else 20, or as many "
+        "as the device's memory holds)",
     )
     out: str | None = config_field(None, "file of finished points (beside the set)")
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_values(self)
         protocols.protocol_by_name(self.protocol)
         check_choice("grid", self.grid, GRIDS)
         for name in ("width", "steps", "seeds", "draws", "eval_examples", "image_size", "together"):
@@ -88,7 +90,13 @@ class EvaluateConfig:
         """Refuses what the protocol would not look at."""
         idle: tuple[str, ...] = ("grid", "full_data") if self.protocol != "kip-nn" else ()
         if self.protocol == "krr":
-            idle += ("width", "normalisation", "losses", "steps", "seeds", "together")
+            idle += ("width", "normalisation", "losses", "steps", "seeds")
+        if self.protocol != "kip-nn":
+            idle += ("together",)  # one point has no company
+        if self.draws is not None and not self.baselines:
+            raise UsageError(
+                f"draws={self.draws} has no effect without baselines: add --baselines."
+            )
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name in idle:
             if getattr(self, name) != defaults[name]:

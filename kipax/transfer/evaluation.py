@@ -19,7 +19,7 @@ from kipax.support import SupportSet, load
 from kipax.transfer import subjects
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.ledger import Ledger, array_hash, key_of
-from kipax.transfer.points import FORMULAS, Point, Session, with_architecture
+from kipax.transfer.points import FORMULAS, Point, Session, choose_student, with_architecture
 from kipax.transfer.protocols import EvaluationProtocol, is_digits
 from kipax.transfer.subjects import Subject
 
@@ -27,7 +27,6 @@ __all__ = [
     "Evaluated",
     "Opened",
     "Result",
-    "choose_student",
     "count_work",
     "evaluate",
     "evaluate_subject",
@@ -48,7 +47,8 @@ class Result:
         network: the column.
         accuracy: on the test images: mean over networks (draws) at the chosen point, each
             early-stopped by validation where there is one; None if every point diverged.
-        deviation: standard deviation of these; None for a single one.
+        deviation: standard deviation of these (``np.std``, divided by their number, not by one
+            less); None for a single one.
         last: mean of the last networks'; None for a kernel.
         count: number of networks or draws behind `accuracy`.
         top_deviation: standard deviation of the test accuracies of the 20 points that are best
@@ -148,15 +148,6 @@ def grid_points(
             Point(student=student, recipe=recipe, rate=rate, relative=relative, l2=l2, seed=0)
         )
     return points
-
-
-def choose_student(
-    protocol: EvaluationProtocol, support: SupportSet, network: str = ""
-) -> StudentSpec:
-    """The network named, else the protocol's, else that of the set's own architecture."""
-    name = network or protocol.network or support.architecture.name
-    width = None if name.startswith("wrn") else protocol.width
-    return StudentSpec(name=name, width=width, normalisation=protocol.normalisation)
 
 
 def _regress(session: Session, subject: Subject, network: str) -> Result:
@@ -259,7 +250,7 @@ def _default_out(path: Path | None) -> Path | None:
 
 def evaluate(
     support: SupportSet | Path | str,
-    config: EvaluateConfig,
+    config: EvaluateConfig | None = None,
     *,
     dataset: Dataset | None = None,
     reporter: Reporter | None = None,
@@ -271,7 +262,7 @@ def evaluate(
 
     Args:
         support: the set, its file, its run's folder, or the name of one that comes with kipax.
-        config: what to do.
+        config: what to do; None for kernel ridge regression with the set's own kernel.
         dataset: the data, loaded; None to load what config or file name.
         reporter: hears what happens; None for silence.
 
@@ -279,6 +270,7 @@ def evaluate(
         UsageError: sets and data that do not fit, unknown networks, no way to choose.
         FailedRunError: every point of every row diverged; the finished ones are kept.
     """
+    config = config or EvaluateConfig()
     opened = open_session(support, config, dataset=dataset, reporter=reporter)
     protocol, session = opened.protocol, opened.session
     columns = config.networks or ("",)
@@ -379,10 +371,9 @@ def count_work(
     """Number of updates (of sets, for kernels) that `evaluate_subject` on all rows will take."""
     if not protocol.trains:
         return columns * sum(len(d) for row in rows for d in row.alternatives.values())
-    total = 0
+    total, student = 0, StudentSpec(name="fc1")  # any: steps are the same for all
     for row in rows:
         first = next(iter(row.alternatives.values()))[0]
-        student = choose_student(protocol, first)
         points = grid_points(session, row, protocol, student, first)
         steps = [point.recipe.steps for point in points]
         again = (protocol.seeds - 1) * math.ceil(float(np.mean(steps)))

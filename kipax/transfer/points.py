@@ -14,13 +14,15 @@ import jax
 import numpy as np
 
 from kipax import ridge
-from kipax.architectures import from_name
+from kipax.architectures import from_name, is_named, names
 from kipax.data import Dataset
 from kipax.distill.config import short_name
 from kipax.distill.report import Progress, Reporter
-from kipax.students import StudentSpec
+from kipax.errors import FailedRunError, UsageError
+from kipax.students import StudentSpec, is_finite_only
 from kipax.support import SupportSet
 from kipax.transfer.ledger import Ledger, array_hash, key_of
+from kipax.transfer.protocols import EvaluationProtocol
 from kipax.transfer.together import train_together
 from kipax.transfer.training import (
     Recipe,
@@ -31,7 +33,7 @@ from kipax.transfer.training import (
     train_student,
 )
 
-__all__ = ["FORMULAS", "Point", "Session", "with_architecture"]
+__all__ = ["FORMULAS", "Point", "Session", "choose_student", "with_architecture"]
 
 FORMULAS = 2  # grows when a point gives another number, so that finished ones are forgotten
 
@@ -76,7 +78,7 @@ class Session:
         ledger: finished points.
         reporter: hears the progress.
         together: points of a grid that are trained at once; None for one on CPUs, where more
-            are slower, and 20 elsewhere.
+            are slower, and 20 elsewhere. Halved where the device's memory does not hold so many.
     """
 
     def __init__(
@@ -143,9 +145,10 @@ class Session:
             else:
                 self._advance(point.recipe.steps, "step")
         for group in waiting.values():
-            for start in range(0, len(group), self.together):
-                part = group[start : start + self.together]
-                self._train(support, [points[i] for i in part], [facts[i] for i in part])
+            while group:
+                part = group[: self.together]
+                if self._fits(support, [points[i] for i in part], [facts[i] for i in part]):
+                    group = group[len(part) :]
         found = [self.ledger.get(key_of(f)) for f in facts]
         return [record for record in found if record is not None]
 
@@ -156,6 +159,35 @@ class Session:
             "set": array_hash(support.images, support.labels),
             "data": self._data_hash,
         }
+
+    def _fits(
+        self, support: SupportSet, points: Sequence[Point], facts: Sequence[dict[str, Any]]
+    ) -> bool:
+        """Trains points; False, and fewer at once from now on, if the device has too little memory.
+
+        Raises:
+            FailedRunError: it cannot hold a single one.
+        """
+        try:
+            self._train(support, points, facts)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            student = points[0].student
+            if len(points) == 1:
+                raise FailedRunError(
+                    f"the device's memory does not hold {student.describe()} with batches of "
+                    f"{min(points[0].recipe.batch_size, len(support))} images of "
+                    f"{' x '.join(map(str, support.images.shape[1:3]))}: take a smaller --width; "
+                    "finished points are kept."
+                ) from error
+            self.together = len(points) // 2
+            self.reporter.say(
+                f"the device's memory does not hold {len(points)} networks at once: "
+                f"{self.together} from now on"
+            )
+            return False
+        return True
 
     def _train(
         self, support: SupportSet, points: Sequence[Point], facts: Sequence[dict[str, Any]]
@@ -265,9 +297,32 @@ def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
     """The set with another architecture's kernel.
 
     Raises:
-        UsageError: an unknown architecture, or too deep for the images.
+        UsageError: an unknown architecture, one without a kernel, or too deep for the images.
     """
+    if is_finite_only(architecture):
+        raise UsageError(
+            f"{architecture} has no kernel: take --protocol=kip-nn, or one of {', '.join(names())}."
+        )
     net = from_name(architecture)
     net.check_image_shape(support.images.shape[1:])
     metadata = dict(support.metadata) | {"architecture": net.to_dict()}
     return dataclasses.replace(support, metadata=metadata)
+
+
+def choose_student(
+    protocol: EvaluationProtocol, support: SupportSet, network: str = ""
+) -> StudentSpec:
+    """The network named, else the protocol's, else that of the set's own architecture.
+
+    Raises:
+        UsageError: no network is made for the own one, since its name does not say all of it.
+    """
+    own = support.architecture
+    name = network or protocol.network or own.name
+    if not (network or protocol.network or is_named(own)):
+        raise UsageError(
+            f"networks are made by name, and {own.name} is not this set's architecture, which has "
+            "other layers or scales: say which to take with --architectures."
+        )
+    width = None if name.startswith("wrn") else protocol.width
+    return StudentSpec(name=name, width=width, normalisation=protocol.normalisation)

@@ -7,12 +7,13 @@ student, its training, and which network's accuracy is reported.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from kipax.errors import UsageError, check_choice
 from kipax.transfer.training import LOSSES, Recipe
 
-__all__ = ["GRIDS", "EvaluationProtocol", "names", "protocol_by_name"]
+__all__ = ["GRIDS", "EvaluationProtocol", "protocol_by_name", "protocol_names"]
 
 # Learning-rate factors and L2 of kip-nn: the paper's 20 points; four for a small machine; the
 # single point of the authors' notebook.
@@ -21,7 +22,7 @@ GRIDS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "small": ((0.5, 2.0), (0.0, 1e-3)),
     "one": ((1.0,), (1e-3,)),
 }
-_DIGITS = ("mnist", "svhn", "digits")  # sets whose images must not be flipped
+_CHARACTERS = re.compile("(?<!fashion_)mnist|svhn|digits|letters|omniglot")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,7 @@ class EvaluationProtocol:
 
 def is_digits(dataset: str) -> bool:
     """Whether the images of a data set must not be mirrored."""
-    return dataset.startswith(_DIGITS)
+    return _CHARACTERS.search(dataset) is not None
 
 
 def _epochs(epochs: int, batch_size: int) -> Callable[[int, str, str], int]:
@@ -195,7 +196,9 @@ def dc() -> EvaluationProtocol:
 
 
 def dsa() -> EvaluationProtocol:
-    """Differentiable siamese augmentation's evaluation; DM and MTT use it too.
+    """Differentiable siamese augmentation's evaluation.
+
+    DM's too, which trains 5 networks on each of 5 sets; MTT's, which takes its learnt rate.
 
     As ``dc`` with 1,000 epochs and one operation a batch, each image with its own draw: colour
     (brightness 1, saturation 2, contrast 0.5), shift by up to 0.125, cutout of 0.5, flip,
@@ -240,7 +243,7 @@ def frepo() -> EvaluationProtocol:
 _PROTOCOLS = {"krr": krr, "kip-nn": kip_nn, "dc": dc, "dsa": dsa, "frepo": frepo}
 
 
-def names() -> tuple[str, ...]:
+def protocol_names() -> tuple[str, ...]:
     """Names of the protocols."""
     return tuple(_PROTOCOLS)
 
@@ -252,5 +255,5 @@ def protocol_by_name(name: str) -> EvaluationProtocol:
         >>> protocol_by_name("frepo").learning_rates
         (0.0003,)
     """
-    check_choice("protocol", name, names())
+    check_choice("protocol", name, protocol_names())
     return _PROTOCOLS[name]()

@@ -89,7 +89,8 @@ def caption(results: Sequence[Result], protocol: EvaluationProtocol, images: Map
         words += f"; mean ± deviation over {count} networks at the chosen point"
     else:
         words += "; one network"
-    if any(r.top_deviation is not None for r in results):
+    one_column = len({r.network for r in results}) == 1  # `format_table` has these columns then
+    if one_column and any(r.top_deviation is not None for r in results):
         words += (
             "\nlast: after all steps; ± best points: over the best 20 of the grid, first network"
         )

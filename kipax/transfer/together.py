@@ -14,6 +14,7 @@ import numpy as np
 
 from kipax.errors import UsageError
 from kipax.transfer.training import (
+    EVALUATION_BATCH,
     Recipe,
     Setting,
     Trained,
@@ -21,6 +22,7 @@ from kipax.transfer.training import (
     _State,
     _step,
     batches,
+    check_labels,
     first_state,
     parts,
 )
@@ -73,12 +75,14 @@ def train_together(
         on_step: called after each common update.
 
     Raises:
-        UsageError: the seeds differ.
+        UsageError: the seeds differ; or as `train_student`.
     """
+    check_labels(network, x, y)
     seed = settings[0].seed
     if any(setting.seed != seed for setting in settings):
         raise UsageError(f"settings trained together share a seed; got {settings}.")
     count, looked_at = len(settings), recipe.evaluated_steps
+    size = max(1, EVALUATION_BATCH // count)  # all networks hold one batch's activations at once
     state = jax.tree.map(
         lambda a: jnp.broadcast_to(a, (count, *a.shape)), first_state(network, x, recipe, seed)
     )
@@ -100,7 +104,7 @@ def train_together(
         last = _where(alive, state.variables, last)
         accuracies = None
         if validation is not None:
-            tested = [_counts(network, state.variables, *p) for p in parts(*validation)]
+            tested = [_counts(network, state.variables, *p) for p in parts(*validation, size=size)]
             accuracies = np.sum(np.asarray(tested), axis=0) / len(validation[0])
         better = np.zeros(count, bool)
         for i in np.flatnonzero(alive):

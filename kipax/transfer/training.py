@@ -33,7 +33,7 @@ __all__ = [
     "train_student",
 ]
 
-_EVALUATION_BATCH = 500
+EVALUATION_BATCH = 500
 _CRITICAL_POINTS = 64  # Nguyen et al. 2021, appendix A
 
 
@@ -246,8 +246,12 @@ def train_student(
         validation: preprocessed images and their classes ``(m,)``.
         on_step: called after each update with the number of updates.
 
+    Raises:
+        UsageError: labels or classes are not what the images and the network need.
+
     Source: Nguyen et al. 2021, appendix A.
     """
+    check_labels(network, x, y)
     state, looked_at = first_state(network, x, recipe, setting.seed), recipe.evaluated_steps
     seen: dict[int, float] = {}
     best, best_step, value = state.variables, 0, math.nan
@@ -277,14 +281,46 @@ def _count_correct(network: nn.Module, variables, x, classes):
 def accuracy(
     network: nn.Module, variables: dict[str, Any], x: np.ndarray, classes: np.ndarray
 ) -> float:
-    """Fraction of preprocessed images ``(n, H, W, C)`` put in their class, 500 at a time."""
+    """Fraction of preprocessed images ``(n, H, W, C)`` put in their class, 500 at a time.
+
+    Args:
+        network: a student.
+        variables: its parameters and, if it has any, batch statistics.
+        x: preprocessed images.
+        classes: integers ``(n,)``.
+
+    Raises:
+        UsageError: no images, or classes of another shape.
+    """
+    check_classes(x, classes)
     count = functools.partial(_count_correct, network, variables)
     return float(sum(count(*part) for part in parts(x, classes))) / len(x)
 
 
-def parts(x: np.ndarray, classes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Equally large parts of 500 images; the last is filled up with class -1."""
-    size = min(_EVALUATION_BATCH, len(x))
+def check_labels(network: Any, x: np.ndarray, y: np.ndarray) -> None:
+    """Raises a `UsageError` unless there is a row of labels for each image."""
+    expected = len(x), network.classes
+    if np.shape(y) != expected:
+        raise UsageError(
+            f"labels must have the shape (images, classes), here {expected}; got {np.shape(y)}: "
+            "make classes one-hot with kipax.ridge.one_hot."
+        )
+
+
+def check_classes(x: np.ndarray, classes: np.ndarray) -> None:
+    """Raises a `UsageError` unless there is one class for each of one or more images."""
+    if not len(x) or np.shape(classes) != (len(x),):
+        raise UsageError(
+            f"accuracy needs images and a class for each; got {len(x)} images and classes of the "
+            f"shape {np.shape(classes)}."
+        )
+
+
+def parts(
+    x: np.ndarray, classes: np.ndarray, *, size: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Equally large parts of at most 500 images, or `size`; the last is filled with class -1."""
+    size = min(size or EVALUATION_BATCH, len(x))
     for start in range(0, len(x), size):
         part, labels = x[start : start + size], classes[start : start + size]
         short = size - len(part)

@@ -15,7 +15,7 @@ from kipax.students import (
     empirical_ntk,
     init_variables,
     largest_eigenvalue,
-    names,
+    student_names,
 )
 
 SHAPE = (8, 8, 3)
@@ -170,7 +170,8 @@ def test_any_architecture_makes_a_network():
     ("fields", "message"),
     [
         ({"name": "reset18"}, "unknown network 'reset18'; did you mean resnet18?"),
-        ({"name": "wrn15-2"}, "unknown network"),
+        ({"name": "wrn15-2"}, "unknown network 'wrn15-2': a WideResNet has 10, 16, 22"),
+        ({"name": "resnet18", "parameterisation": "ntk"}, "has a parameterisation of its own"),
         ({"name": "wrn<d>-<k>"}, "stand for numbers"),
         ({"name": "convnet", "width": 0}, "width must be positive; got 0"),
         ({"name": "wrn16-4", "width": 3}, "says its width"),
@@ -196,7 +197,7 @@ def test_too_small_images():
 
 
 def test_every_name_is_described():
-    assert "vgg11" in names()
+    assert "vgg11" in student_names()
     assert StudentSpec(name="wrn16-4").describe() == "wrn16-4, batch normalisation"
     assert StudentSpec(name="dc-convnet3").describe() == (
         "dc-convnet3, width 128, instance normalisation"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kipax.errors import UsageError
-from kipax.transfer import augment_batch, siamese
+from kipax.transfer import augment_batch, augment_pair
 from kipax.transfer import augmentation as module
 from kipax.transfer.augmentation import Strengths
 
@@ -100,7 +100,7 @@ def test_batches_change_differentiably_and_alike_for_equal_keys(name):
 def test_siamese_draws_are_one_for_all():
     x = jnp.broadcast_to(_images(1), (5, 8, 8, 3))
     spread = 0
-    pair = jax.jit(lambda key: siamese("dsa", x, x[:2], key))
+    pair = jax.jit(lambda key: augment_pair("dsa", x, x[:2], key))
     single = jax.jit(lambda key: augment_batch("dsa", x, key))
     for k in range(8):
         first, second = pair(jax.random.key(k))

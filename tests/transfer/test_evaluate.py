@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -21,7 +22,9 @@ from kipax.transfer import (
     evaluate,
     format_table,
     open_session,
+    points,
     solve_labels,
+    train_together,
 )
 from kipax.transfer.protocols import GRIDS
 from kipax.transfer.subjects import check_data, find_support
@@ -55,6 +58,16 @@ def support(digits):
     }
     images = preprocessor.apply(digits.x_train[chosen])
     return SupportSet(images, ridge.one_hot(np.arange(10), 10), preprocessor, metadata)
+
+
+class Listener(Reporter):
+    """Keeps what is said."""
+
+    def __init__(self):
+        self.said = []
+
+    def say(self, sentence):
+        self.said.append(sentence)
 
 
 def _cells(results):
@@ -216,6 +229,52 @@ def test_a_grid_at_once_is_the_grid_one_by_one(support):
     assert at_once[0].accuracy == pytest.approx(alone[0].accuracy, abs=0.02)
 
 
+def test_fewer_at_once_where_memory_is_short(support, monkeypatch):
+    """Twenty of the paper's networks do not fit on one device; the grid is the same."""
+    sizes = []
+
+    def short_of_memory(network, x, y, *, settings, **rest):
+        sizes.append(len(settings))
+        if len(settings) > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return train_together(network, x, y, settings=settings, **rest)
+
+    monkeypatch.setattr(points, "train_together", short_of_memory)
+    config = EvaluateConfig(protocol="kip-nn", seeds=1, together=4, **FAST)
+    listener = Listener()
+    fewer = evaluate(support, config, reporter=listener)[0]
+    assert sizes == [4, 2, 2]
+    assert "does not hold 4 networks at once: 2 from now on" in listener.said[-1]
+    assert (
+        fewer[0].chosen == evaluate(support, dataclasses.replace(config, together=2))[0][0].chosen
+    )
+
+
+def test_a_network_beyond_the_devices_memory(support, monkeypatch):
+    def fail(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError(words)
+
+    monkeypatch.setattr(points, "train_student", fail)
+    config = EvaluateConfig(protocol="kip-nn", seeds=1, **FAST)
+    words = "RESOURCE_EXHAUSTED: Out of memory"
+    with pytest.raises(
+        FailedRunError, match=r"not hold fc1, width 8.* 10 images of 8 x 8.*--width"
+    ):
+        evaluate(support, config)
+    words = "INTERNAL: something else"
+    with pytest.raises(jax.errors.JaxRuntimeError, match="something else"):
+        evaluate(support, config)
+
+
+def test_a_network_whose_name_does_not_say_it(support):
+    other = architectures.from_name("fc1", b_std=0.5).to_dict()
+    unlike = dataclasses.replace(support, metadata=support.metadata | {"architecture": other})
+    config = EvaluateConfig(protocol="kip-nn", seeds=1, **FAST)
+    with pytest.raises(UsageError, match=r"fc1 is not this set's architecture.*--architectures"):
+        evaluate(unlike, config)
+    assert evaluate(unlike, dataclasses.replace(config, architectures="fc1"))[0][0].accuracy
+
+
 def test_diverged_points_are_reported_and_the_rest_goes_on(support, monkeypatch):
     monkeypatch.setitem(GRIDS, "small", ((0.5, 1e9), (0.0,)))
     config = EvaluateConfig(protocol="kip-nn", seeds=1, **FAST)
@@ -260,9 +319,14 @@ def test_the_cross_architecture_matrix(support):
         architectures="fc1,convvec1",
         normalisation="layer",
         seeds=1,
-        **FAST | {"grid": "one"},
+        **FAST,
     )
-    cells = _cells(evaluate(support, config)[0])
+    results, protocol, _ = evaluate(support, config)
+    cells = _cells(results)
+    facts = {"test": 60, "validation": 287, "recipes": [Recipe()]}
+    assert "best points" not in format_table(results, {}) + caption(results, protocol, facts)
+    assert "best points" in format_table(results[:1], {})
+    assert "best points" in caption(results[:1], protocol, facts)
     assert set(cells) == {("KIP", "fc1"), ("KIP", "convvec1")}
     assert "layer normalisation" in cells["KIP", "fc1"].network
 
@@ -271,7 +335,8 @@ def test_the_cross_architecture_matrix(support):
     ("fields", "message"),
     [
         ({"architectures": "convnot"}, "unknown architecture 'convnot'"),
-        ({"architectures": "resnet18"}, "unknown architecture 'resnet18'"),
+        ({"architectures": "resnet18"}, "resnet18 has no kernel: take --protocol=kip-nn"),
+        ({"architectures": "wrn16-4"}, "wrn16-4 has no kernel"),
         ({"architectures": "convnet4"}, "pools 4 times"),
         ({"protocol": "kip-nn", "architectures": "resent18"}, "unknown network 'resent18'"),
         (
@@ -320,18 +385,12 @@ def test_a_file_that_does_not_say_where_its_data_lie(support):
 
 
 def test_other_training_images_are_said(support, digits):
-    said = []
-
-    class Listener(Reporter):
-        def say(self, sentence):
-            said.append(sentence)
-
-    config = EvaluateConfig(eval_examples=20)
+    listener, config = Listener(), EvaluateConfig(eval_examples=20)
     other = dataclasses.replace(digits, training_hash="0" * 64)
-    evaluate(support, config, dataset=other, reporter=Listener())
-    assert "not the training images that the set was distilled from" in said[0]
-    evaluate(support, config, dataset=digits, reporter=Listener())
-    assert "not the training images" not in said[1]
+    evaluate(support, config, dataset=other, reporter=listener)
+    assert "not the training images that the set was distilled from" in listener.said[0]
+    evaluate(support, config, dataset=digits, reporter=listener)
+    assert "not the training images" not in listener.said[1]
 
 
 def test_folders_and_checkpoints(support, tmp_path):

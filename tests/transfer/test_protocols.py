@@ -9,9 +9,9 @@ from kipax.transfer import (
     Ledger,
     choose_student,
     is_like_paper,
-    names,
     paper_value,
     protocol_by_name,
+    protocol_names,
 )
 from kipax.transfer.subjects import full_data_steps
 
@@ -25,13 +25,16 @@ def test_protocols_have_the_constants_of_their_sources():
     assert protocol_by_name("dc").recipe("xent", images=500, dataset="cifar10").steps == 600
     dsa = protocol_by_name("dsa")
     assert dsa.recipe("xent", images=10, dataset="cifar10").augmentation == "dsa"
-    assert dsa.recipe("xent", images=10, dataset="mnist").augmentation == "dsa_noflip"
+    for name in ("mnist", "emnist/letters", "kmnist", "svhn_cropped", "my_digits"):
+        assert dsa.recipe("xent", images=10, dataset=name).augmentation == "dsa_noflip"
+    for name in ("fashion_mnist", "cifar10"):
+        assert dsa.recipe("xent", images=10, dataset=name).augmentation == "dsa"
     assert dsa.recipe("xent", images=10, dataset="cifar10").steps == 1000
     frepo = protocol_by_name("frepo")
     sizes = {10: 1000, 100: 2000, 500: 5000, 1000: 10_000, 5000: 40_000}
     for images, steps in sizes.items():
         assert frepo.recipe("mse", images=images, dataset="cifar10").steps == steps
-    assert all(protocol_by_name(name).source for name in names())
+    assert all(protocol_by_name(name).source for name in protocol_names())
     assert full_data_steps("none")("mse") == 300_000
     assert full_data_steps("none")("xent") == 30_000
     assert full_data_steps("flip_crop")("xent") == 500_000
@@ -76,6 +79,9 @@ def test_networks_of_the_zoo_keep_their_width():
         ({"validation_examples": -1}, "must not be negative; got -1"),
         ({"full_data": True}, "full_data has no effect under krr; got True: leave it out"),
         ({"steps": 5}, "steps has no effect under krr; got 5"),
+        ({"draws": 3}, "draws=3 has no effect without baselines: add --baselines"),
+        ({"protocol": "dsa", "together": 4}, "together has no effect under dsa"),
+        ({"protocol": "kip-nn", "losses": ("mse",)}, "losses is text, commas between"),
         ({"protocol": "dc", "grid": "one"}, "grid has no effect under dc"),
         ({"protocol": "kip-nn", "validation_examples": 0}, "give it validation_examples"),
     ],

@@ -175,6 +175,21 @@ def test_points_trained_together_are_those_trained_one_by_one(augmentation):
         train_together(network, x, y, settings=[Setting(1, 0, 0), Setting(1, 0, 1)], recipe=recipe)
 
 
+@pytest.mark.parametrize("train", [train_student, train_together])
+def test_labels_and_classes_of_another_shape(train):
+    network, (x, y, classes) = _network(), _data()
+    setting = {"setting": Setting(0.1, 0, 0)}
+    if train is train_together:
+        setting = {"settings": [Setting(0.1, 0, 0), Setting(0.2, 0, 0)]}
+    for wrong in (classes, y[:, :2], y[:-1]):
+        with pytest.raises(UsageError, match=r"here \(12, 3\); got .*one_hot"):
+            train(network, x, wrong, recipe=Recipe(steps=1), **setting)
+    variables = init_variables(network, jax.random.key(0), list(SHAPE))
+    for images, given in ((x[:0], classes[:0]), (x, y), (x, classes[:-1])):
+        with pytest.raises(UsageError, match="accuracy needs images and a class for each"):
+            accuracy(network, variables, images, given)
+
+
 def test_batches_cover_every_image_equally():
     batches = _positions(10, 4, seed=0)
     seen = np.concatenate([next(batches) for _ in range(5)])
@@ -204,7 +219,7 @@ def test_accuracy_streams_ragged_batches(monkeypatch):
     variables = init_variables(network, jax.random.key(0), SHAPE)
     x, _, y = _data(11)
     expected = np.mean(np.argmax(network.apply(variables, x).logits, axis=1) == y)
-    monkeypatch.setattr("kipax.transfer.training._EVALUATION_BATCH", 4)
+    monkeypatch.setattr("kipax.transfer.training.EVALUATION_BATCH", 4)
     assert accuracy(network, variables, x, y) == pytest.approx(expected)
 
 
