@@ -103,7 +103,8 @@ class Session:
         held = dataset.x_validation
         self.validation = (support.preprocess(held), dataset.y_validation) if len(held) else None
         self.total = 0
-        self._done, self._trained, self._seconds = 0, 0, 0.0
+        self._done = 0
+        self._timed: dict[str, tuple[int, float]] = {}  # by unit: how many, in how many seconds
         self._critical: dict[Any, float] = {}
 
     @functools.cached_property
@@ -114,10 +115,11 @@ class Session:
 
     def _advance(self, steps: int, unit: str, seconds: float | None = None, **facts: Any) -> None:
         self._done += steps
+        timed, spent = self._timed.get(unit, (0, 0.0))
         if seconds is not None:
-            self._trained += steps
-            self._seconds += seconds
-        pace = self._seconds / self._trained if self._trained else None
+            timed, spent = timed + steps, spent + seconds
+            self._timed[unit] = timed, spent
+        pace = spent / timed if timed else None
         total = max(self.total, self._done + (self.total == 0))  # unknown: never at its end
         self.reporter.progress(
             Progress(self._done, total, unit=unit, seconds_per_step=pace, **facts)
