@@ -107,7 +107,7 @@ EXTRAS = {
     ],
     "dev": ["ruff==0.17.6", "mypy==2.4.1"],
 }
-NOT_IN_ALL = ("dev", "tfds", "launchpad", "ray")  # TensorFlow is 2 GB, and most users need none
+NOT_IN_ALL = ("dev", "tfds", "launchpad", "nt", "ray")  # TensorFlow is 2 GB: few users need it
 EXTRAS["all"] = sorted({p for name, ps in EXTRAS.items() if name not in NOT_IN_ALL for p in ps})
 
 setup(

@@ -48,10 +48,7 @@ def download(url: str, path: Path | str, *, sha256: str | None = None) -> Path:
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        announced, resumed = _fetch(url, partial)
-        if resumed and not (sha256 or announced):
-            partial.unlink()
-            announced, _ = _fetch(url, partial)
+        announced = _fetch(url, partial, proved=sha256 is not None)
         _check(url, partial, sha256, announced)
         os.replace(partial, path)
     except urllib.error.HTTPError as error:
@@ -72,8 +69,12 @@ def _check_existing(path: Path, sha256: str | None) -> None:
         raise FileError(f"{path} is another file: its checksum is {found}, not {sha256}.")
 
 
-def _fetch(url: str, partial: Path) -> tuple[str | None, bool]:
-    """Appends what is missing; the MD5 that the server announces, and whether it went on."""
+def _fetch(url: str, partial: Path, *, proved: bool) -> str | None:
+    """Appends what is missing, if that will be `proved` or the server announces an MD5.
+
+    Returns:
+        That MD5, hexadecimal.
+    """
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
     request = urllib.request.Request(url, headers=headers)
@@ -83,9 +84,12 @@ def _fetch(url: str, partial: Path) -> tuple[str | None, bool]:
         if error.code != 416 or not have:  # 416: nothing is missing, or the file has changed
             raise
         partial.unlink()
-        return _fetch(url, partial)
+        return _fetch(url, partial, proved=proved)
     with answer:
-        resumed = answer.status == 206
+        resumed, announced = answer.status == 206, _announced_md5(answer.headers)
+        if resumed and not (proved or announced):
+            partial.unlink()
+            return _fetch(url, partial, proved=proved)
         with open(partial, "ab" if resumed else "wb") as f:
             while chunk := answer.read(_CHUNK):
                 f.write(chunk)
@@ -97,7 +101,7 @@ def _fetch(url: str, partial: Path) -> tuple[str | None, bool]:
                 f"could not fetch {url}: it broke off at {got:,} of {expected:,} bytes; call "
                 "again to go on."
             )
-        return _announced_md5(answer.headers), resumed
+        return announced
 
 
 def _announced_md5(headers: http.client.HTTPMessage) -> str | None:

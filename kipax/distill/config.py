@@ -78,7 +78,7 @@ def check_values(config: Any) -> None:
         if "str" in kinds and isinstance(value, (str, os.PathLike)):
             object.__setattr__(config, field.name, os.fspath(value))
             continue
-        if kinds[0] == "str" and "int" not in kinds:
+        if set(kinds) <= {"str", "None"}:
             raise UsageError(f"{field.name} is text, commas between several; got {value!r}.")
         for name, (kind, allowed, words) in _NUMBERS.items():
             if name not in kinds:

@@ -20,8 +20,9 @@ from kipax.transfer import subjects
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.ledger import Ledger, array_hash, key_of
 from kipax.transfer.points import FORMULAS, Point, Session, choose_student, with_architecture
-from kipax.transfer.protocols import EvaluationProtocol, is_digits
+from kipax.transfer.protocols import EvaluationProtocol, shows_characters
 from kipax.transfer.subjects import Subject
+from kipax.transfer.training import Recipe
 
 __all__ = [
     "Evaluated",
@@ -136,18 +137,25 @@ def grid_points(
     support: SupportSet,
 ) -> list[Point]:
     """The trainings of a set under a protocol, with the first network."""
-    points = []
-    for loss, rate, l2 in protocol.points:
-        recipe = protocol.recipe(loss, images=len(support), dataset=session.name)
-        if subject.augmentation is not None:
-            recipe = dataclasses.replace(recipe, augmentation=subject.augmentation)
-        if subject.steps is not None:
-            recipe = dataclasses.replace(recipe, steps=subject.steps(loss))
-        relative = protocol.relative
-        points.append(
-            Point(student=student, recipe=recipe, rate=rate, relative=relative, l2=l2, seed=0)
-        )
-    return points
+    common: dict[str, Any] = {"student": student, "relative": protocol.relative, "seed": 0}
+    recipes = {loss: _recipe(session, subject, protocol, support, loss) for loss in protocol.losses}
+    return [Point(recipe=recipes[a], rate=b, l2=c, **common) for a, b, c in protocol.points]
+
+
+def _recipe(
+    session: Session,
+    subject: Subject,
+    protocol: EvaluationProtocol,
+    support: SupportSet,
+    loss: str,
+) -> Recipe:
+    """The protocol's training of a set, with what the row says otherwise."""
+    recipe = protocol.recipe(loss, images=len(support), dataset=session.name)
+    if subject.augmentation is not None:
+        recipe = dataclasses.replace(recipe, augmentation=subject.augmentation)
+    if subject.steps is not None:
+        recipe = dataclasses.replace(recipe, steps=subject.steps(loss))
+    return recipe
 
 
 def _regress(session: Session, subject: Subject, network: str) -> Result:
@@ -337,7 +345,9 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
         rows.append(Subject("random real", {"": real}))
     if config.full_data:
         whole = subjects.full_data_set(support, session.dataset)
-        change = ("crop", "crop") if is_digits(session.name) else ("flip_crop", "flip and crop")
+        change = (
+            ("crop", "crop") if shows_characters(session.name) else ("flip_crop", "flip and crop")
+        )
         for augmentation, name in (("none", "all real"), (change[0], f"all real, {change[1]}")):
             steps = None if config.steps else subjects.full_data_steps(augmentation)
             rows.append(Subject(name, {"": [whole]}, augmentation=augmentation, steps=steps))
@@ -371,11 +381,10 @@ def count_work(
     """Number of updates (of sets, for kernels) that `evaluate_subject` on all rows will take."""
     if not protocol.trains:
         return columns * sum(len(d) for row in rows for d in row.alternatives.values())
-    total, student = 0, StudentSpec(name="fc1")  # any: steps are the same for all
+    total = 0
     for row in rows:
         first = next(iter(row.alternatives.values()))[0]
-        points = grid_points(session, row, protocol, student, first)
-        steps = [point.recipe.steps for point in points]
+        steps = [_recipe(session, row, protocol, first, loss).steps for loss, *_ in protocol.points]
         again = (protocol.seeds - 1) * math.ceil(float(np.mean(steps)))
         total += sum(steps) * len(row.alternatives) + again
     return total * columns

@@ -22,7 +22,7 @@ GRIDS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "small": ((0.5, 2.0), (0.0, 1e-3)),
     "one": ((1.0,), (1e-3,)),
 }
-_CHARACTERS = re.compile("(?<!fashion_)mnist|svhn|digits|letters|omniglot")
+_CHARACTERS = re.compile("(?<!fashion)(?<!fashion.)mnist|svhn|digits|letters|omniglot", re.I)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class EvaluationProtocol:
     def recipe(self, loss: str, *, images: int, dataset: str) -> Recipe:
         """The training of a set of so many images of a data set."""
         augmentation = self.augmentation
-        if augmentation in ("dsa", "frepo") and is_digits(dataset):
+        if augmentation in ("dsa", "frepo") and shows_characters(dataset):
             augmentation += "_noflip"
         return Recipe(
             loss=loss,
@@ -109,8 +109,8 @@ class EvaluationProtocol:
         )
 
 
-def is_digits(dataset: str) -> bool:
-    """Whether the images of a data set must not be mirrored."""
+def shows_characters(dataset: str) -> bool:
+    """Whether a data set, by its name, is one of digits or letters, which must not be mirrored."""
     return _CHARACTERS.search(dataset) is not None
 
 

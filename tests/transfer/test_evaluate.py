@@ -245,9 +245,8 @@ def test_fewer_at_once_where_memory_is_short(support, monkeypatch):
     fewer = evaluate(support, config, reporter=listener)[0]
     assert sizes == [4, 2, 2]
     assert "does not hold 4 networks at once: 2 from now on" in listener.said[-1]
-    assert (
-        fewer[0].chosen == evaluate(support, dataclasses.replace(config, together=2))[0][0].chosen
-    )
+    by_two = evaluate(support, dataclasses.replace(config, together=2))[0]
+    assert fewer[0].chosen == by_two[0].chosen
 
 
 def test_a_network_beyond_the_devices_memory(support, monkeypatch):

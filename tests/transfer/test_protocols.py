@@ -25,9 +25,9 @@ def test_protocols_have_the_constants_of_their_sources():
     assert protocol_by_name("dc").recipe("xent", images=500, dataset="cifar10").steps == 600
     dsa = protocol_by_name("dsa")
     assert dsa.recipe("xent", images=10, dataset="cifar10").augmentation == "dsa"
-    for name in ("mnist", "emnist/letters", "kmnist", "svhn_cropped", "my_digits"):
+    for name in ("mnist", "emnist/letters", "kmnist", "svhn_cropped", "my_digits", "MNIST"):
         assert dsa.recipe("xent", images=10, dataset=name).augmentation == "dsa_noflip"
-    for name in ("fashion_mnist", "cifar10"):
+    for name in ("fashion_mnist", "Fashion-MNIST", "fashionmnist", "cifar10"):
         assert dsa.recipe("xent", images=10, dataset=name).augmentation == "dsa"
     assert dsa.recipe("xent", images=10, dataset="cifar10").steps == 1000
     frepo = protocol_by_name("frepo")
