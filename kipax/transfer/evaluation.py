@@ -345,10 +345,9 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
         rows.append(Subject("random real", {"": real}))
     if config.full_data:
         whole = subjects.full_data_set(support, session.dataset)
-        change = (
-            ("crop", "crop") if shows_characters(session.name) else ("flip_crop", "flip and crop")
-        )
-        for augmentation, name in (("none", "all real"), (change[0], f"all real, {change[1]}")):
+        change = "crop" if shows_characters(session.name) else "flip_crop"
+        told = f"all real, {change.replace('_', ' and ')}"
+        for augmentation, name in (("none", "all real"), (change, told)):
             steps = None if config.steps else subjects.full_data_steps(augmentation)
             rows.append(Subject(name, {"": [whole]}, augmentation=augmentation, steps=steps))
     return rows
