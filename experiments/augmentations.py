@@ -6,8 +6,6 @@ Expected: a row an operation; the first column is the image itself. experiments/
           one of CIFAR-10. Time: seconds. Needs the extra ``plots``.
 """
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +55,7 @@ def main(reporter) -> dict:
     images = np.concatenate(list(rows.values()))
     classes = np.repeat(np.arange(len(rows)), _COLUMNS)
     figure = plots.draw_images({"": images}, classes, list(rows))
-    Path(chosen.out).parent.mkdir(parents=True, exist_ok=True)
+    files.expand(chosen.out).parent.mkdir(parents=True, exist_ok=True)
     files.write_bytes(chosen.out, plots.to_png(figure))
     reporter.say(f"{len(rows) - 1} rows of augmented images in {chosen.out}")
     return {"out": chosen.out}

@@ -11,8 +11,9 @@ from kipax.architectures import Architecture
 from kipax.data import Dataset, load_dataset
 from kipax.distill import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.kernels import make_kernel_fn
+from kipax.loading import load
 from kipax.shipped import available
-from kipax.support import SupportSet, load
+from kipax.support import SupportSet
 from kipax.version import __version__
 
 __all__ = [

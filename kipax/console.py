@@ -6,7 +6,9 @@ is a sentence, with its traceback only by ``--debug``; any other keeps its trace
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shlex
 import sys
 import time
@@ -71,9 +73,15 @@ class ConsoleReporter(report.Reporter):
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._printed_at = -_SECONDS_BETWEEN_LINES
+        self._mute = False  # once its reader has gone: the run goes on
 
     def say(self, sentence: str) -> None:
-        self._console.print(sentence, markup=False)
+        if self._mute:
+            return
+        try:
+            self._console.print(sentence, markup=False)
+        except (OSError, SystemExit):  # nobody reads on; rich leaves the program then
+            self._mute = True
 
     def progress(self, progress: report.Progress) -> None:
         text = describe_progress(progress)
@@ -184,7 +192,18 @@ def run_command(command: Callable[..., dict[str, Any]], *, operand: str | None =
             raise
         _fail(str(error), status=2 if isinstance(error, UsageError) else 1)
     else:
-        print(json.dumps(result), flush=True)
+        _print_result(json.dumps(result))
+
+
+def _print_result(line: str) -> None:
+    """Prints the JSON line; a reader that has gone (``| head``) is no error, a full disk is one."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        with open(os.devnull, "w") as nowhere:  # or Python tries again as it ends
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            _fail(f"could not print the result: {error.strerror or error}.", status=1)
 
 
 def _check_words(words: list[str], operand: str | None) -> None:
@@ -196,5 +215,6 @@ def _check_words(words: list[str], operand: str | None) -> None:
 
 
 def _fail(message: str, *, status: int) -> NoReturn:
-    print(message, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(message, file=sys.stderr, flush=True)
     sys.exit(status)

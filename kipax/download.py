@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from kipax import files
 from kipax.errors import FileError, UsageError
 
 __all__ = ["download"]
@@ -41,7 +42,7 @@ def download(url: str, path: Path | str, *, sha256: str | None = None) -> Path:
     """
     if not url.startswith(("https://", "http://")):
         raise UsageError(f"a download needs an http or https URL; got {url!r}.")
-    path = Path(path)
+    path = files.expand(path)
     if path.exists():
         _check_existing(path, sha256)
         return path

@@ -76,7 +76,7 @@ def write_folder(
     if images.shape[-1] not in (1, 3):
         raise UsageError(f"pictures have 1 channel or 3; these images have {images.shape[-1]}.")
     make = import_pillow().Image.fromarray
-    root = Path(folder)
+    root = files.expand(folder)
     if root.is_dir() and any(root.iterdir()):
         raise FileError(f"pictures go to a folder of their own; {root} holds files: name another.")
     safe = [f"{i:03d}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', n)}" for i, n in enumerate(class_names)]

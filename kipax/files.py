@@ -21,7 +21,28 @@ try:
 except ImportError:  # not on this system
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["append_line", "lock", "read_json", "read_npz", "write_bytes", "write_json", "write_npz"]
+__all__ = [
+    "append_line",
+    "expand",
+    "lock",
+    "read_json",
+    "read_npz",
+    "write_bytes",
+    "write_json",
+    "write_npz",
+]
+
+
+def expand(path: Path | str) -> Path:
+    """A path with ``~`` at its beginning replaced by the home folder, as a shell would.
+
+    Shells do not in ``--out=~/picture.png``, and Python never does.
+
+    Example:
+        >>> expand("runs/~").as_posix()
+        'runs/~'
+    """
+    return Path(os.path.expanduser(path))
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -30,7 +51,7 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     Raises:
         FileError: the disk is full, the folder is missing or not writable; the old file stays.
     """
-    path = Path(path)
+    path = expand(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as f:
@@ -79,7 +100,7 @@ def append_line(path: Path | str, line: str) -> None:
     Raises:
         FileError: the disk is full, or the folder cannot be made; what was there stays.
     """
-    path = Path(path)
+    path = expand(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab+") as f:
@@ -109,8 +130,9 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str) -> Any:
     """Reads a JSON file; raises a `FileError` if it is missing or damaged."""
+    path = expand(path)
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(path.read_text())
     except OSError as error:
         raise FileError(f"could not read {path}: {error.strerror or error}.") from error
     except ValueError as error:
@@ -131,7 +153,7 @@ def read_npz(
         FileError: missing, unreadable, truncated, no npz, holding pickled objects, or
             without a required array.
     """
-    required = list(required)
+    required, path = list(required), expand(path)
     try:
         with open(path, "rb") as f:
             if not zipfile.is_zipfile(f):

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
 
 from kipax.errors import FailedRunError, UsageError, check_choice
+from kipax.pixels import as_array
 
 __all__ = [
     "LOSSES",
@@ -38,13 +40,49 @@ _SMALLEST_RCOND = 1e-14
 def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
     """Mean-centred one-hot labels, ``onehot - 1 / classes``: float64 ``(n, num_classes)``.
 
+    Args:
+        classes: integers ``(n,)`` from 0.
+        num_classes: how many there are.
+
+    Raises:
+        UsageError: classes that are no integers from 0 to `num_classes` - 1.
+
     Example:
         >>> one_hot(np.array([1]), 2)
         array([[-0.5,  0.5]])
 
     Source: Nguyen et al. 2021, appendix A (datasets).
     """
-    return np.eye(num_classes)[np.asarray(classes)] - 1.0 / num_classes
+    classes = _check_classes(classes)
+    if len(classes) and (classes.min() < 0 or classes.max() >= num_classes):
+        raise UsageError(
+            f"classes run from 0 to {num_classes - 1}; got {classes.min()} to {classes.max()}."
+        )
+    return np.eye(num_classes)[classes] - 1.0 / num_classes
+
+
+def _check_classes(classes: np.ndarray) -> np.ndarray:
+    """Classes as int64 ``(n,)``; raises a `UsageError` for anything else."""
+    array = as_array(classes, "classes")
+    if array.size == 0 and array.ndim == 1:
+        return array.astype(np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise UsageError(
+            f"classes are integers, one an image; got {array.dtype} of shape {array.shape}."
+        )
+    return array.astype(np.int64)
+
+
+def _check_matrix(a: np.ndarray, what: str, rows: int | None = None) -> np.ndarray:
+    """A float64 matrix, with so many rows; raises a `UsageError` for anything else."""
+    array = as_array(a, what)
+    bad_rows = rows is not None and array.shape[:1] != (rows,)
+    if array.dtype.kind not in "fiu" or array.ndim != 2 or bad_rows:
+        needed = f"({rows}, n)" if rows is not None else "(m, n)"
+        raise UsageError(
+            f"{what} must be numbers of shape {needed}; got {array.dtype} of {array.shape}."
+        )
+    return array.astype(np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +132,7 @@ def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolu
         A `RidgeSolution`.
 
     Raises:
-        UsageError: ridge is not positive.
+        UsageError: ridge is not positive, or a matrix has another shape.
         FailedRunError: the kernel is not finite, or too ill-conditioned for float64; the
             message names the condition number and what to try.
 
@@ -107,10 +145,13 @@ def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolu
 
     Source: Nguyen et al. 2021, equation 1 and appendix A.
     """
-    if not (math.isfinite(ridge) and ridge > 0):
+    if not isinstance(ridge, numbers.Real) or not 0 < ridge < math.inf:
         raise UsageError(f"the ridge must be positive and finite; got {ridge}; 1e-6 is usual.")
-    k_ss = np.asarray(k_ss, np.float64)
+    k_ss = _check_matrix(k_ss, "the support kernel")
     size = len(k_ss)
+    if k_ss.shape != (size, size) or not size:
+        raise UsageError(f"a support kernel is square and not empty; got {k_ss.shape}.")
+    y_support = _check_matrix(y_support, "labels", size)
     if not np.all(np.isfinite(k_ss)):
         raise FailedRunError(
             "the support kernel is not finite: images have diverged; try a smaller learning rate."
@@ -125,7 +166,9 @@ def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolu
     rcond, _ = scipy.linalg.lapack.dpocon(factor[0], norm, uplo="L")
     if rcond < _SMALLEST_RCOND:
         raise _ill_conditioned(1.0 / max(rcond, 1e-300), ridge)
-    alpha = scipy.linalg.cho_solve(factor, np.asarray(y_support, np.float64))
+    if not np.all(np.isfinite(y_support)):
+        raise UsageError("labels must be finite; some are NaN or infinite.")
+    alpha = scipy.linalg.cho_solve(factor, y_support)
     return RidgeSolution(alpha, k_reg, ridge, float(1.0 / rcond), factor)
 
 
@@ -137,12 +180,28 @@ def _ill_conditioned(condition: float, ridge: float) -> FailedRunError:
 
 
 def predict(k_ts: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Scores ``k_ts alpha`` in float64, ``(t, classes)``."""
-    return np.asarray(k_ts, np.float64) @ alpha
+    """Scores ``k_ts alpha`` in float64, ``(t, classes)``; a `UsageError` for other shapes."""
+    k_ts = _check_matrix(k_ts, "k_ts")
+    return k_ts @ _check_matrix(alpha, "alpha", k_ts.shape[1])
 
 
 def accuracy(scores: np.ndarray, classes: np.ndarray) -> float:
-    """Fraction of rows of `scores` whose largest entry stands at ``classes[row]``."""
+    """Fraction of rows of `scores` whose largest entry stands at ``classes[row]``.
+
+    Raises:
+        UsageError: no rows, shapes that do not fit, or scores that are NaN.
+
+    Example:
+        >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+        0.5
+    """
+    classes = _check_classes(classes)
+    scores = _check_matrix(scores, "scores", len(classes))
+    if not scores.size:
+        raise UsageError(f"an accuracy needs at least one image and class; got {scores.shape}.")
+    if np.any(np.isnan(scores)):
+        bad = np.count_nonzero(np.isnan(scores).any(axis=1))
+        raise UsageError(f"scores must be numbers; {bad} of {len(scores)} rows hold NaN.")
     return float(np.mean(np.argmax(scores, axis=1) == classes))
 
 
@@ -164,12 +223,20 @@ def mean_square_error(
     Returns:
         ``(loss, d_scores)``.
 
+    Raises:
+        UsageError: scores and labels of different shapes, or a count below 1.
+
     Example:
         >>> mean_square_error(np.array([[2.0]]), np.array([[1.0]]), 1)
         (0.5, array([[1.]]))
 
     Source: Nguyen et al. 2021, equation 1 (as a sum there; the authors' code takes the mean).
     """
+    if np.shape(scores) != np.shape(labels) or np.ndim(labels) != 2 or count < 1:
+        raise UsageError(
+            "scores and labels have one shape (t, classes), and count is 1 or more; got "
+            f"{np.shape(scores)}, {np.shape(labels)} and {count}."
+        )
     residual = scores - labels
     scale = 1.0 / (count * labels.shape[1])
     return float(0.5 * scale * np.sum(residual**2)), residual * scale
@@ -204,6 +271,7 @@ def label_solve(
         Labels ``(s, classes)``.
 
     Raises:
+        UsageError: as `solve`, or sums of another shape.
         FailedRunError: as `solve`, or sums that are not finite.
 
     Cost: a dozen s^3 operations.
@@ -215,10 +283,14 @@ def label_solve(
 
     Source: Nguyen et al. 2021, equation 2.
     """
-    solution = solve(k_ss, np.asarray(cross, np.float64), ridge=ridge)
+    cross = _check_matrix(cross, "cross")
+    gram = _check_matrix(gram, "gram", len(cross))
+    if gram.shape != (len(cross), len(cross)):
+        raise UsageError(f"gram is square, with the rows of cross; got {gram.shape}.")
     if not (np.all(np.isfinite(gram)) and np.all(np.isfinite(cross))):
         raise FailedRunError("the target kernel is not finite: check the images for NaN.")
-    normal = solution.solve(solution.solve(np.asarray(gram, np.float64)).T)
+    solution = solve(k_ss, cross, ridge=ridge)
+    normal = solution.solve(solution.solve(gram).T)
     values, vectors = scipy.linalg.eigh(0.5 * (normal + normal.T))
     keep = values > 1e-13 * values[-1]
     projected = vectors[:, keep].T @ solution.alpha

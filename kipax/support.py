@@ -9,7 +9,7 @@ import base64
 import dataclasses
 import functools
 import html
-import os
+import json
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,24 +17,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kipax import exports, files, plots, ridge, shipped, support_file
+from kipax import exports, files, plots, ridge, support_file
 from kipax.architectures import Architecture
 from kipax.data import Dataset, Preprocessor
-from kipax.data.preprocessing import check_pixels
-from kipax.errors import FileError, KipaxError, UsageError
+from kipax.errors import UsageError
 from kipax.kernels import KernelFn, make_kernel_fn
+from kipax.pixels import PixelFacts, as_array, as_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["SupportSet", "load"]
+__all__ = ["SupportSet"]
 
 _SCORE_PAIRS = 20_000  # kernel entries computed at once by `kernel_blocks`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SupportSet:
-    """A distilled set.
+    """A distilled set, with read-only arrays: `with_labels` or `dataclasses.replace` change a copy.
 
     Attributes:
         images: float32 ``(n, H, W, C)`` in the preprocessed space; kernels and students take
@@ -42,7 +42,8 @@ class SupportSet:
         labels: float32 ``(n, classes)``; centred one-hot where they were not learned.
         preprocessor: treats new images as the training images were.
         metadata: JSON-ready facts: dataset, class_names, architecture, kernel, ridge, method,
-            learned_labels, step, seed, accuracies with their protocol, kipax_version.
+            learned_labels, step, seed, accuracies with their protocol, kipax_version, and
+            ``pixels``, the training images' `PixelFacts`.
         statistics: what the preprocessing forgot of each image, float32 ``(n, k)``; None takes
             a typical image's where a picture is drawn.
         pictures: uint8 ``(n, H, W, C)`` in files that keep their whitening as a recipe, so
@@ -62,13 +63,10 @@ class SupportSet:
     backend: str = "auto"
 
     def __post_init__(self) -> None:
-        for field in ("images", "labels"):
-            value = np.asarray(getattr(self, field))
-            with np.errstate(over="ignore"):
-                single = value.astype(np.float32) if value.dtype.kind == "f" else None
-            if single is None or not np.all(np.isfinite(single)):
-                raise UsageError(f"{field} of a support set must be finite floating-point numbers.")
-            object.__setattr__(self, field, single)
+        for field in ("images", "labels", "statistics"):
+            given = getattr(self, field)
+            if given is not None:
+                object.__setattr__(self, field, _finite_single(given, field))
         if not len(self.images):
             raise UsageError("a support set has at least one image.")
         if self.images.ndim != 4 or self.labels.ndim != 2 or len(self.images) != len(self.labels):
@@ -81,14 +79,35 @@ class SupportSet:
                 f"labels have {self.labels.shape[1]} classes but there are "
                 f"{len(self.class_names)} class names."
             )
-        if self.statistics is not None and len(self.statistics) != len(self.images):
+        statistics, pictures = self.statistics, self.pictures
+        if statistics is not None and (statistics.ndim != 2 or len(statistics) != len(self.images)):
             raise UsageError(
-                f"there are statistics of {len(self.statistics)} images for {len(self.images)}."
+                f"statistics have the shape ({len(self.images)}, k), a row an image; got "
+                f"{statistics.shape}."
             )
-        if self.pictures is not None and self.pictures.shape != self.images.shape:
+        if pictures is not None and (
+            pictures.shape != self.images.shape or pictures.dtype != np.uint8
+        ):
             raise UsageError(
-                f"pictures have the shape {self.pictures.shape}, images {self.images.shape}."
+                f"pictures are uint8 of the images' shape {self.images.shape}; got "
+                f"{pictures.dtype} {pictures.shape}."
             )
+        self._lock()
+
+    def _lock(self) -> None:
+        """Makes the arrays read-only: what was computed from them is kept."""
+        if self.pictures is not None:
+            object.__setattr__(self, "pictures", np.array(self.pictures))
+        for array in (self.images, self.labels, self.statistics, self.pictures):
+            if array is not None:
+                array.flags.writeable = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock()  # copies and unpickled arrays are writeable
 
     # -- facts ---------------------------------------------------------------------------
 
@@ -105,6 +124,18 @@ class SupportSet:
         """The network whose kernel it was distilled with."""
         return Architecture.from_dict(self.metadata["architecture"])
 
+    @property
+    def pixels(self) -> PixelFacts:
+        """What the training images' pixels were; of older sets the range alone."""
+        stored = self.metadata.get("pixels")
+        if stored is None:
+            return PixelFacts("", self.preprocessor.low, self.preprocessor.high)
+        return PixelFacts.from_metadata(stored)
+
+    def with_labels(self, labels: np.ndarray) -> SupportSet:
+        """The same images with other labels ``(n, classes)``; raises as `SupportSet`."""
+        return dataclasses.replace(self, labels=labels)
+
     def kernel_fn(self) -> KernelFn:
         """The kernel that it was distilled with."""
         kind = self.metadata["kernel"]
@@ -115,38 +146,24 @@ class SupportSet:
     def preprocess(self, x: np.ndarray) -> np.ndarray:
         """Raw images ``(n, H, W[, C])``, pixel units as in the training set, to kernel inputs.
 
-        Warns where they look scaled otherwise than the training images.
+        Warns where they cannot be on the training images' scale, see `PixelFacts.mismatch`.
 
         Raises:
-            UsageError: the images have another size or number of channels, or hold what is no
-                finite number.
+            UsageError: the images have another size, layout or number of channels, or hold what
+                is no finite number.
         """
-        x = np.asarray(x)
-        if x.ndim == 3:
-            x = x[..., None]
-        if x.shape[1:] != self.images.shape[1:]:
+        own = self.images.shape[1:]
+        array = as_images(x, "the images")
+        if array.shape[1:] != own:
+            hint = ": give one image as x[None]" if np.shape(x) == own else ""
             raise UsageError(
-                f"images must have the shape (n, {', '.join(map(str, self.images.shape[1:]))}); "
-                f"got {x.shape}."
+                f"images must have the shape (n, {', '.join(map(str, own))}); got {np.shape(x)}"
+                f"{hint}."
             )
-        check_pixels(x, "the images")
-        if len(x):
-            self._warn_of_units(x)
-        return self.preprocessor.apply(x)
-
-    def _warn_of_units(self, x: np.ndarray) -> None:
-        """Pixels far beyond the training images' range, scaled to 0..1, or standardised."""
-        low, high = self.preprocessor.low, self.preprocessor.high
-        lowest, highest, beyond = float(x.min()), float(x.max()), 3 * (high - low)
-        small = x.dtype.kind == "f" and low == 0 < high / 10
-        scaled = small and lowest >= 0 and 0 < highest <= 1
-        standardised = small and lowest < 0 and highest < high / 5
-        if scaled or standardised or lowest < low - beyond or highest > high + beyond:
-            warnings.warn(
-                f"pixels of these images run from {lowest:g} to {highest:g}, those of the training "
-                f"images from {low:g} to {high:g}: give images in the same units.",
-                stacklevel=3,
-            )
+        words = self.pixels.mismatch(array)
+        if words is not None:
+            warnings.warn(f"{words}: give images in the same units.", stacklevel=2)
+        return self.preprocessor.apply(array)
 
     def check_fits(self, dataset: Dataset) -> None:
         """Raises a `UsageError` unless a data set has this set's image shape and classes."""
@@ -202,10 +219,19 @@ class SupportSet:
         """Classes ``(n,)`` of raw images; see `scores`."""
         return np.argmax(self.scores(x), axis=1)
 
-    @functools.cached_property
+    @property
     def _alpha(self) -> np.ndarray:
-        k_ss = np.asarray(self.kernel_fn()(self.images))
-        return ridge.solve(k_ss, self.labels, ridge=self.metadata["ridge"]).alpha
+        """The weights of kernel ridge regression, kept for as long as the metadata stay."""
+        m = self.metadata
+        facts = json.dumps([m["architecture"], m["kernel"], m["ridge"]], sort_keys=True)
+        if facts not in self._solved:
+            k_ss = np.asarray(self.kernel_fn()(self.images))
+            self._solved[facts] = ridge.solve(k_ss, self.labels, ridge=m["ridge"]).alpha
+        return self._solved[facts]
+
+    @functools.cached_property
+    def _solved(self) -> dict[str, np.ndarray]:
+        return {}
 
     def to_uint8_images(self) -> np.ndarray:
         """Pictures ``(n, H, W, C)`` uint8: preprocessing undone, training range to 0..255.
@@ -328,62 +354,11 @@ class SupportSet:
         )
 
 
-def load(
-    path: Path | str, *, dataset: Dataset | str | None = None, data_dir: Path | str | None = None
-) -> SupportSet:
-    """Reads a support set that kipax wrote: ``kipax.load("runs/.../support.npz")``.
-
-    Args:
-        path: the file, a run's folder, or the name of a set that comes with kipax
-            (`kipax.available`).
-        dataset: the data set it was distilled from, or how `load_dataset` finds it here; of
-            use only where the file keeps its whitening as a recipe.
-        data_dir: where TensorFlow Datasets lie, likewise.
-
-    Raises:
-        FileError: the file is missing, damaged, truncated, foreign, or from a newer kipax.
-
-    Example:
-        >>> kipax.load("missing.npz")  # doctest: +IGNORE_EXCEPTION_DETAIL
-        Traceback (most recent call last):
-        kipax.errors.FileError: could not read missing.npz: No such file or directory.
-    """
-    path = _resolve(path)
-    try:
-        content = support_file.read(path, dataset=dataset, data_dir=data_dir)
-        support = SupportSet(**vars(content))
-        _check_use(support)
-        return support
-    except FileError:
-        raise
-    except KeyError as error:
-        raise FileError(f"{path} is damaged: its metadata lacks {error}.") from error
-    except (KipaxError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise FileError(f"{path} is damaged: {error}") from error
-
-
-def _resolve(path: Path | str) -> Path:
-    """A file as it is; a bare name is that of a shipped set."""
-    file = Path(os.path.expanduser(path))
-    if (file / "support.npz").is_file():
-        return file / "support.npz"
-    if file.is_file() or file.suffix or len(file.parts) > 1:
-        return file
-    found = shipped.find(path)
-    if found is None:
-        names = ", ".join(shipped.available()) or "none"
-        raise FileError(
-            f"there is no file {path} and no shipped set of that name; there are: {names}."
-        )
-    return found
-
-
-def _check_use(support: SupportSet) -> None:
-    """Touches every field of the metadata that the set itself needs."""
-    str(support)
-    support.kernel_fn()
-    ridge_scale = support.metadata["ridge"]
-    if isinstance(ridge_scale, bool) or not isinstance(ridge_scale, (int, float)):
-        raise ValueError(f"its ridge is no number but {ridge_scale!r}.")
-    if not 0 < ridge_scale < float("inf"):
-        raise ValueError(f"its ridge is {ridge_scale}.")
+def _finite_single(value: Any, name: str) -> np.ndarray:
+    """A copy in float32; refuses what is no finite floating-point number."""
+    array = as_array(value, name)
+    with np.errstate(over="ignore"):
+        single = array.astype(np.float32) if array.dtype.kind == "f" else None
+    if single is None or not np.all(np.isfinite(single)):
+        raise UsageError(f"{name} of a support set must be finite floating-point numbers.")
+    return single

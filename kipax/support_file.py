@@ -73,7 +73,7 @@ def _embed(
     if folder is None or sum(a.nbytes for a in arrays.values()) <= _LARGE_BYTES:
         return _prefixed(_PREPROCESSOR, arrays)
     digest = hash_arrays(arrays)
-    store = Path(folder) / _store_name(digest)
+    store = files.expand(folder) / _store_name(digest)
     if not store.exists():
         files.write_npz(store, arrays)
     metadata["preprocessor_hash"] = digest
@@ -102,7 +102,7 @@ def read(
         FileError: missing, damaged, truncated, foreign, or from a newer kipax.
         KeyError, TypeError, ValueError, AttributeError: metadata of the wrong kind.
     """
-    path = Path(path)
+    path = files.expand(path)
     arrays = files.read_npz(path)
     missing = [name for name in _REQUIRED if name not in arrays]
     if missing:

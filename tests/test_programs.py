@@ -143,3 +143,47 @@ def test_killed_and_resumed_is_the_same_run(tmp_path, how):
     assert "continuing at step" in err
     whole, cut = ((tmp_path / run / "support.npz").read_bytes() for run in ("whole", "cut"))
     assert whole == cut
+
+
+@pytest.mark.parametrize("place", ["pipe", "/dev/full", "closed"])
+def test_a_result_that_nobody_reads(tmp_path, place):
+    """``| head``, a full disk, ``>&-``: the run is saved, and nobody sees a traceback."""
+    run = f"{sys.executable} -m experiments.kip {' '.join(FAST)} --workdir={tmp_path / 'run'}"
+    after = {"pipe": "2>&1 | true", "/dev/full": ">/dev/full", "closed": ">&-"}[place]
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {run} {after}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+    assert len(kipax.load(tmp_path / "run")) == 20
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    if place == "/dev/full":
+        assert done.returncode == 1
+        assert done.stderr.endswith("could not print the result: No space left on device.\n")
+    else:
+        assert done.returncode == 0
+
+
+@pytest.mark.parametrize("preprocessing", ["zca", "standard"])
+def test_a_user_without_a_home(tmp_path, preprocessing):
+    """A container's unknown user id; whitenings are then not kept."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")}
+    code = (
+        "import os, pwd; pwd.getpwuid = lambda uid: (_ for _ in ()).throw(KeyError(uid))\n"
+        "import kipax; kipax.run_kip(kipax.KIPConfig(architecture='fc1', steps=1, target_batch=20,"
+        f" eval_examples=20, preprocessing={preprocessing!r}), workdir={str(tmp_path / 'run')!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={k: v for k, v in environment.items() if k != "KIPAX_CACHE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]

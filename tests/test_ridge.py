@@ -100,3 +100,69 @@ def test_ill_conditioned_and_not_finite():
         ridge.solve(twins * np.nan, np.ones((3, 1)), ridge=1e-6)
     with pytest.raises(FailedRunError, match="target kernel is not finite"):
         ridge.label_solve(np.eye(3), twins * np.nan, np.ones((3, 1)), ridge=1e-6)
+
+
+# -- arrays that do not fit -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "classes", [[-1], [2], [0.0], [[0]], ["a"], None, [True], [2**40], np.array([0, np.nan])]
+)
+def test_one_hot_takes_classes_from_0_alone(classes):
+    with pytest.raises(UsageError, match="classes"):
+        ridge.one_hot(classes, 2)
+
+
+@pytest.mark.parametrize(
+    ("scores", "classes", "message"),
+    [
+        ([[np.nan, 1.0], [0.0, 1.0]], [0, 1], "1 of 2 rows hold NaN"),
+        ([[0.0, 1.0]], [0, 1], "scores must be numbers of shape"),
+        ([0.0, 1.0], [0, 1], "scores must be numbers of shape"),
+        ([[0.0, 1.0]], [[1]], "one an image"),
+        (np.zeros((0, 2)), [], "at least one image"),
+        ([["a", "b"]], [0], "scores must be numbers"),
+        ([[0.0, 1.0]], [0.5], "classes are integers"),
+    ],
+)
+def test_accuracy_of_what_has_none(scores, classes, message):
+    with pytest.raises(UsageError, match=message):
+        ridge.accuracy(scores, classes)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "count"),
+    [((4, 3), (1, 3), 4), ((4, 3), (4, 1), 4), ((4,), (4,), 4), ((4, 3), (4, 3), 0)],
+)
+def test_a_loss_does_not_broadcast(scores, labels, count):
+    with pytest.raises(UsageError, match="one shape"):
+        ridge.mean_square_error(np.zeros(scores), np.zeros(labels), count)
+
+
+@pytest.mark.parametrize(
+    ("k_ss", "labels", "scale", "message"),
+    [
+        (np.eye(3), np.zeros((2, 1)), 1e-6, r"labels must be numbers of shape \(3, n\)"),
+        (np.eye(3), np.zeros(3), 1e-6, "labels must be numbers of shape"),
+        (np.ones((3, 2)), np.zeros((3, 1)), 1e-6, "square"),
+        (np.ones(3), np.zeros((3, 1)), 1e-6, "the support kernel must be numbers"),
+        (np.zeros((0, 0)), np.zeros((0, 1)), 1e-6, "not empty"),
+        (np.eye(3).astype(str), np.zeros((3, 1)), 1e-6, "must be numbers"),
+        (np.eye(3), np.full((3, 1), np.nan), 1e-6, "labels must be finite"),
+        (np.eye(3), np.zeros((3, 1)), "small", "the ridge must be positive"),
+        (np.eye(3), np.zeros((3, 1)), None, "the ridge must be positive"),
+        (None, np.zeros((3, 1)), 1e-6, "the support kernel must be numbers"),
+    ],
+)
+def test_solve_takes_what_fits_alone(k_ss, labels, scale, message):
+    with pytest.raises(UsageError, match=message):
+        ridge.solve(k_ss, labels, ridge=scale)
+
+
+def test_sums_and_kernels_that_do_not_fit():
+    with pytest.raises(UsageError, match="gram is square"):
+        ridge.label_solve(np.eye(3), np.zeros((3, 2)), np.zeros((3, 1)), ridge=1e-6)
+    with pytest.raises(UsageError, match="gram must be numbers"):
+        ridge.label_solve(np.eye(3), np.zeros((2, 2)), np.zeros((3, 1)), ridge=1e-6)
+    with pytest.raises(UsageError, match=r"alpha must be numbers of shape \(3, n\)"):
+        ridge.predict(np.zeros((4, 3)), np.zeros((4, 1)))

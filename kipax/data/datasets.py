@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import numbers
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kipax.data.known import DatasetFacts
-from kipax.data.preprocessing import check_pixels
 from kipax.errors import UsageError
+from kipax.pixels import PixelFacts, as_array, as_images
 
 __all__ = [
     "ARRAYS",
@@ -38,7 +40,8 @@ class Dataset:
         class_names: one for each class.
         training_hash: sha256 over the sorted hashes of training and validation images with
             their labels: independent of the order and of what is held out.
-        note: what a reader did to the images, in words; empty where nothing.
+        note: what a reader did to the images or found in them, in words; empty where nothing.
+        images_hash: as `training_hash`, without the labels; empty where it was not computed.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Dataset:
     class_names: tuple[str, ...]
     training_hash: str
     note: str = ""
+    images_hash: str = ""
 
     @property
     def num_classes(self) -> int:
@@ -68,6 +72,11 @@ class Dataset:
         train = len(self.x_train) + len(self.x_validation)
         return DatasetFacts(self.image_shape, self.class_names, train, len(self.x_test))
 
+    @functools.cached_property
+    def pixels(self) -> PixelFacts:
+        """What the training images' pixels are, without their moments."""
+        return PixelFacts.of(self.x_train, self.y_train)
+
     @classmethod
     def from_arrays(
         cls,
@@ -78,12 +87,16 @@ class Dataset:
         validation_examples: int = 0,
     ) -> Dataset:
         """A data set from ``x_train y_train x_test y_test``; rules as in `load_dataset`."""
-        try:
-            named = {key: np.asarray(a) for key, a in arrays.items()}
-        except ValueError as error:
-            raise UsageError(f"{name}: images of a set must have one shape ({error}).") from error
+        if not isinstance(arrays, Mapping):
+            raise UsageError(
+                f"a data set is made from a dictionary of {', '.join(ARRAYS)}; got a "
+                f"{type(arrays).__name__}."
+            )
+        named = {str(key): as_array(a, f"{name}: {key}") for key, a in arrays.items()}
+        if isinstance(class_names, str):
+            raise UsageError(f"class_names is a list of names; got the text {class_names!r}.")
         if class_names is not None:
-            named["label_names"] = np.array(list(class_names))
+            named["label_names"] = as_array(list(class_names), f"{name}: class_names")
         missing = [key for key in ARRAYS if key not in named]
         if missing:
             raise UsageError(f"a data set needs {', '.join(ARRAYS)}; missing: {missing}.")
@@ -111,8 +124,27 @@ class Dataset:
         x = np.concatenate([self.x_train, self.x_validation])
         y = np.concatenate([self.y_train, self.y_validation])
         arrays = x, y, self.x_test, self.y_test
-        data = _hold_out(self.name, arrays, self.class_names, validation_examples)
+        names, hashes = self.class_names, image_hashes(x)
+        data = _hold_out(self.name, arrays, names, validation_examples, hashes)
         return dataclasses.replace(data, note=self.note)
+
+    def without_duplicates(self) -> Dataset:
+        """The set without the training and validation images that are test images too.
+
+        The test part stays whole, so that accuracies remain comparable with other people's.
+
+        Raises:
+            UsageError: a class would be left without a training image.
+        """
+        tested = set(image_hashes(self.x_test).tolist())
+        x, y, held = self.x_train, self.y_train, len(self.x_validation)
+        x, y = np.concatenate([x, self.x_validation]), np.concatenate([y, self.y_validation])
+        hashes = image_hashes(x).tolist()
+        kept = np.array([h not in tested for h in hashes])
+        arrays = {"x_train": x[kept], "y_train": y[kept], "x_test": self.x_test}
+        arrays |= {"y_test": self.y_test, "label_names": np.array(self.class_names)}
+        held -= int(np.count_nonzero(~kept[len(self.x_train) :]))
+        return make_dataset(self.name, self.name, arrays, held)
 
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
@@ -158,6 +190,10 @@ def _training_hash(hashes: np.ndarray, classes: np.ndarray) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _images_hash(hashes: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(sorted(h.tobytes() for h in hashes))).hexdigest()
+
+
 def split_by_content(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Training and test arrays of a set without a test part.
 
@@ -198,50 +234,87 @@ def make_dataset(
     *,
     note: str = "",
 ) -> Dataset:
-    """A `Dataset` of checked arrays; `source` names them in messages."""
+    """A `Dataset` of checked arrays; `source` names them in messages, `note` begins its note."""
     x_train, x_test = (_check_images(source, key, arrays[key]) for key in ("x_train", "x_test"))
-    kinds = {arrays[key].dtype.kind for key in ("x_train", "x_test")}
-    if "f" in kinds and len(kinds) > 1:
-        raise UsageError(
-            f"{source}: x_train holds {arrays['x_train'].dtype}, x_test {arrays['x_test'].dtype}: "
-            "give both in the same units and as the same kind of number."
-        )
     if x_train.shape[1:] != x_test.shape[1:]:
         raise UsageError(
             f"{source}: training and test images must have one shape; got {x_train.shape[1:]} "
             f"and {x_test.shape[1:]}."
         )
-    y_train = _check_labels(source, "y_train", arrays["y_train"], len(x_train))
-    y_test = _check_labels(source, "y_test", arrays["y_test"], len(x_test))
-    classes = np.unique(y_train)
-    class_names = _class_names(source, arrays.get("label_names"), len(classes))
-    if len(class_names) < 2:
+    y_train = _check_labels(source, "y_train", arrays["y_train"], x_train)
+    y_test = _check_labels(source, "y_test", arrays["y_test"], x_test)
+    class_names = _class_names(source, arrays.get("label_names"), len(np.unique(y_train)))
+    _check_classes(source, class_names, y_train, y_test)
+    hashes = image_hashes(x_train)
+    parts = x_train, y_train, x_test, y_test
+    data = _hold_out(name, parts, class_names, validation_examples, hashes)
+    _check_scale(source, arrays, data)
+    repeated = _describe_repetitions(hashes, y_train, image_hashes(x_test))
+    return dataclasses.replace(data, note="; ".join(filter(None, [note, *repeated])))
+
+
+def _check_classes(
+    source: str, names: Sequence[str], y_train: np.ndarray, y_test: np.ndarray
+) -> None:
+    if len(names) < 2:
         raise UsageError(f"{source}: a data set needs at least two classes; got one.")
-    empty = np.setdiff1d(np.arange(len(class_names)), classes).tolist()
+    empty = np.setdiff1d(np.arange(len(names)), y_train).tolist()
     if empty:
         raise UsageError(
             f"{source}: every class needs a training image; there is none of {empty[:5]}: "
             "number the classes from 0 without gaps."
         )
     for key, labels in (("y_train", y_train), ("y_test", y_test)):
-        if labels.max(initial=0) >= len(class_names):
+        if labels.max(initial=0) >= len(names):
             raise UsageError(
-                f"{source}: labels run from 0 to {len(class_names) - 1}; {key} holds "
-                f"{labels.max()}."
+                f"{source}: labels run from 0 to {len(names) - 1}; {key} holds {labels.max()}."
             )
-    data = _hold_out(name, (x_train, y_train, x_test, y_test), class_names, validation_examples)
-    return dataclasses.replace(data, note=note)
 
 
-def _hold_out(name: str, arrays, class_names, validation_examples: int) -> Dataset:
+def _check_scale(source: str, arrays: Mapping[str, np.ndarray], data: Dataset) -> None:
+    """Refuses a test part in other units than the training part."""
+    train, test = (np.asarray(arrays[key]).dtype for key in ("x_train", "x_test"))
+    if (train.kind == "f") != (test.kind == "f"):
+        raise UsageError(
+            f"{source}: x_train holds {train}, x_test {test}: give both in the same units and as "
+            "the same kind of number."
+        )
+    words = data.pixels.mismatch(data.x_test)
+    if words is not None:
+        words = words.replace("these images", "x_test").replace("the training images", "x_train")
+        raise UsageError(f"{source}: {words}: give both in the same units.")
+
+
+def _describe_repetitions(train: np.ndarray, classes: np.ndarray, test: np.ndarray) -> list[str]:
+    """Says of images' hashes how many stand in both parts, and how many in several classes."""
+    found: dict[bytes, set[int]] = {}
+    for digest, label in zip(train.tolist(), classes.tolist(), strict=True):
+        found.setdefault(digest, set()).add(label)
+    words = []
+    both = sum(digest in found for digest in test.tolist())
+    if both:
+        words.append(
+            f"{both:,} of the {len(test):,} test images are training images too "
+            "(Dataset.without_duplicates leaves those out of training)"
+        )
+    torn = sum(len(found[digest]) > 1 for digest in train.tolist())
+    if torn:
+        words.append(f"{torn:,} training images stand in several classes")
+    return words
+
+
+def _hold_out(
+    name: str, arrays, class_names, validation_examples: int, hashes: np.ndarray
+) -> Dataset:
+    """Splits training images into kept and held-out ones by their hashes."""
     x_train, y_train, x_test, y_test = arrays
     spare = len(x_train) - len(class_names)
-    if not 0 <= validation_examples <= spare:
+    whole = isinstance(validation_examples, numbers.Integral)
+    if not (whole and 0 <= validation_examples <= spare):
         raise UsageError(
             f"validation_examples must lie between 0 and {spare}, so that every class keeps a "
             f"training image; got {validation_examples}."
         )
-    hashes = image_hashes(x_train)
     order = balanced_order(hashes, y_train)
     # Each class's last image stays in training, however small the class.
     last = np.zeros(len(order), bool)
@@ -258,34 +331,36 @@ def _hold_out(name: str, arrays, class_names, validation_examples: int) -> Datas
         y_test=y_test,
         class_names=class_names,
         training_hash=_training_hash(hashes, y_train),
+        images_hash=_images_hash(hashes),
     )
 
 
 def _check_images(source: str, key: str, x: np.ndarray) -> np.ndarray:
-    if x.ndim == 3:
-        x = x[..., None]
-    if x.ndim != 4 or 0 in x.shape:
-        raise UsageError(
-            f"{source}: {key} must hold images (n, height, width[, channels]); got {x.shape}."
-        )
-    if x.dtype == np.uint8:
-        return x
-    check_pixels(x, f"the images of {key} in {source}")
+    """Images as uint8 where they hold integers of its range, else as float32."""
+    x = as_images(x, f"the images of {key} in {source}")
+    if not len(x):
+        raise UsageError(f"{source}: {key} must hold images; it is empty.")
+    if x.dtype.kind in "iu" and x.min() >= 0 and x.max() <= 255:
+        return x.astype(np.uint8, copy=False)
     return x.astype(np.float32)
 
 
-def _check_labels(source: str, key: str, y: np.ndarray, images: int) -> np.ndarray:
+def _check_labels(source: str, key: str, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    y = as_array(y, f"{source}: {key}")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.shape != (images,):
+    if y.shape != (len(x),):
+        last = y.ndim == 1 and x.shape[-1] == len(y)
+        hint = ": the images' axis must come first, np.moveaxis(x, -1, 0)" if last else ""
         raise UsageError(
-            f"{source}: {key} must hold one class for each of the {images} images; got the "
-            f"shape {y.shape}."
+            f"{source}: {key} must hold one class for each of the {len(x)} images; got the "
+            f"shape {y.shape}{hint}."
         )
     if y.dtype.kind not in "iu":
         raise UsageError(f"{source}: {key} must hold integers from 0; got {y.dtype}.")
-    if y.min(initial=0) < 0:
-        raise UsageError(f"{source}: {key} must hold integers from 0; got {y.min()}.")
+    if y.min() < 0 or y.max() > np.iinfo(np.int32).max:
+        bad = y.min() if y.min() < 0 else y.max()
+        raise UsageError(f"{source}: {key} must hold integers from 0; got {bad}.")
     return y.astype(np.int64)
 
 

@@ -2,7 +2,8 @@
 
 A whitening takes half a minute to fit and is a function of its training images alone, so
 it is kept in a cache: ``$KIPAX_CACHE``, else ``kipax`` in ``$XDG_CACHE_HOME`` or
-``~/.cache``; an empty ``KIPAX_CACHE`` keeps nothing. Deleting the folder is always safe.
+``~/.cache``; an empty ``KIPAX_CACHE``, or a user without a home, keeps nothing. Deleting the
+folder is always safe.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from kipax.data.datasets import Dataset
 from kipax.data.preprocessing import Preprocessor, Standard
 from kipax.data.zca import ZCA, ZCAPaper
 from kipax.errors import FileError, UsageError, check_choice
+from kipax.pixels import as_images
 
 __all__ = [
     "cache_dir",
@@ -45,9 +47,9 @@ def cache_dir() -> Path | None:
     """The folder of fitted whitenings, made when first written; None for no cache."""
     chosen = os.environ.get("KIPAX_CACHE")
     if chosen is not None:
-        return Path(chosen) if chosen else None
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "kipax"
+        return files.expand(chosen) if chosen else None
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return None if home.startswith("~") else Path(home) / "kipax"  # no such user: no home
 
 
 def fit_key(
@@ -85,7 +87,9 @@ def fit_preprocessor(
         'standard'
     """
     check_choice("preprocessing", name, names())
-    x_train = data.x_train if isinstance(data, Dataset) else data
+    x_train = data.x_train if isinstance(data, Dataset) else as_images(data, "the training images")
+    if not len(x_train):
+        raise UsageError("a preprocessing is fitted to at least one image; got none.")
     kind = _PREPROCESSORS[name]
     if kind is Standard:
         if zca_lambda is not None:
@@ -133,5 +137,5 @@ def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Preprocessor:
         raise FileError(f"the {name} preprocessing is damaged: {', '.join(bad)} must be finite.")
     try:
         return _PREPROCESSORS[name].from_arrays(arrays)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise FileError(f"the {name} preprocessing is incomplete: {error}.") from error

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kipax.data.classes import natural_order
 from kipax.data.datasets import split_by_content
-from kipax.data.resize import Picture, fit_pictures, import_pillow
+from kipax.data.resize import Picture, fit_pictures, import_pillow, is_halved
+from kipax.data.walk import PICTURES, LeftOut, class_folders, count_pictures, list_pictures
 from kipax.errors import FileError, UsageError
 
 if TYPE_CHECKING:
@@ -19,112 +22,158 @@ if TYPE_CHECKING:
 
 __all__ = ["read_folder"]
 
-_SUFFIXES = (".png", ".jpg", ".jpeg")
+_PARTS = ("train", "test")
 _PART_LIKE = ("train", "training", "test", "testing", "val", "valid", "validation")
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
-_ORIENTATION = 0x0112
+_ORIENTATION = 0x0112  # EXIF's tag
+_TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
+_MOVING = ("GIF", "PNG", "TIFF", "WEBP")  # formats that may hold several pictures
+
+Classes = dict[str, list[Path]]  # picture files by class
 
 
 def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.ndarray], str]:
-    """Reads pictures; the classes are the names of the folders, in alphabetical order.
+    """Reads pictures; the classes are the names of the folders, numbers by value, else as text.
 
     Args:
         path: holds ``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``, which
-            is then split by content (`split_by_content`). PNG and JPEG, any size; other files
-            are left out, and hidden ones (``.name``).
+            is then split by content (`split_by_content`). Pictures of the formats in
+            `kipax.data.walk.PICTURES`, of any size, in folders below too, linked ones included;
+            what else lies there is left out and counted.
         image_size: see `kipax.data.resize.fit_pictures`.
 
     Returns:
-        ``x_train y_train x_test y_test label_names`` and what was done to the pictures.
+        ``x_train y_train x_test y_test label_names``, and what was done to the pictures and what
+        was left out, in words.
 
     Raises:
-        FileError: a missing folder, or a picture that does not decode; names its path.
+        FileError: a missing folder, a link to nothing, or a picture that does not decode.
         UsageError: fewer than two classes, a class without pictures or without enough, a test
             class without training pictures.
     """
-    root = Path(path)
+    root, left = Path(path), LeftOut()
     if not root.is_dir():
         raise FileError(f"could not read {root}: there is no such folder.")
-    split = (root / "train").is_dir()
-    parts = {part: root / part for part in ("train", "test")} if split else {"all": root}
-    files = {part: _list_pictures(folder) for part, folder in parts.items()}
-    names = sorted(next(iter(files.values())))
-    _check_classes(root, names, files)
-    pictures = [_head(file) for part in files.values() for name in part for file in part[name]]
-    x, note = fit_pictures(pictures, image_size)
-    y = np.array([names.index(n) for part in files.values() for n in part for _ in part[n]])
-    if split:
-        train = sum(len(group) for group in files["train"].values())
+    parts = _list_parts(root, left)
+    names = natural_order(next(iter(parts.values())))
+    _check_classes(root, names, parts)
+    pictures = [_head(file) for part in parts.values() for name in part for file in part[name]]
+    x, done = fit_pictures(pictures, image_size)
+    y = np.array([names.index(n) for part in parts.values() for n in part for _ in part[n]])
+    if "train" in parts:
+        train = sum(len(group) for group in parts["train"].values())
         arrays = {"x_train": x[:train], "y_train": y[:train], "x_test": x[train:]}
         arrays["y_test"] = y[train:]
     else:
         arrays = split_by_content(x, y, names)
+    untested = [name for name in names if name not in parts.get("test", names)]
+    missing = f"no test pictures of {', '.join(untested)}" if untested else ""
+    note = "; ".join(filter(None, [done, missing, left.describe()]))
     return arrays | {"label_names": np.array(names)}, note
 
 
-def _list_pictures(folder: Path) -> dict[str, list[Path]]:
+def _list_parts(root: Path, left: LeftOut) -> Mapping[str, Classes]:
+    """Picture files by part and class: ``train`` and ``test``, or ``all``."""
+    if not (root / "train").is_dir():
+        return {"all": _list_classes(root, left)}
+    if not (root / "test").is_dir():
+        raise FileError(
+            f"{root / 'test'} is missing: a folder data set with train/ needs test/ too (another "
+            "part, such as val/, is not taken for it: rename it)."
+        )
+    for name, folder in class_folders(root, left).items():
+        if name not in _PARTS:
+            left.add(f"{name}/", count_pictures(folder))
+    return {part: _list_classes(root / part, left) for part in _PARTS}
+
+
+def _list_classes(root: Path, left: LeftOut) -> Classes:
     """Picture files by class, in the order of their names."""
-    if not folder.is_dir():
-        raise FileError(f"{folder} is missing: a folder data set with train/ needs test/ too.")
-    classes = sorted(d for d in folder.iterdir() if d.is_dir() and not d.name.startswith("."))
-    found = {}
-    for d in classes:
-        seen = _visible_files(d)
-        pictures = [file for file in seen if file.suffix.lower() in _SUFFIXES]
-        if seen and not pictures:
+    found: Classes = {}
+    for name, folder in class_folders(root, left).items():
+        pictures, other = list_pictures(folder, left)
+        if not pictures:
+            held = f"{other} and the like" if other else "nothing"
             raise UsageError(
-                f"a class holds PNG or JPEG pictures; {d} holds {seen[0].name} and the like: "
-                f"convert them, or rename the folder to .{d.name} to leave it out."
+                f"a class holds pictures ({', '.join(PICTURES)}); {folder} holds {held}: put "
+                f"pictures there, or rename the folder to .{name} to leave it out."
             )
-        if pictures:
-            found[d.name] = pictures
+        found[name] = pictures
     return found
 
 
-def _visible_files(folder: Path) -> list[Path]:
-    def hidden(file: Path) -> bool:
-        return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-    return sorted(f for f in folder.rglob("*") if f.is_file() and not hidden(f))
-
-
-def _check_classes(root: Path, names: list[str], files: dict[str, dict[str, list[Path]]]) -> None:
+def _check_classes(root: Path, names: list[str], parts: Mapping[str, Classes]) -> None:
     if len(names) < 2:
         held = f"only {names[0]!r}" if names else "none"
         raise UsageError(
-            f"{root} must hold at least two folders with PNG or JPEG pictures, one a class; "
-            f"found {held}."
+            f"{root} must hold at least two folders with pictures, one a class; found {held}."
         )
-    parts = [name for name in names if name.lower() in _PART_LIKE]
-    if parts:
+    alike = [name for name in names if name.lower() in _PART_LIKE]
+    if alike:
         raise UsageError(
-            f"{root} holds {', '.join(parts)}, which look like parts, not classes: call the parts "
+            f"{root} holds {', '.join(alike)}, which look like parts, not classes: call the parts "
             "train and test."
         )
-    unknown = sorted(set(files.get("test", {})) - set(names))
+    unknown = natural_order(set(parts.get("test", {})) - set(names))
     if unknown:
-        raise UsageError(f"{root}/test holds classes without training pictures: {unknown[:5]}.")
-    if "test" in files and not files["test"]:
-        raise UsageError(f"{root}/test holds no PNG or JPEG pictures.")
+        raise UsageError(
+            f"{root}/test holds classes without training pictures: {unknown[:5]}; those of train "
+            f"are {', '.join(names)}."
+        )
+    if "test" in parts and not parts["test"]:
+        raise UsageError(f"{root}/test holds no pictures.")
+
+
+# -- single pictures --------------------------------------------------------------------------
 
 
 def _head(file: Path) -> Picture:
     """A picture by its header; it is decoded when it is used."""
     with _decoding(file), import_pillow().Image.open(file) as image:
-        turned = image.getexif().get(_ORIENTATION) in _TURNED
-        return Picture.of(image, functools.partial(_open, file), turned=turned)
+        halved = is_halved(image)  # first: EXIF data may lie behind the pixels
+        return Picture.of(
+            image,
+            functools.partial(_open, file),
+            name=str(file),
+            halved=halved,
+            turned=_orientation(image) in _TURNED,
+            moving=image.format in _MOVING and getattr(image, "is_animated", False),
+        )
 
 
 def _open(file: Path) -> Image:
     pillow = import_pillow()
+    turn = pillow.Image.Transpose
+    methods = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_270,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_90,
+    }
     with _decoding(file), pillow.Image.open(file) as image:
-        return pillow.ImageOps.exif_transpose(image).copy()
+        method = methods.get(_orientation(image))
+        image.load()
+        return image.copy() if method is None else image.transpose(method)
+
+
+def _orientation(image: Image) -> Any:
+    """EXIF's orientation; None where there is none or the EXIF data are malformed."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # Pillow raises a dozen kinds over damaged tags; the pixels are sound
+        return None
 
 
 @contextlib.contextmanager
 def _decoding(file: Path) -> Iterator[None]:
     pillow = import_pillow()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of tags that do not matter here
+            yield
     except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:
         raise FileError(f"{file} does not decode as a picture: {error}.") from error
+    except (EOFError, TypeError, KeyError, IndexError, OverflowError, ZeroDivisionError) as error:
+        raise FileError(f"{file} does not decode as a picture: {error!r}.") from error

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from kipax.errors import UsageError
+from kipax.pixels import channel_moments
 
-__all__ = ["Preprocessor", "Standard", "check_channels", "check_pixels", "hash_arrays"]
+__all__ = ["Preprocessor", "Standard", "check_channels", "hash_arrays"]
 
 
 class Preprocessor(Protocol):
@@ -89,8 +90,7 @@ class Standard:
     @classmethod
     def fit(cls, x: np.ndarray) -> Standard:
         """Fits to training images ``(n, H, W, C)``; streams, in float64."""
-        mean = _stream_mean(x, lambda batch: batch)
-        std = np.sqrt(_stream_mean(x, lambda batch: (batch - mean) ** 2))
+        mean, std = channel_moments(x)
         return cls(mean, np.where(std > 0, std, 1.0), float(x.min()), float(x.max()))
 
     @property
@@ -130,8 +130,15 @@ class Standard:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Standard:
         """The preprocessor that `to_arrays` wrote."""
-        low, high = arrays["range"].tolist()
-        return cls(arrays["mean"], arrays["std"], low, high)
+        mean, std, span = arrays["mean"], arrays["std"], arrays["range"]
+        if mean.ndim not in (1, 3) or std.shape != mean.shape or span.shape != (2,):
+            raise ValueError(
+                f"its mean, std and range have the shapes {mean.shape}, {std.shape}, {span.shape}"
+            )
+        if not np.all(std > 0):
+            raise ValueError("its standard deviations must be positive")
+        low, high = span.tolist()
+        return cls(mean, std, low, high)
 
 
 def check_channels(x: np.ndarray, channels: int) -> np.ndarray:
@@ -142,24 +149,6 @@ def check_channels(x: np.ndarray, channels: int) -> np.ndarray:
             f"this preprocessing takes images (n, height, width, {channels}); got {x.shape}."
         )
     return x
-
-
-def check_pixels(x: np.ndarray, what: str) -> None:
-    """Raises a `UsageError` that says `what` they are unless images hold finite numbers."""
-    if x.dtype.kind not in "fiu":
-        raise UsageError(f"{what} must hold numbers, best uint8; got {x.dtype}.")
-    limit = float(np.finfo(np.float32).max)
-    if x.size and not (-limit <= x.min() and x.max() <= limit):  # NaN is in no range
-        bad = sum(not (-limit <= image.min() and image.max() <= limit) for image in x)
-        raise UsageError(f"{bad} of {what} hold NaN or infinite pixels, in float32.")
-
-
-def _stream_mean(x: np.ndarray, f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Mean of ``f(x)`` per channel, 1,000 images at a time, in float64."""
-    total = np.zeros(x.shape[-1])
-    for start in range(0, len(x), 1000):
-        total += f(x[start : start + 1000].astype(np.float64)).sum(axis=(0, 1, 2))
-    return total / (x.size / x.shape[-1])
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:

@@ -103,6 +103,9 @@ class Recipe:
     def from_parts(cls, metadata: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Recipe:
         """The recipe that `to_metadata` and `to_arrays` describe."""
         low, high = metadata["span"]
+        probes, whitened = (np.asarray(arrays[name]) for name in ("probes", "whitened"))
+        if probes.ndim != 4 or probes.shape != whitened.shape or probes.dtype.kind != "f":
+            raise ValueError(f"its probes have the shapes {probes.shape} and {whitened.shape}")
         fields: dict[str, Any] = {**metadata, **arrays, "span": (float(low), float(high))}
         return cls(**fields)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from pathlib import Path
+from typing import Any
 
 from kipax import files
 from kipax.data import tfds
@@ -54,8 +56,11 @@ def load_dataset(
         >>> load_dataset("digits", validation_examples=180)
         digits · 8×8×1 · 10 classes · 1,257 train / 180 validation / 360 test
     """
+    name = _as_text(name)
+    _check_size(image_size)
+    data_dir = None if data_dir is None else files.expand(data_dir)
     kind, colon, path = name.partition(":")
-    path = os.path.expanduser(path)
+    path = str(files.expand(path)) if path else path
     source, note = path if kind in _PATHS else name, ""
     if kind in _PATHS and not path:
         raise UsageError(f"a path must follow {kind}: as in {kind}:PATH; got {name!r}.")
@@ -71,6 +76,20 @@ def load_dataset(
         _check_name(name)
         arrays, note = tfds.read_tfds(name, data_dir=data_dir, image_size=image_size)
     return make_dataset(name, source, arrays, validation_examples, note=note)
+
+
+def _as_text(name: Any) -> str:
+    if isinstance(name, (str, os.PathLike)):
+        return os.fspath(name)
+    raise UsageError(f"a data set is given by its name, as text ({_FORMS}); got {name!r}.")
+
+
+def _check_size(image_size: Any) -> None:
+    if image_size is None:
+        return
+    whole = isinstance(image_size, numbers.Integral) and not isinstance(image_size, bool)
+    if not (whole and image_size > 0):
+        raise UsageError(f"image_size is a whole number of pixels from 1; got {image_size!r}.")
 
 
 def describe_dataset(name: str) -> DatasetFacts | None:

@@ -203,8 +203,14 @@ class ZCA:
         matrix = arrays["matrix"]
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"its matrix has the shape {matrix.shape}")
-        standard = Standard.from_arrays(arrays)
-        return cls(standard, matrix, float(arrays["lambda"]), arrays["typical"])
+        if not (np.all(np.diag(matrix) > 0) and np.allclose(matrix, matrix.T, atol=1e-3)):
+            raise ValueError("its matrix is not symmetric with a positive diagonal")
+        scale, typical = arrays["lambda"], arrays["typical"]
+        if scale.shape != () or typical.shape != (2,):
+            raise ValueError(
+                f"its lambda and typical have the shapes {scale.shape}, {typical.shape}"
+            )
+        return cls(Standard.from_arrays(arrays), matrix, float(scale), typical)
 
 
 class ZCAPaper(ZCA):

@@ -104,6 +104,8 @@ class Run:
             "method": {"kip": "KIP", "label_solve": "Label Solve"}[self.method],
             "dataset": short_name(config.dataset),
             "training_hash": self.dataset.training_hash,
+            "images_hash": self.dataset.images_hash,
+            "pixels": self._pixels,
             "class_names": list(self.dataset.class_names),
             "architecture": config.kernel_spec.architecture.to_dict(),
             "kernel": config.kernel,
@@ -123,6 +125,10 @@ class Run:
             self.first_statistics,
             backend=config.backend,
         )
+
+    @functools.cached_property
+    def _pixels(self) -> dict[str, Any]:
+        return self.dataset.pixels.with_moments(self.dataset.x_train).to_metadata()
 
     def evaluate(self, support: SupportSet) -> Evaluation:
         """Kernel ridge regression on the validation images and the (chosen) test images."""

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ class Workdir:
     """
 
     def __init__(self, path: Path | str):
-        self.path = Path(os.path.expanduser(path))
+        self.path = files.expand(path)
         self._records: dict[int, float] = {}  # training loss of each regular checkpoint
 
     # -- opening -------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from kipax.architectures import Architecture
 from kipax.errors import UsageError, check_choice
 from kipax.kernels import fused, recursion
 from kipax.kernels.window import plan_levels
+from kipax.pixels import as_array, check_preprocessed
 
 __all__ = [
     "BACKENDS",
@@ -126,7 +127,13 @@ def _make_kernel_fn(architecture: Architecture, kind: str, backend: str) -> Kern
     )
 
     def run(x1, x2, *, symmetric: bool):
-        return compute(x1, x2, symmetric=symmetric, backend=choose_backend(backend, x1.dtype))
+        chosen = choose_backend(backend, x1.dtype)
+        try:
+            return compute(x1, x2, symmetric=symmetric, backend=chosen)
+        except TypeError as error:
+            if chosen == "fused" and "custom_vjp" in str(error):  # JAX's words for forward mode
+                raise UsageError(fused.FORWARD_MODE) from error
+            raise
 
     def kernel_fn(x1: ArrayLike, x2: ArrayLike | None = None) -> jax.Array:
         x1 = _check_images(x1, architecture)
@@ -145,16 +152,22 @@ def _make_kernel_fn(architecture: Architecture, kind: str, backend: str) -> Kern
 
 
 def _check_images(x, architecture: Architecture) -> jax.Array:
-    x = jnp.asarray(x)
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise UsageError(
-            f"a kernel takes preprocessed floating-point images; got {x.dtype}: apply the "
-            "preprocessing first."
-        )
-    if x.ndim != 4:
-        raise UsageError(f"images have the shape (n, height, width, channels); got {x.shape}.")
+    if not isinstance(x, jax.Array):
+        x = _in_jax_types(as_array(x, "the images of a kernel"))
+    check_preprocessed(x, "a kernel")
     architecture.check_image_shape(x.shape[1:])
+    x = jnp.asarray(x)
     return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
+
+
+def _in_jax_types(x: np.ndarray) -> np.ndarray:
+    """An array in the type that JAX would make of it; what that cannot hold becomes infinite."""
+    if x.dtype == np.longdouble:
+        x = x.astype(np.float64)
+    if x.dtype.kind != "f":
+        return x
+    with np.errstate(over="ignore"):
+        return x.astype(jax.dtypes.canonicalize_dtype(x.dtype))
 
 
 def choose_backend(backend: str, dtype=jnp.float32) -> str:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from kipax.architectures import Architecture
+from kipax.pixels import check_preprocessed
 from kipax.students.layers import Conv, Dense, Outputs, normalise
 
 __all__ = ["FeedForward"]
@@ -42,6 +43,7 @@ class FeedForward(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
         """Preprocessed images ``(n, H, W, C)`` to `Outputs`."""
+        check_preprocessed(x, "a student")
         layers = self.architecture.layers
         width, penultimate = self.width, x
         features: dict[str, jax.Array] = {}

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from kipax.pixels import check_preprocessed
 from kipax.students.layers import Conv, Dense, Outputs, normalise
 
 __all__ = ["VGG", "VGG11", "ResNet", "WideResNet"]
@@ -45,6 +46,7 @@ class VGG(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
         """Preprocessed images ``(n, H, W, C)`` to `Outputs`."""
+        check_preprocessed(x, "a student")
         features: dict[str, jax.Array] = {}
         for position, entry in enumerate(self.plan):
             if entry == "pool":
@@ -81,6 +83,7 @@ class ResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
         """Preprocessed images ``(n, H, W, C)`` to `Outputs`."""
+        check_preprocessed(x, "a student")
         norm = functools.partial(normalise, kind=self.normalisation, train=train)
         features: dict[str, jax.Array] = {}
         x = nn.relu(norm(_conv(self.width, name="stem")(x), name="stem_norm"))
@@ -122,6 +125,7 @@ class WideResNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
         """Preprocessed images ``(n, H, W, C)`` to `Outputs`."""
+        check_preprocessed(x, "a student")
         norm = functools.partial(normalise, kind=self.normalisation, train=train)
         features: dict[str, jax.Array] = {}
         x = _conv(16, name="stem")(x)

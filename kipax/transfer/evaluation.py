@@ -14,8 +14,9 @@ from kipax.data import Dataset
 from kipax.data.recipe import Deferred
 from kipax.distill.report import Reporter
 from kipax.errors import FailedRunError, UsageError
+from kipax.loading import load
 from kipax.students import StudentSpec
-from kipax.support import SupportSet, load
+from kipax.support import SupportSet
 from kipax.transfer import subjects
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.ledger import Ledger, array_hash, key_of
@@ -316,6 +317,8 @@ def _check_columns(columns: Sequence[str], protocol: EvaluationProtocol, support
 def _describe_data(support: SupportSet, session: Session, protocol: EvaluationProtocol) -> str:
     data = session.dataset
     words = f"{support}\ntested on {len(session.test[1]):,} images of {data!r}"
+    if data.note:
+        words += f"\n{data.note}"
     if support.metadata.get("training_hash") not in (None, data.training_hash):
         words += "\nthese are not the training images that the set was distilled from"
     held = support.metadata.get("config", {}).get("validation_examples")

@@ -39,7 +39,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path | str | None):
-        self._path = None if path is None else Path(path)
+        self._path = None if path is None else files.expand(path)
         self._records: dict[str, dict[str, Any]] = {}
         if self._path is not None and self._path.exists():
             try:

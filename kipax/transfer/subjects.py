@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kipax import ridge
+from kipax import files, ridge
 from kipax.data import Dataset, balanced_batch, load_dataset, step_key
+from kipax.data.classes import check_same_classes
 from kipax.data.known import KNOWN
 from kipax.data.sampling import Purpose
 from kipax.data.tfds import is_registered
 from kipax.distill.report import Progress, Reporter
 from kipax.distill.workdir import GRID, Workdir
 from kipax.errors import FileError, UsageError
-from kipax.support import SupportSet, load
+from kipax.loading import load
+from kipax.support import SupportSet
 
 __all__ = [
     "Subject",
@@ -64,7 +65,7 @@ def find_support(path: Path | str) -> Path:
     Raises:
         UsageError: a folder without one.
     """
-    path = Path(os.path.expanduser(path))
+    path = files.expand(path)
     if not path.is_dir():
         return path
     if not (path / "support.npz").exists():
@@ -107,20 +108,29 @@ def load_test_data(support: SupportSet, name: str | None, **where: Any) -> Datas
 
     Args:
         support: whose metadata names it.
-        name: as for `load_dataset`; None for what the metadata says.
+        name: as for `load_dataset`; None for what the metadata says, which must then be the set
+            that the support set was distilled from.
         where: `data_dir` and `image_size` of `load_dataset`.
 
     Raises:
-        UsageError: the metadata's name does not say where the data lie; see `check_data` too.
+        UsageError: the metadata's name does not say where the data lie, or other data lie there;
+            see `check_data` too.
     """
-    if name is None:
-        name = str(support.metadata["dataset"])
-        if name not in KNOWN and not is_registered(name):
-            raise UsageError(
-                f"the file calls its data set {name!r} but not where it lies: give "
-                "--dataset=npz:PATH or --dataset=folder:PATH."
-            )
+    if name is not None:
+        dataset = load_dataset(name, **where)
+        check_data(support, dataset)
+        return dataset
+    name = str(support.metadata["dataset"])
+    remedy = "give --dataset=npz:PATH or --dataset=folder:PATH"
+    if name not in KNOWN and not is_registered(name):
+        raise UsageError(f"the file calls its data set {name!r} but not where it lies: {remedy}.")
     dataset = load_dataset(name, **where)
+    if support.metadata.get("training_hash") not in (None, dataset.training_hash):
+        raise UsageError(
+            f"the support set was distilled from other images than those of the data set {name} "
+            f"(their hashes differ), from a file of that name maybe: {remedy}, or "
+            f"--dataset={name} if that is meant."
+        )
     check_data(support, dataset)
     return dataset
 
@@ -128,25 +138,24 @@ def load_test_data(support: SupportSet, name: str | None, **where: Any) -> Datas
 def check_data(support: SupportSet, dataset: Dataset) -> None:
     """Raises a `UsageError` unless a support set can be tested on a data set.
 
-    Image shape and classes must fit, class names must not contradict each other, and pixels
-    must be in the units that the preprocessing was fitted to.
+    Image shape and classes must fit, class names and numbers must not contradict each other, and
+    pixels must be in the units that the preprocessing was fitted to.
     """
     support.check_fits(dataset)
-    own, other = support.class_names, dataset.class_names
-    named = not any(name.isdecimal() for name in (*own, *other))
-    if named and own != other:
-        bad = next(i for i, (a, b) in enumerate(zip(own, other, strict=True)) if a != b)
+    check_same_classes(support.class_names, dataset.class_names, "the support set", dataset.name)
+    told = support.metadata.get
+    if told("images_hash") == dataset.images_hash and told("training_hash") not in (
+        None,
+        dataset.training_hash,
+    ):
         raise UsageError(
-            f"class {bad} is {own[bad]!r} in the support set and {other[bad]!r} in "
-            f"{dataset.name}: give a data set with the same classes in the same order."
+            f"{dataset.name} holds the images that the support set was distilled from with other "
+            "classes: number its classes as they were then, see SupportSet.class_names."
         )
-    low, high = support.preprocessor.low, support.preprocessor.high
-    span = float(dataset.x_test.max()) - float(dataset.x_test.min()) if len(dataset.x_test) else 0
-    if not (high - low) / 10 < span < (high - low) * 10:
-        raise UsageError(
-            f"the support set's preprocessing was fitted to pixels from {low:g} to {high:g}; "
-            f"those of {dataset.name} span {span:g}: give images in the same units."
-        )
+    words = support.pixels.mismatch(dataset.x_test)
+    if words is not None:
+        words = words.replace("these images", dataset.name)
+        raise UsageError(f"{words}: give images in the same units.")
 
 
 def random_set(support: SupportSet, dataset: Dataset, *, draw: int) -> SupportSet:
@@ -203,4 +212,4 @@ def with_labels(support: SupportSet, labels: np.ndarray) -> SupportSet:
     """The same images with other labels; raises a `FileError` if they do not fit."""
     if labels.shape != support.labels.shape:
         raise FileError("the file of finished points is damaged: solved labels do not fit.")
-    return dataclasses.replace(support, labels=labels.astype(np.float32))
+    return support.with_labels(labels)

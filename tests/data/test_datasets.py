@@ -74,7 +74,7 @@ _NAN = np.full((40, 5, 4, 3), np.nan)
     ("changes", "message"),
     [
         ({"x_test": None}, "lacks x_test; it holds"),
-        ({"x_train": np.zeros((40, 5), np.uint8)}, r"must hold images .* got \(40, 5\)"),
+        ({"x_train": np.zeros((40, 5), np.uint8)}, r"must form an array .* got \(40, 5\)"),
         ({"x_test": np.zeros((8, 4, 4, 3), np.uint8)}, "must have one shape"),
         ({"x_train": _NAN}, "40 of the images of x_train in .* hold NaN or infinite"),
         ({"x_train": np.full((40, 5, 4, 3), 1e39)}, "40 of the images of x_train in .* hold NaN"),
@@ -149,7 +149,7 @@ def test_holding_out_again():
 
 
 def test_standard_streams_and_inverts():
-    x = np.random.default_rng(0).integers(0, 256, (2503, 3, 2, 2)).astype(np.uint8)
+    x = np.random.default_rng(0).integers(0, 256, (2503, 5, 2, 2)).astype(np.uint8)
     standard = fit_preprocessor("standard", x)
     assert isinstance(standard, Standard)
     np.testing.assert_allclose(standard.mean, x.mean(axis=(0, 1, 2)), rtol=1e-12)

@@ -108,12 +108,17 @@ def test_bad_folders(tmp_path):
 def test_a_class_without_pictures_is_not_lost(tmp_path):
     for seed, name in enumerate("abc"):
         _write(tmp_path / name, 2, seed=5 * seed)
-    _write(tmp_path / "d", 2, seed=20, suffix="bmp")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"/d holds 0\.bmp .*rename the folder to \.d to leave it"):
+    _write(tmp_path / "d", 2, seed=20, suffix="ppm")
+    with pytest.raises(UsageError, match=r"/d holds 0\.ppm .*rename the folder to \.d to leave it"):
         load_dataset(f"folder:{tmp_path}")
     (tmp_path / "d").rename(tmp_path / ".d")
-    assert load_dataset(f"folder:{tmp_path}").num_classes == 3
+    (tmp_path / "bb").mkdir()
+    with pytest.raises(UsageError, match=r"/bb holds nothing: put pictures there, or rename"):
+        load_dataset(f"folder:{tmp_path}")
+    (tmp_path / "bb").rmdir()
+    data = load_dataset(f"folder:{tmp_path}")
+    assert data.class_names == ("a", "b", "c")
+    assert data.note == "left out: hidden files and folders (1: .d)"
 
 
 def test_bad_parts(tmp_path):

@@ -218,7 +218,9 @@ def test_data_that_do_not_fit(support):
     with pytest.raises(UsageError, match="takes images"):
         check_data(support, _dataset(shape=(8, 8, 3)))
     check_data(support, _dataset(scale=16))
-    with pytest.raises(UsageError, match="fitted to pixels from 0 to"):
+    with pytest.raises(
+        UsageError, match="training images from 0 to 16: give images in the same units"
+    ):
         check_data(support, _dataset(scale=1))
     pets = [f"pet {c}" for c in "abcdefghij"]
     named = dataclasses.replace(support, metadata=dict(support.metadata) | {"class_names": pets})

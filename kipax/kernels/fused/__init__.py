@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,12 +21,18 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from kipax.architectures import Architecture
+from kipax.errors import UsageError
 from kipax.kernels import recursion
 from kipax.kernels.fused import cuda
 from kipax.kernels.fused.loading import isa, register
 from kipax.kernels.window import Level, plan_levels
 
-__all__ = ["isa", "matrix", "processors", "threads", "why_not"]
+__all__ = ["FORWARD_MODE", "isa", "matrix", "processors", "threads", "why_not"]
+
+FORWARD_MODE = (
+    "the fused kernel has pullbacks (jax.grad, jax.vjp) alone; forward mode and second derivatives "
+    "(jax.jvp, jax.jacfwd, jax.hessian) need backend='portable'."
+)
 
 _LAYERS = {"conv": 0, "relu": 1}
 
@@ -114,7 +121,8 @@ def _own_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array, ja
     shapes = (jax.ShapeDtypeStruct((n, size), x.dtype), jax.ShapeDtypeStruct((n,), x.dtype))
     call = jax.ffi.ffi_call("kipax_own_scales", shapes, vmap_method="sequential")
     attributes = _attributes(architecture, x.shape[1:], ntk=False)
-    scales, head = call(x, threads=np.int64(threads()), **attributes)
+    count = np.int64(threads())
+    scales, head = _undifferentiated(lambda a: call(a, threads=count, **attributes), x)
     return scales, head
 
 
@@ -142,23 +150,36 @@ def portable_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array
 
 def _call_forward(architecture, ntk, symmetric, x1, x2, s1, s2, same):
     attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
+    arrays = x1, x2, s1, s2, same
     if jax.default_backend() == "gpu":
-        return cuda.forward(attributes, symmetric, x1, x2, s1, s2, same)
+        return _undifferentiated(lambda *a: cuda.forward(attributes, symmetric, *a), *arrays)
     shape = jax.ShapeDtypeStruct((x1.shape[0], x2.shape[0]), x1.dtype)
     call = jax.ffi.ffi_call("kipax_forward", (shape, shape), vmap_method="sequential")
-    count = np.int64(threads())
-    return call(x1, x2, s1, s2, same, symmetric=bool(symmetric), threads=count, **attributes)
+    chosen = attributes | {"symmetric": bool(symmetric), "threads": np.int64(threads())}
+    return _undifferentiated(lambda *a: call(*a, **chosen), *arrays)
 
 
 def _call_backward(architecture, ntk, x1, x2, s1, s2, same, cotangents):
     """Cotangents of the second side."""
     attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
+    arrays = x1, x2, s1, s2, same, *cotangents
     if jax.default_backend() == "gpu":
-        return cuda.backward(attributes, x1, x2, s1, s2, same, *cotangents)
+        return _undifferentiated(lambda *a: cuda.backward(attributes, *a), *arrays)
     shapes = (jax.ShapeDtypeStruct(x2.shape, x2.dtype), jax.ShapeDtypeStruct(s2.shape, s2.dtype))
     call = jax.ffi.ffi_call("kipax_backward", shapes, vmap_method="sequential")
-    count = np.int64(threads())
-    return call(x1, x2, s1, s2, same, *cotangents, threads=count, **attributes)
+    chosen = attributes | {"threads": np.int64(threads())}
+    return _undifferentiated(lambda *a: call(*a, **chosen), *arrays)
+
+
+def _undifferentiated(call: Callable, *arrays: jax.Array):
+    """Calls what has no derivative; asking for one is a `UsageError` that says what has."""
+    run = jax.custom_jvp(call)
+    run.defjvp(_refuse)
+    return run(*arrays)
+
+
+def _refuse(primals, tangents):
+    raise UsageError(FORWARD_MODE)
 
 
 @jax.tree_util.register_static

@@ -1,0 +1,76 @@
+"""Lists of class names: their order, and whether two lists can be of the same classes."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from kipax.errors import UsageError
+
+__all__ = ["check_same_classes", "is_numbered", "natural_order"]
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Names in the order in which their classes are numbered: by value where all are numbers.
+
+    Example:
+        >>> natural_order(["10", "9", "11"]), natural_order(["b10", "b9", "a"])
+        (['9', '10', '11'], ['a', 'b10', 'b9'])
+    """
+    ordered = sorted(names)
+    if all(_NUMBER.fullmatch(name) for name in ordered):
+        return sorted(ordered, key=float)
+    return ordered
+
+
+def is_numbered(names: Sequence[str]) -> bool:
+    """Whether the names are the classes' own numbers, which sets without names have.
+
+    Example:
+        >>> is_numbered(["0", "1"]), is_numbered(["1", "2"])
+        (True, False)
+    """
+    return list(names) == [str(i) for i in range(len(names))]
+
+
+def check_same_classes(first: Sequence[str], second: Sequence[str], what: str, other: str) -> None:
+    """Raises a `UsageError` with both lists unless they can name the same classes in one order.
+
+    Lists are the same where they differ by case, spaces and punctuation alone. A list of the
+    classes' own numbers, from 0, may stand for any list of words, not for other numbers.
+
+    Args:
+        first: names in the order of the classes.
+        second: as many.
+        what: whose names `first` are.
+        other: whose names `second` are.
+
+    Example:
+        >>> check_same_classes(["0", "1"], ["cat", "dog"], "a set", "birds")
+        >>> check_same_classes(["cat", "dog"], ["dog", "cat"], "a set", "birds")
+        Traceback (most recent call last):
+        kipax.errors.UsageError: class 0 is 'cat' in a set and 'dog' in birds, so that their \
+numbers mean different classes (cat, dog; dog, cat): give data with the same classes in the same \
+order.
+    """
+    if _simplified(first) == _simplified(second):
+        return
+    for numbers, words in ((first, second), (second, first)):
+        if is_numbered(numbers) and not all(_NUMBER.fullmatch(word) for word in words):
+            return
+    bad = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
+    raise UsageError(
+        f"class {bad} is {first[bad]!r} in {what} and {second[bad]!r} in {other}, so that their "
+        f"numbers mean different classes ({', '.join(first)}; {', '.join(second)}): give data "
+        "with the same classes in the same order."
+    )
+
+
+def _simplified(names: Sequence[str]) -> list[str]:
+    """Without case, spaces and punctuation, where the names stay different."""
+    composed = [unicodedata.normalize("NFC", name) for name in names]
+    bare = ["".join(c for c in name.casefold() if c.isalnum()) for name in composed]
+    return bare if len(set(bare)) == len(bare) and all(bare) else composed

@@ -1,0 +1,129 @@
+"""What lies in a folder of pictures: classes, picture files, and what is left out, counted."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from kipax.errors import FileError, UsageError
+
+__all__ = ["PICTURES", "LeftOut", "class_folders", "count_pictures", "list_pictures"]
+
+PICTURES = ("png", "jpg", "jpeg", "webp", "bmp", "gif", "tif", "tiff")
+_SYSTEM = ("@eadir", "__macosx", "$recycle.bin", "system volume information", "lost+found")
+_SYSTEM_FILES = ("thumbs.db", "desktop.ini")
+_NAMED = 3  # examples in a sentence
+
+
+class LeftOut:
+    """Counts what a reader leaves out, by kind, with a few names of each."""
+
+    def __init__(self) -> None:
+        self._count: Counter[str] = Counter()
+        self._names: dict[str, list[str]] = {}
+
+    def add(self, kind: str, count: int = 1, name: str = "") -> None:
+        """Counts so many more of a kind; `name` is one that may be shown."""
+        self._count[kind] += count
+        names = self._names.setdefault(kind, [])
+        if name and len(names) < _NAMED and name not in names:
+            names.append(name)
+
+    def describe(self) -> str:
+        """``left out: val/ (12 pictures), other files (3: a.txt, b.csv)``; empty for nothing."""
+        parts = []
+        for kind, count in self._count.items():
+            names = ", ".join(self._names[kind])
+            inside = f"{count:,}: {names}" if names else f"{count:,} pictures"
+            parts.append(f"{kind} ({inside})")
+        return f"left out: {', '.join(parts)}" if parts else ""
+
+
+def class_folders(root: Path, left: LeftOut) -> dict[str, Path]:
+    """The folders in a folder by name, linked ones included, in the order of their names.
+
+    Names are composed (Unicode's NFC), so that they compare equal however a system spells accents.
+
+    Args:
+        root: whose folders are the classes.
+        left: hears of what lies beside them.
+
+    Raises:
+        FileError: a link to nothing, or a folder that cannot be read.
+        UsageError: two folders whose names look the same.
+    """
+    found: dict[str, Path] = {}
+    for entry in _entries(root):
+        if _is_hidden(entry.name):
+            left.add("hidden files and folders", name=entry.name)
+        elif entry.is_dir():
+            name = unicodedata.normalize("NFC", entry.name)
+            if name in found:
+                raise UsageError(f"{root} holds two folders called {name!r}: merge them.")
+            found[name] = entry
+        elif _is_picture(entry):
+            left.add("pictures beside the folders", name=entry.name)
+        else:
+            left.add("other files", name=entry.name)
+    return found
+
+
+def list_pictures(folder: Path, left: LeftOut) -> tuple[list[Path], str]:
+    """The picture files in a folder and those below it, and the name of a file that is none.
+
+    Linked folders are followed; each is read once, so that a link to a folder above ends.
+    """
+    pictures, other = [], ""
+    for file in _files_below(folder, left):
+        if _is_picture(file):
+            pictures.append(file)
+        else:
+            other = other or file.name
+            left.add("other files", name=file.name)
+    return sorted(pictures), other
+
+
+def count_pictures(folder: Path) -> int:
+    """Number of picture files in a folder and those below it."""
+    return len(list_pictures(folder, LeftOut())[0])
+
+
+def _files_below(folder: Path, left: LeftOut) -> Iterator[Path]:
+    seen, waiting = set(), [folder]
+    while waiting:
+        here = waiting.pop()
+        real = os.path.realpath(here)
+        if real in seen:
+            left.add("folders linked twice", name=here.name)
+            continue
+        seen.add(real)
+        for entry in _entries(here):
+            if _is_hidden(entry.name):
+                left.add("hidden files and folders", name=entry.name)
+            elif entry.is_dir():
+                waiting.append(entry)
+            else:
+                yield entry
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What lies in a folder; a `FileError` for what cannot be read."""
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise FileError(f"could not read {folder}: {error.strerror or error}.") from error
+    lost = [entry for entry in entries if not _is_hidden(entry.name) and not entry.exists()]
+    if lost:
+        raise FileError(f"{lost[0]} is a link to what is not there: mend it or remove it.")
+    return entries
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in (*_SYSTEM, *_SYSTEM_FILES)
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower().removeprefix(".") in PICTURES

@@ -1,0 +1,94 @@
+"""`load`: a support set from its file, a run's folder, or by the name of one that is shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from kipax import files, shipped, support_file
+from kipax.data import Dataset
+from kipax.data.recipe import Deferred
+from kipax.errors import FileError, KipaxError
+from kipax.support import SupportSet
+
+__all__ = ["load"]
+
+
+def load(
+    path: Path | str, *, dataset: Dataset | str | None = None, data_dir: Path | str | None = None
+) -> SupportSet:
+    """Reads a support set that kipax wrote: ``kipax.load("runs/.../support.npz")``.
+
+    Args:
+        path: the file, a run's folder, or the name of a set that comes with kipax
+            (`kipax.available`).
+        dataset: the data set it was distilled from, or how `load_dataset` finds it here; of
+            use only where the file keeps its whitening as a recipe.
+        data_dir: where TensorFlow Datasets lie, likewise.
+
+    Raises:
+        FileError: the file is missing, damaged, truncated, foreign, or from a newer kipax.
+
+    Example:
+        >>> kipax.load("missing.npz")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        kipax.errors.FileError: could not read missing.npz: No such file or directory.
+    """
+    path = _resolve(path)
+    try:
+        content = support_file.read(path, dataset=dataset, data_dir=data_dir)
+        support = SupportSet(**vars(content))
+        _check_use(support)
+        return support
+    except FileError:
+        raise
+    except KeyError as error:
+        raise FileError(f"{path} is damaged: its metadata lacks {error}.") from error
+    except (KipaxError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise FileError(f"{path} is damaged: {error}") from error
+
+
+def _resolve(path: Path | str) -> Path:
+    """A file as it is; a bare name is that of a shipped set."""
+    file = files.expand(path)
+    if (file / "support.npz").is_file():
+        return file / "support.npz"
+    if (file / "run.json").is_file():
+        raise FileError(
+            f"the run in {file} has not finished: continue it with --resume, or load one of "
+            f"{file / 'checkpoints'}."
+        )
+    if file.is_dir() and len(file.parts) > 1:
+        raise FileError(f"{file} is a folder without a support.npz: name a file or a run's folder.")
+    if file.is_file() or file.suffix or len(file.parts) > 1:
+        return file
+    found = shipped.find(path)
+    if found is None:
+        names = ", ".join(shipped.available()) or "none"
+        raise FileError(
+            f"there is no file {path} and no shipped set of that name; there are: {names}."
+        )
+    return found
+
+
+def _check_use(support: SupportSet) -> None:
+    """Touches all that using the set needs, so that what does not fit is told of here."""
+    str(support)
+    support.kernel_fn()
+    _ = support.pixels
+    support.architecture.check_image_shape(support.images.shape[1:])
+    if isinstance(support.preprocessor, Deferred):
+        fitted = support.preprocessor.recipe.probes.shape[1:] == support.images.shape[1:]
+    else:
+        blank = np.full((1, *support.images.shape[1:]), support.preprocessor.low, np.float32)
+        fitted = support.preprocessor.apply(blank).shape == blank.shape
+    if not fitted:
+        raise ValueError("its preprocessing is for images of another shape.")
+    if support.statistics is not None and support.statistics.shape[1] != 2:
+        raise ValueError(f"its statistics have the shape {support.statistics.shape}.")
+    ridge_scale = support.metadata["ridge"]
+    if isinstance(ridge_scale, bool) or not isinstance(ridge_scale, (int, float)):
+        raise ValueError(f"its ridge is no number but {ridge_scale!r}.")
+    if not 0 < ridge_scale < float("inf"):
+        raise ValueError(f"its ridge is {ridge_scale}.")

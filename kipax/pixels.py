@@ -1,0 +1,316 @@
+"""What images may be: their layout, their kind of number, and the scale that a set's pixels have.
+
+Everything that takes images from a user asks here, so that one rule holds for data sets,
+support sets, kernels and students.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kipax.errors import UsageError
+
+__all__ = [
+    "PixelFacts",
+    "as_array",
+    "as_images",
+    "channel_moments",
+    "check_layout",
+    "check_preprocessed",
+]
+
+_CHANNELS = (1, 3, 4)
+_LARGEST = float(np.finfo(np.float32).max)
+_ROWS = 1000  # images looked at together
+
+# How images are told to be on another scale; see `PixelFacts.mismatch`.
+_SHARE = 0.9  # of the images of every class reach `floor` and `ceiling`
+_ENOUGH = 4  # images: that all of them miss what nine in ten reach has a chance of 1 in 10,000
+_ENOUGH_OF_OLD = 20  # images, where a set does not say what its training images reached
+_MUCH_NARROWER = 10.0
+_SCALES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (0.0, 65535.0))
+
+
+# -- arrays of images -------------------------------------------------------------------------
+
+
+def as_array(x: Any, what: str) -> np.ndarray:
+    """`x` as a NumPy array in this machine's byte order.
+
+    Args:
+        x: an array, or what NumPy makes one of.
+        what: what it is called in messages, a plural such as "the images".
+
+    Raises:
+        UsageError: ragged, masked, or no array at all.
+
+    Example:
+        >>> as_array([[1, 2], [3, 4]], "the labels").shape
+        (2, 2)
+    """
+    if np.ma.is_masked(x):
+        raise UsageError(f"{what} have masked entries, which have no value: fill them first.")
+    try:
+        array = np.asarray(x)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UsageError(f"{what} must form one array, all of one shape ({error}).") from error
+    if array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="))
+
+
+def as_images(x: Any, what: str) -> np.ndarray:
+    """`x` as images ``(n, H, W, C)`` of finite numbers; a missing channel axis is added.
+
+    Args:
+        x: images ``(n, H, W)`` or ``(n, H, W, C)`` of integers or floating-point numbers.
+        what: what they are called in messages.
+
+    Raises:
+        UsageError: another shape or layout, another kind of number, or NaN or infinite pixels.
+
+    Example:
+        >>> as_images(np.zeros((2, 8, 8), np.uint8), "the images").shape
+        (2, 8, 8, 1)
+    """
+    array = as_array(x, what)
+    if array.dtype.kind not in "fiu":
+        raise UsageError(f"{what} must hold numbers, best uint8; got {array.dtype}.")
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim != 4 or 0 in array.shape[1:]:
+        raise UsageError(
+            f"{what} must form an array (n, height, width[, channels]); got {np.shape(x)}."
+        )
+    check_layout(array.shape, what)
+    _check_finite(array, what)
+    return array
+
+
+def check_layout(shape: Sequence[int], what: str) -> None:
+    """Raises a `UsageError` for the layout ``(n, channels, height, width)``.
+
+    A shape of four numbers with 1, 3 or 4 in the second place and another number in the last
+    is taken for that layout.
+
+    Example:
+        >>> check_layout((5, 3, 32, 32), "the images")
+        Traceback (most recent call last):
+        kipax.errors.UsageError: the images must have the shape (n, height, width, channels); got \
+(5, 3, 32, 32), which looks like (n, channels, height, width): give x.transpose(0, 2, 3, 1).
+    """
+    if len(shape) == 4 and shape[1] in _CHANNELS and shape[3] not in _CHANNELS:
+        raise UsageError(
+            f"{what} must have the shape (n, height, width, channels); got {tuple(shape)}, which "
+            "looks like (n, channels, height, width): give x.transpose(0, 2, 3, 1)."
+        )
+
+
+def check_preprocessed(x: Any, who: str) -> None:
+    """Raises a `UsageError` unless `x` is a batch of floating-point images ``(n, H, W, C)``.
+
+    Looks at type and shape alone, so that traced arrays pass.
+
+    Args:
+        x: a NumPy or JAX array.
+        who: takes the images, such as "a kernel".
+
+    Example:
+        >>> check_preprocessed(np.zeros((1, 8, 8, 1), np.uint8), "a kernel")
+        Traceback (most recent call last):
+        kipax.errors.UsageError: a kernel takes preprocessed floating-point images; got uint8: \
+apply the preprocessing first.
+    """
+    if x.dtype.name not in ("float16", "bfloat16") and x.dtype.kind != "f":
+        raise UsageError(
+            f"{who} takes preprocessed floating-point images; got {x.dtype}: apply the "
+            "preprocessing first."
+        )
+    if x.ndim != 4:
+        raise UsageError(f"images have the shape (n, height, width, channels); got {x.shape}.")
+    check_layout(x.shape, f"the images that {who} takes")
+
+
+def _check_finite(x: np.ndarray, what: str) -> None:
+    """Looks before any cast: what float16 calls infinite would pass as the largest float16."""
+    if x.dtype.kind != "f":
+        return
+    bad = 0
+    for start in range(0, len(x), _ROWS):
+        part = x[start : start + _ROWS]
+        if not _is_finite(part):
+            bad += sum(not _is_finite(image) for image in part)
+    if bad:
+        raise UsageError(f"{bad} of {what} hold NaN or infinite pixels, in float32.")
+
+
+def _is_finite(x: np.ndarray) -> bool:
+    with np.errstate(all="ignore"):  # NaN in float16 warns
+        return float(x.min()) >= -_LARGEST and float(x.max()) <= _LARGEST
+
+
+def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel over images and positions, float64 ``(C,)``.
+
+    Cost: two passes over `x`, 1,000 images at a time.
+    """
+    mean = _stream_mean(x, lambda batch: batch)
+    return mean, np.sqrt(_stream_mean(x, lambda batch: (batch - mean) ** 2))
+
+
+def _stream_mean(x: np.ndarray, f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Mean of ``f(x)`` per channel, in float64."""
+    total = np.zeros(x.shape[-1])
+    for start in range(0, len(x), _ROWS):
+        total += f(x[start : start + _ROWS].astype(np.float64)).sum(axis=(0, 1, 2))
+    return total / (x.size / x.shape[-1])
+
+
+# -- scales -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelFacts:
+    """What the pixels of a set's training images were: enough to tell images on another scale.
+
+    Attributes:
+        dtype: NumPy's name of their type; empty where it was not kept.
+        low, high: the smallest and the largest pixel.
+        mean, deviation: per channel; empty where they were not computed (`with_moments`).
+        floor: nine in ten images of every class have a pixel that is at most this; None where it
+            was not kept.
+        ceiling: nine in ten images of every class have a pixel that is at least this.
+
+    Example:
+        >>> x = np.array([0, 255], np.uint8).reshape(1, 1, 2, 1)
+        >>> PixelFacts.of(x, np.array([0])).with_moments(x).mean
+        (127.5,)
+    """
+
+    dtype: str
+    low: float
+    high: float
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+    floor: float | None = None
+    ceiling: float | None = None
+
+    @classmethod
+    def of(cls, x: np.ndarray, classes: np.ndarray) -> PixelFacts:
+        """The facts of images ``(n, H, W, C)``, at least one, and their classes ``(n,)``.
+
+        Cost: a pass over the smallest and the largest pixels; `mean` and `deviation` are left out.
+        """
+        flat = x.reshape(len(x), -1)
+        lows, highs = flat.min(axis=1), flat.max(axis=1)
+        members = [classes == c for c in np.unique(classes)]
+        return cls(
+            dtype=x.dtype.name,
+            low=float(lows.min()),
+            high=float(highs.max()),
+            floor=float(max(_quantile(lows[m], _SHARE) for m in members)),
+            ceiling=float(min(-_quantile(-highs[m].astype(float), _SHARE) for m in members)),
+        )
+
+    def with_moments(self, x: np.ndarray) -> PixelFacts:
+        """The same facts with `mean` and `deviation` of the images ``(n, H, W, C)``."""
+        mean, deviation = (tuple(m.tolist()) for m in channel_moments(x))
+        return dataclasses.replace(self, mean=mean, deviation=deviation)
+
+    def to_metadata(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dataclasses.asdict(self) | {
+            "mean": list(self.mean),
+            "deviation": list(self.deviation),
+        }
+
+    @classmethod
+    def from_metadata(cls, facts: Mapping[str, Any]) -> PixelFacts:
+        """What `to_metadata` wrote; raises a ValueError, TypeError or KeyError for other things."""
+        return cls(
+            dtype=str(facts["dtype"]),
+            low=float(facts["low"]),
+            high=float(facts["high"]),
+            mean=tuple(float(v) for v in facts["mean"]),
+            deviation=tuple(float(v) for v in facts["deviation"]),
+            floor=None if facts["floor"] is None else float(facts["floor"]),
+            ceiling=None if facts["ceiling"] is None else float(facts["ceiling"]),
+        )
+
+    def mismatch(self, x: np.ndarray) -> str | None:
+        """Says, in words, what shows that images are on another scale; None where nothing does.
+
+        A few images may be dark, bright or all of one class, so that they are judged together
+        and only by what images on the same scale cannot show:
+
+        * pixels far beyond `low` and `high`: more than one in a hundred by a quarter of the
+          range, or any by three times the range;
+        * negative pixels where there were none, in images that are dark beside;
+        * fractions between 0 and 1 where images reached 10 or more;
+        * of four or more images that are not blank: a range ten times narrower than that from
+          `floor` to `ceiling`; no negative pixel where nine in ten images had one; a range
+          that is exactly -1 to 1 or the like, inside that from `floor` to `ceiling`;
+        * where these were not kept, of twenty or more: a range ten times narrower than all.
+
+        Args:
+            x: finite images ``(n, H, W, C)``.
+
+        Returns:
+            A clause such as "pixels of these images run from 0 to 1, those of the training images
+            from 0 to 255", or None.
+        """
+        if not x.size or self.high <= self.low:
+            return None
+        low, high = float(x.min()), float(x.max())
+        if not (self._is_beyond(x, low, high) or self._is_scaled(x, low, high)):
+            return None
+        return (
+            f"pixels of these images run from {low:g} to {high:g}, those of the training images "
+            f"from {self.low:g} to {self.high:g}"
+        )
+
+    def _is_beyond(self, x: np.ndarray, low: float, high: float) -> bool:
+        span = self.high - self.low
+        if low < self.low - 3 * span or high > self.high + 3 * span:
+            return True
+        lower, upper = self.low - span / 4, self.high + span / 4
+        if self.floor is None or (lower <= low and high <= upper):
+            return False
+        return float(np.mean((x < lower) | (x > upper))) > 0.01
+
+    def _is_scaled(self, x: np.ndarray, low: float, high: float) -> bool:
+        """Whether the images were divided or standardised, and those of the set were not."""
+        reached = self.high if self.ceiling is None else self.ceiling
+        if self.low >= 0 and low < -0.2 and high < self.high / 5:
+            return True
+        unit = low >= -0.2 and high <= 1.2 and reached >= 10
+        if unit and x.dtype.kind == "f" and bool(np.any(x != np.rint(x))):
+            return True
+        return self._is_narrow(x, low, high)
+
+    def _is_narrow(self, x: np.ndarray, low: float, high: float) -> bool:
+        """What only several images together show."""
+        flat, span = x.reshape(len(x), -1), self.high - self.low
+        shown = np.count_nonzero(flat.min(axis=1) < flat.max(axis=1))  # a blank one shows nothing
+        if self.floor is None or self.ceiling is None:
+            return bool(shown >= _ENOUGH_OF_OLD and (high - low) * _MUCH_NARROWER < span)
+        if shown < _ENOUGH:
+            return False
+        usual = self.ceiling - self.floor
+        if (high - low) * _MUCH_NARROWER < usual:
+            return True
+        if low >= 0 and self.floor < -0.1 * span:
+            return True
+        inside = low > self.floor + 0.1 * span and high < self.ceiling - 0.1 * span
+        return inside and any(
+            max(abs(low - a), abs(high - b)) <= 0.03 * (b - a) for a, b in _SCALES
+        )
+
+
+def _quantile(values: np.ndarray, share: float) -> float:
+    """The smallest value that so large a share of the values does not exceed."""
+    return float(np.quantile(values, share, method="higher"))
