@@ -1,7 +1,8 @@
 """What a command prints: words and a progress bar to stderr, one JSON line to stdout.
 
-Exit status: 0 done, 1 failed, 2 wrong use, 130 stopped by the user. An error that kipax raises
-is a sentence, with its traceback only by ``--debug``; any other keeps its traceback.
+Exit status: 0 done, or stopped by ``--max_seconds``, 1 failed, 2 wrong use, 130 stopped by the
+user. An error that kipax raises is a sentence, with its traceback only by ``--debug``; any other
+keeps its traceback.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from kipax import flags as config_flags
 from kipax.distill import RunResult, report
 from kipax.distill.config import RunConfig, short_name
-from kipax.errors import KipaxError, UsageError
+from kipax.errors import KipaxError, OutOfTime, UsageError
 
 __all__ = ["ConsoleReporter", "describe_duration", "run_command", "run_experiment", "summarise"]
 
@@ -185,6 +186,9 @@ def run_command(command: Callable[..., dict[str, Any]], *, operand: str | None =
             reporter.close()  # before anything is printed below its bar
     except flags.Error as error:
         _fail(f"{error} (--help lists the flags)", status=2)
+    except OutOfTime as error:
+        reporter.say(str(error))
+        print(json.dumps(error.facts), flush=True)
     except KeyboardInterrupt as error:
         _fail(str(error) or "stopped", status=130)
     except (KipaxError, ImportError) as error:

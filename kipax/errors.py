@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 __all__ = [
     "FailedRunError",
     "FileError",
     "KipaxError",
+    "OutOfTime",
     "PoolError",
     "UsageError",
     "WireError",
@@ -37,6 +39,18 @@ class FileError(KipaxError, OSError):
 
 class FailedRunError(KipaxError, RuntimeError):
     """A computation failed (not finite, ill-conditioned, diverged); the last good state is safe."""
+
+
+class OutOfTime(KipaxError):
+    """``max_seconds`` are over: no failure, what is done is saved, and the work can be continued.
+
+    Attributes:
+        facts: what is known so far, JSON-ready; ``finished`` is False.
+    """
+
+    def __init__(self, message: str, **facts: Any):
+        super().__init__(message)
+        self.facts: dict[str, Any] = {"finished": False} | facts
 
 
 class PoolError(KipaxError, RuntimeError):

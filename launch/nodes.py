@@ -24,7 +24,7 @@ from kipax.blocks.server import PoolServer
 from kipax.blocks.worker import Worker
 from kipax.distill import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.distill.config import RunConfig
-from kipax.errors import KipaxError, UsageError
+from kipax.errors import KipaxError, OutOfTime, UsageError
 from launch.relay import RelayReporter
 
 __all__ = [
@@ -113,6 +113,10 @@ def execute(request: RunRequest, pool: Pool, reporter: Any) -> Outcome:
         reporter.say(str(counts))
         blocks = {k: getattr(counts, k) for k in ("counted", "retries", "dropped", "lost")}
         return Outcome(0, console.summarise(reporter, result, request.config) | {"blocks": blocks})
+    except OutOfTime as error:
+        reporter.close()
+        reporter.say(str(error))
+        return Outcome(0, error.facts)
     except KeyboardInterrupt as error:
         return Outcome(130, message=str(error) or "stopped")
     except (KipaxError, ImportError) as error:

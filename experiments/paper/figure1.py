@@ -20,6 +20,7 @@ from kipax import console
 from kipax import flags as config_flags
 from kipax.distill import KIPConfig, run_kip
 from kipax.distill.config import short_name
+from kipax.distill.report import SAME_COMMAND, limit_time
 from kipax.errors import split_list
 from kipax.transfer import EvaluateConfig, align, evaluate
 
@@ -31,15 +32,17 @@ def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
     given: KIPConfig = config_flags.config_from_flags(KIPConfig, learn_labels=False)
     kernels = flags.FLAGS.kernels
     names = split_list(kernels)
+    timed = limit_time(reporter, given.max_seconds, remedy=SAME_COMMAND)  # of all runs together
+    given = dataclasses.replace(given, max_seconds=None)
     cells, rows = [["learned with", *names]], {}
     for name in ("all", *names):
         change: dict[str, Any] = {"sample_architectures": kernels} if name == "all" else {}
         architecture = names[0] if name == "all" else name
         config = dataclasses.replace(given, architecture=architecture, **change)
         folder = f"{flags.FLAGS.folder}-{short_name(given.dataset)}-{given.support}/{name}"
-        result = run_kip(config, workdir=folder, resume=True, reporter=reporter)
+        result = run_kip(config, workdir=folder, resume=True, reporter=timed)
         judged = EvaluateConfig(architectures=kernels, **{k: getattr(given, k) for k in _SHARED})
-        row = [r.accuracy for r in evaluate(result.workdir, judged, reporter=reporter)[0]]
+        row = [r.accuracy for r in evaluate(result.workdir, judged, reporter=timed)[0]]
         reporter.close()
         cells.append([name, *(f"{100 * (a or 0):.1f}" for a in row)])
         rows[name] = dict(zip(names, row, strict=True))

@@ -15,6 +15,7 @@ from typing import Any
 
 from kipax import console
 from kipax import flags as config_flags
+from kipax.distill.report import SAME_COMMAND, limit_time
 from kipax.transfer import EvaluateConfig, align, evaluate, percent
 
 _SHARED = ("dataset", "data_dir", "image_size", "eval_examples", "out")
@@ -24,16 +25,17 @@ _FIXED = ("protocol", "baselines", "full_data", "checkpoints", "architectures")
 def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     """Prints kernel, network and the difference."""
     given: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig, protocol="kip-nn")
-    networks = dataclasses.replace(given, baselines=True)
+    timed = limit_time(reporter, given.max_seconds, remedy=SAME_COMMAND)  # of both evaluations
+    networks = dataclasses.replace(given, baselines=True, max_seconds=None)
     kernel = EvaluateConfig(
         baselines=True,
         draws=given.draws or networks.resolve_protocol(training_examples=100_000).seeds,
         validation_examples=given.validation_examples,
         **{k: getattr(given, k) for k in _SHARED},
     )
-    trained, protocol, _ = evaluate(support, networks, reporter=reporter)
+    trained, protocol, _ = evaluate(support, networks, reporter=timed)
     kernel = dataclasses.replace(kernel, validation_examples=protocol.validation_examples)
-    regressed, _, _ = evaluate(support, kernel, reporter=reporter)
+    regressed, _, _ = evaluate(support, kernel, reporter=timed)
     reporter.close()
     cells, rows = [["", "kernel", trained[0].network, "change"]], []
     for a, b in zip(regressed, trained, strict=True):

@@ -22,6 +22,7 @@ from kipax.kernels import BACKENDS, KINDS, KernelSpec
 
 __all__ = [
     "DATASET_DEFAULTS",
+    "MAX_SECONDS_HELP",
     "Config",
     "KIPConfig",
     "LabelSolveConfig",
@@ -34,6 +35,9 @@ __all__ = [
 
 INITS = ("real", "noise")
 _DEFAULT_ARCHITECTURE = "convnet"
+MAX_SECONDS_HELP = (
+    "stop after so many seconds with everything saved and exit status 0, to be continued (no limit)"
+)
 _NUMBERS: dict[str, tuple[Any, type, str]] = {
     "int": (int, numbers.Integral, "a whole number"),
     "float": (float, numbers.Real, "a number"),
@@ -135,6 +139,7 @@ class RunConfig:
     memory_gb: float | None = config_field(
         None, "memory limit of a process; a quarter of the machine's", may_change=True
     )
+    max_seconds: float | None = config_field(None, MAX_SECONDS_HELP, may_change=True)
 
     def __post_init__(self) -> None:
         architectures.from_name(self.architecture)
@@ -142,13 +147,20 @@ class RunConfig:
         check_choice("backend", self.backend, BACKENDS)
         check_choice("preprocessing", self.preprocessing, fit.names())
         check_values(self)
-        self._check_positive("support", "ridge", "memory_gb", "eval_examples", "image_size")
+        self._check_positive(
+            "support", "ridge", "memory_gb", "eval_examples", "image_size", "max_seconds"
+        )
         if self.zca_lambda is not None:
             self._check_zca_lambda(self.zca_lambda)
         if not 0 <= self.seed < 2**32:
             raise UsageError(f"seed must lie between 0 and 2**32 - 1; got {self.seed}.")
         if (self.validation_examples or 0) < 0:
             raise UsageError("validation_examples must not be negative.")
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """The fields' default values: those of a run that was begun before a field was there."""
+        return {f.name: f.default for f in dataclasses.fields(self)}
 
     @property
     def may_change(self) -> set[str]:

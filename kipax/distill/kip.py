@@ -19,7 +19,7 @@ from kipax.distill.run import Evaluation, Interrupted, Run, RunResult, start_run
 from kipax.distill.state import DistillState, make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update, compute_gradient
 from kipax.distill.workdir import GRID, SECONDS_BETWEEN_SAVES
-from kipax.errors import FailedRunError, FileError, PoolError
+from kipax.errors import FailedRunError, FileError, OutOfTime, PoolError
 from kipax.kernels import KernelSpec
 from kipax.support import SupportSet
 
@@ -54,6 +54,7 @@ def run_kip(
         FailedRunError: the loss is not finite or has diverged; the last good state is saved.
         PoolError: workers cannot compute a block; the state is saved.
         Interrupted: Ctrl-C; the state is saved, resume continues.
+        OutOfTime: ``config.max_seconds`` are over; likewise.
 
     Source: Nguyen et al. 2021, sections 2 and 2.1, appendix A.
     """
@@ -116,6 +117,9 @@ class Loop:
             raise Interrupted(
                 f"stopped after step {self._state.step}; continue with --resume"
             ) from None
+        except OutOfTime as error:
+            self._save_latest(self._state)
+            raise OutOfTime(str(error), **self._facts()) from None
         except FailedRunError as error:
             raise self._failure(error) from error
         except PoolError as error:
@@ -264,6 +268,12 @@ class Loop:
             self._seconds_per_step(),
             run.workdir.path,
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """What is known of an unfinished run."""
+        facts = {"step": self._state.step, "steps": self._steps}
+        accuracies = self._evaluation.to_dict()
+        return facts | accuracies | {"workdir": str(self._run.workdir.path)}
 
     def _failure(self, error: FailedRunError) -> FailedRunError:
         """Saves the last good state, if this process has seen one, and says where it is."""

@@ -16,7 +16,7 @@ from kipax.distill.config import LabelSolveConfig
 from kipax.distill.report import Progress, Reporter
 from kipax.distill.run import Interrupted, Run, RunResult, start_run
 from kipax.distill.workdir import SECONDS_BETWEEN_SAVES
-from kipax.errors import FileError, PoolError
+from kipax.errors import FileError, OutOfTime, PoolError
 
 __all__ = ["run_label_solve"]
 
@@ -75,6 +75,7 @@ def stream_sums(run: Run) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         Interrupted: Ctrl-C; the sums so far are saved.
+        OutOfTime: ``config.max_seconds`` are over; likewise.
         PoolError: workers cannot compute a block; likewise.
     """
     sums = _Sums.load(run)
@@ -86,6 +87,10 @@ def stream_sums(run: Run) -> tuple[np.ndarray, np.ndarray]:
         raise Interrupted(
             f"stopped after {sums.cursor:,} targets; continue with --resume"
         ) from None
+    except OutOfTime as error:
+        sums.save(run)
+        facts = {"targets": sums.cursor, "workdir": str(run.workdir.path)}
+        raise OutOfTime(str(error), **facts) from None
     except PoolError as error:
         sums.save(run)
         raise PoolError(f"{error} The sums so far are saved: continue with --resume.") from error

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
-__all__ = ["Progress", "Reporter"]
+from kipax.errors import OutOfTime
+
+__all__ = ["SAME_COMMAND", "Progress", "Reporter", "limit_time"]
+
+SAME_COMMAND = "the same command goes on with what is missing"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,3 +44,48 @@ class Reporter:
 
     def progress(self, progress: Progress) -> None:
         """Called after every step."""
+
+
+class _TimedReporter(Reporter):
+    """Hands everything on, and ends the work at the first progress after its time."""
+
+    def __init__(self, reporter: Reporter, max_seconds: float, remedy: str):
+        self._reporter, self._remedy = reporter, remedy
+        self._max_seconds, self._end = max_seconds, time.monotonic() + max_seconds
+
+    def say(self, sentence: str) -> None:
+        self._reporter.say(sentence)
+
+    def progress(self, progress: Progress) -> None:
+        self._reporter.progress(progress)
+        if progress.step < progress.total and time.monotonic() >= self._end:
+            place = f"after {progress.unit} {progress.step:,} of {progress.total:,}"
+            raise OutOfTime(
+                f"stopped {place}, as --max_seconds={self._max_seconds:g} says; {self._remedy}"
+            )
+
+
+def limit_time(reporter: Reporter, max_seconds: float | None, *, remedy: str) -> Reporter:
+    """A reporter under which work stops so many seconds from now; None for no limit.
+
+    All long work reports its progress whenever a step, a block or a point is done, which is
+    where it can be continued: so the clock is looked at there, and nowhere else. Whoever does
+    the work saves it at an `OutOfTime` as it does at Ctrl-C. One unit is always done, and who
+    has done the last one finishes.
+
+    Args:
+        reporter: hears everything, as before.
+        max_seconds: from this call on.
+        remedy: how to continue, in words.
+
+    Raises (at the first `Reporter.progress` after the time):
+        OutOfTime: says where the work stands and the remedy.
+
+    Example:
+        >>> timed = limit_time(Reporter(), 1e-9, remedy="continue with --resume")
+        >>> timed.progress(Progress(3, 60))
+        Traceback (most recent call last):
+        kipax.errors.OutOfTime: stopped after step 3 of 60, as --max_seconds=1e-09 says; continue \
+        with --resume
+    """
+    return reporter if max_seconds is None else _TimedReporter(reporter, max_seconds, remedy)

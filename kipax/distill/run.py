@@ -28,7 +28,7 @@ from kipax.blocks.memory import bytes_per_image, bytes_per_pair
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
 from kipax.data.preprocessing import hash_arrays
 from kipax.distill.config import Config, KIPConfig, RunConfig, default_workdir, resolve, short_name
-from kipax.distill.report import Reporter
+from kipax.distill.report import Reporter, limit_time
 from kipax.distill.state import initial_images
 from kipax.distill.workdir import Workdir
 from kipax.errors import UsageError
@@ -39,7 +39,7 @@ from kipax.version import __version__
 
 __all__ = ["Evaluation", "Interrupted", "Run", "RunResult", "start_run"]
 
-_NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every", "backend")
+_NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every", "backend", "max_seconds")
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
 _BLOCK_POSITION_PAIRS = 10**10  # some five seconds on two cores
 
@@ -218,6 +218,7 @@ def start_run(
     Raises:
         UsageError, FileError: see `load_dataset` and `Workdir.open`.
     """
+    reporter = limit_time(reporter, config.max_seconds, remedy="continue with --resume")
     if dataset is None:
         dataset = load_dataset(
             config.dataset,
@@ -248,7 +249,9 @@ def start_run(
         "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
     }
     folder = Workdir(workdir or default_workdir(config, method="" if method == "kip" else method))
-    with folder.open(description, resume=resume, free=config.may_change) as stored:
+    with folder.open(
+        description, resume=resume, free=config.may_change, defaults=config.defaults
+    ) as stored:
         _say_differences(stored, description, reporter)
         plan = BlockPlan(**stored["plan"])
         recipe = _recipe(config, dataset, preprocessor)

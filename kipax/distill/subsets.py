@@ -148,8 +148,8 @@ def _test_kernel(run: Run) -> tuple[np.ndarray, np.ndarray]:
         if not file.exists():
             block = np.asarray(kernel_fn(x[start:stop], run.first_images), np.float64)
             files.write_npz(file, {"k": block})
+            run.reporter.progress(Progress(stop, len(x), unit="test image"))
         parts.append(files.read_npz(file, ["k"])["k"])
-        run.reporter.progress(Progress(stop, len(x), unit="test image"))
     return np.concatenate(parts), y
 
 

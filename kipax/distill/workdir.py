@@ -46,7 +46,12 @@ class Workdir:
 
     @contextlib.contextmanager
     def open(
-        self, description: Mapping[str, Any], *, resume: bool, free: set[str]
+        self,
+        description: Mapping[str, Any],
+        *,
+        resume: bool,
+        free: set[str],
+        defaults: Mapping[str, Any],
     ) -> Iterator[dict[str, Any]]:
         """Claims the folder for a run, or finds the same run in it, while the block runs.
 
@@ -54,6 +59,7 @@ class Workdir:
             description: JSON-ready; its ``config`` maps flags to values.
             resume: whether to continue a run that lies here.
             free: flags that may differ from the stored run's.
+            defaults: what a flag counts as in a run that was begun before there was such a flag.
 
         Yields:
             The description that holds: the stored one's, with the new values of free flags.
@@ -78,7 +84,7 @@ class Workdir:
                 ) from None
             for left in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
                 left.unlink(missing_ok=True)  # by a kill in the middle of a write
-            yield self._claim(description, resume=resume, free=free)
+            yield self._claim(description, defaults, resume=resume, free=free)
 
     def _check_not_foreign(self) -> None:
         """Files without the run.json that says whose they are would be taken for this run's."""
@@ -91,11 +97,18 @@ class Workdir:
                     "another --workdir, or move what is there away."
                 )
 
-    def _claim(self, description: Mapping[str, Any], *, resume: bool, free: set[str]) -> dict:
+    def _claim(
+        self,
+        description: Mapping[str, Any],
+        defaults: Mapping[str, Any],
+        *,
+        resume: bool,
+        free: set[str],
+    ) -> dict:
         file = self.path / "run.json"
         new = json.loads(json.dumps(description))
         if file.exists():
-            stored = files.read_json(file)
+            stored = _completed(files.read_json(file), defaults)
             self._check_same(stored, new, resume=resume, free=free)
             new = stored | {"config": stored["config"] | {k: new["config"][k] for k in free}}
         files.write_json(file, new)
@@ -105,7 +118,7 @@ class Workdir:
         try:
             pairs = {"method": (stored["method"], new["method"])}
             pairs |= {
-                f"--{k}": (stored["config"].get(k), v)
+                f"--{k}": (stored["config"][k], v)
                 for k, v in new["config"].items()
                 if k not in free
             }
@@ -221,3 +234,10 @@ class Workdir:
             if isinstance(line, dict) and isinstance(line.get("step"), int):
                 lines.append(line)
         return lines
+
+
+def _completed(stored: Any, defaults: Mapping[str, Any]) -> Any:
+    """A stored description whose config has every flag of today, and what is damaged as it is."""
+    if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
+        return stored
+    return stored | {"config": dict(defaults) | stored["config"]}

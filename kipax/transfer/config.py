@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
-from kipax.distill.config import check_values, config_field
+from kipax.distill.config import MAX_SECONDS_HELP, check_values, config_field
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.transfer import protocols
 from kipax.transfer.protocols import GRIDS, EvaluationProtocol
@@ -70,6 +71,7 @@ class EvaluateConfig:
         "as the device's memory holds)",
     )
     out: str | None = config_field(None, "file of finished points (beside the set)")
+    max_seconds: float | None = config_field(None, MAX_SECONDS_HELP)
 
     def __post_init__(self) -> None:
         check_values(self)
@@ -79,6 +81,8 @@ class EvaluateConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be a positive whole number; got {value}.")
+        if self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
+            raise UsageError(f"max_seconds must be positive; got {self.max_seconds}.")
         if (self.validation_examples or 0) < 0:
             raise UsageError(
                 f"validation_examples must not be negative; got {self.validation_examples}."

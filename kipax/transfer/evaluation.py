@@ -12,8 +12,8 @@ import numpy as np
 
 from kipax.data import Dataset
 from kipax.data.recipe import Deferred
-from kipax.distill.report import Reporter
-from kipax.errors import FailedRunError, UsageError
+from kipax.distill.report import SAME_COMMAND, Reporter, limit_time
+from kipax.errors import FailedRunError, OutOfTime, UsageError
 from kipax.loading import load
 from kipax.students import StudentSpec
 from kipax.support import SupportSet
@@ -211,7 +211,7 @@ def open_session(
     reporter: Reporter | None = None,
 ) -> Opened:
     """Loads a set and the data that it is tested on; arguments and errors as `evaluate`."""
-    reporter = reporter or Reporter()
+    reporter = limit_time(reporter or Reporter(), config.max_seconds, remedy=SAME_COMMAND)
     path = None if isinstance(support, SupportSet) else subjects.find_support(support)
     if path is not None:
         support = load(path, data_dir=config.data_dir)
@@ -278,6 +278,7 @@ def evaluate(
     Raises:
         UsageError: sets and data that do not fit, unknown networks, no way to choose.
         FailedRunError: every point of every row diverged; the finished ones are kept.
+        OutOfTime: ``config.max_seconds`` are over; the same, and its facts have the whole cells.
     """
     config = config or EvaluateConfig()
     opened = open_session(support, config, dataset=dataset, reporter=reporter)
@@ -285,12 +286,16 @@ def evaluate(
     columns = config.networks or ("",)
     rows = _rows(opened, config)
     session.total = count_work(session, rows, protocol=protocol, columns=len(columns))
+    results: list[Result] = []
     try:
-        results = [
-            evaluate_subject(session, row, protocol=protocol, network=column)
-            for row in rows
-            for column in columns
-        ]
+        for row in rows:
+            for column in columns:
+                cell = evaluate_subject(session, row, protocol=protocol, network=column)
+                results.append(cell)
+    except OutOfTime as error:
+        hint = "" if session.ledger.added else " (no point was finished in this time: give more)"
+        facts = {"protocol": protocol.name, "results": [dataclasses.asdict(r) for r in results]}
+        raise OutOfTime(f"{error}{hint}", **facts) from None
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "stopped; the same command goes on with the points that are missing"

@@ -34,6 +34,9 @@ class Ledger:
         path: where they are kept, None for memory alone. Points of other evaluations in the
             file stay; a line that a kill cut off is dropped.
 
+    Attributes:
+        added: number of points that were finished by this process.
+
     Raises:
         FileError: the file is there and cannot be read.
     """
@@ -41,6 +44,7 @@ class Ledger:
     def __init__(self, path: Path | str | None):
         self._path = None if path is None else files.expand(path)
         self._records: dict[str, dict[str, Any]] = {}
+        self.added = 0
         if self._path is not None and self._path.exists():
             try:
                 lines = self._path.read_text().splitlines(keepends=True)
@@ -65,6 +69,7 @@ class Ledger:
         self._records[key] = {"key": key} | dict(record)
         if self._path is not None:
             files.append_line(self._path, json.dumps(self._records[key]))
+        self.added += 1
         return self._records[key]
 
 

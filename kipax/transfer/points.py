@@ -145,7 +145,7 @@ class Session:
             if self.ledger.get(key_of(facts[i])) is None:
                 waiting.setdefault((point.student, point.recipe, point.seed), []).append(i)
             else:
-                self._advance(point.recipe.steps, "step")
+                self._done += point.recipe.steps
         for group in waiting.values():
             while group:
                 part = group[: self.together]
@@ -202,10 +202,12 @@ class Session:
             critical = self._critical_rate(support, first, facts[0]["set"])
         rates = [point.rate * (critical if point.relative else 1.0) for point in points]
         settings = [Setting(r, p.l2, p.seed) for r, p in zip(rates, points, strict=True)]
-        clock, behind = [began], len(points)
+        clock, behind, steps, told = [began], len(points), first.recipe.steps, [0]
 
         def on_step(step: int) -> None:
-            now = time.monotonic()
+            if step == steps:
+                return  # told when the points are kept: work may be stopped where it is told
+            now, told[0] = time.monotonic(), step
             self._advance(behind, "step", now - clock[0] if step > 1 else None)  # 1 compiles
             clock[0] = now
 
@@ -219,7 +221,7 @@ class Session:
             trained = [train_student(network, *data, setting=settings[0], **common)]
         else:
             trained = train_together(network, *data, settings=settings, **common)
-        for point, fact, rate, one in zip(points, facts, rates, trained, strict=True):
+        for fact, rate, one in zip(facts, rates, trained, strict=True):
             record = fact | {
                 "method": support.metadata.get("method"),
                 "learning_rate": rate if math.isfinite(rate) else None,
@@ -229,10 +231,9 @@ class Session:
             }
             if one.diverged_at is None:
                 record |= self._accuracies(network, one)
-            elif len(points) == 1:
-                self._advance(point.recipe.steps - one.diverged_at, "step")
             record["seconds"] = round((time.monotonic() - began) / len(points), 2)
             self.ledger.add(key_of(fact), record)
+        self._advance(behind * (steps - told[0]), "step")
 
     def _accuracies(self, network: nn.Module, trained: Trained) -> dict[str, Any]:
         test_last = accuracy(network, trained.last, *self.test)
@@ -287,7 +288,7 @@ class Session:
             done = self.ledger.add(key, record | {"method": support.metadata.get("method")})
             self._advance(1, "set", done["seconds"])
         else:
-            self._advance(1, "set")
+            self._done += 1
         return done
 
     @staticmethod
