@@ -116,10 +116,25 @@ def _ends_whole(f: IO[bytes]) -> bool:
     return f.read(1) == b"\n"
 
 
-def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes arrays as an uncompressed npz, atomically and byte for byte reproducibly."""
+def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray], *, lzma: bool = False) -> None:
+    """Writes arrays as an npz, atomically and byte for byte reproducibly.
+
+    Args:
+        path: the file.
+        arrays: by name.
+        lzma: compress them, thoroughly and slowly (2 MB a second), or leave them as they are.
+    """
     buffer = io.BytesIO()
-    np.savez(buffer, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
+    if lzma:
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+            for name, array in arrays.items():
+                member = io.BytesIO()
+                np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+                info = zipfile.ZipInfo(f"{name}.npy")  # of 1980, as NumPy's: no time of writing
+                info.compress_type = zipfile.ZIP_LZMA
+                archive.writestr(info, member.getvalue())
+    else:
+        np.savez(buffer, **{name: np.asarray(a) for name, a in arrays.items()})  # type: ignore[arg-type]
     write_bytes(path, buffer.getvalue())
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from kipax.data.datasets import Dataset
 from kipax.data.fit import fit_key, fit_preprocessor, read_cache, write_cache
+from kipax.data.part import take_part
 from kipax.data.preprocessing import Preprocessor
 from kipax.data.sources import load_dataset
 from kipax.errors import FileError, KipaxError, UsageError
@@ -40,6 +41,8 @@ class Recipe:
         span: smallest and largest training pixel.
         probes: fixed noise images ``(4, H, W, C)`` in raw units, float32.
         whitened: `apply` of them.
+        training_examples: of the data set, held-out ones among them; None in older files. It
+            finds the images of a part (`kipax.data.part`) in the whole.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Recipe:
     span: tuple[float, float]
     probes: np.ndarray
     whitened: np.ndarray
+    training_examples: int | None = None
 
     @classmethod
     def of(
@@ -88,6 +92,7 @@ class Recipe:
             (low, high),
             probes,
             preprocessor.apply(probes),
+            facts.get("training_examples"),
         )
 
     def to_metadata(self) -> dict[str, Any]:
@@ -149,12 +154,26 @@ class Recipe:
                     f"{self.dataset}, which could not be loaded: {error} "
                     "kipax.load(..., dataset='npz:PATH') says where else it lies."
                 ) from error
-        if dataset.training_hash != self.training_hash:
+        found = self.find_in(dataset)
+        if found is None:
             raise FileError(
                 f"this set's whitening belongs to the training images of {self.dataset}; those of "
                 f"{dataset.name} are others (their hash differs)."
             )
-        return dataset
+        return found
+
+    def find_in(self, dataset: Dataset) -> Dataset | None:
+        """The data set of this recipe: this one, or the part of it; None if it is another.
+
+        A part is a function of the whole and of its size, and the hash proves it.
+        """
+        if dataset.training_hash == self.training_hash:
+            return dataset
+        examples = self.training_examples or 0
+        if not dataset.num_classes <= examples < dataset.facts.train_examples:
+            return None
+        part = take_part(dataset, examples)
+        return part if part.training_hash == self.training_hash else None
 
     def _error(self, preprocessor: Preprocessor) -> float:
         """Largest deviation on the probes, relative to the largest entry."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kipax import files
-from kipax.data import tfds
+from kipax.data import part, tfds
 from kipax.data.datasets import ARRAYS, Dataset, make_dataset
 from kipax.data.folder import read_folder
 from kipax.data.known import KNOWN, DatasetFacts
@@ -33,7 +33,8 @@ def load_dataset(
     * ``mnist``, ``fashion_mnist``, ``svhn_cropped``, ``cifar10``, ``cifar100``, or any other
       image classification set of TensorFlow Datasets: see `kipax.data.tfds.read_tfds`.
     * ``npz:PATH``: ``x_train y_train x_test y_test`` and, optionally, ``label_names``; images
-      ``(n, H, W)`` or ``(n, H, W, C)``, labels integers from 0.
+      ``(n, H, W)`` or ``(n, H, W, C)``, labels integers from 0; or a file that
+      `kipax.data.part.write_part` wrote.
     * ``folder:PATH``: pictures in ``train/CLASS`` and ``test/CLASS``, or in ``CLASS``: see
       `kipax.data.folder.read_folder`.
 
@@ -67,7 +68,7 @@ def load_dataset(
     if image_size is not None and kind in ("npz", "digits"):
         raise UsageError(f"image_size is for pictures in folders and of TFDS; {kind} has one size.")
     if colon and kind == "npz":
-        arrays = files.read_npz(path, ARRAYS, optional=["label_names"])
+        arrays, note = part.read_arrays(path)
     elif colon and kind == "folder":
         arrays, note = read_folder(path, image_size)
     elif name == "digits":

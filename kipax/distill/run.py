@@ -106,6 +106,7 @@ class Run:
             "training_hash": self.dataset.training_hash,
             "images_hash": self.dataset.images_hash,
             "pixels": self._pixels,
+            "training_examples": self.dataset.facts.train_examples,
             "class_names": list(self.dataset.class_names),
             "architecture": config.kernel_spec.architecture.to_dict(),
             "kernel": config.kernel,

@@ -244,9 +244,12 @@ def open_session(
 def _fitted_here(support: SupportSet, dataset: Dataset) -> SupportSet:
     """With these data to fit a whitening on that is kept as a recipe, if it belongs to them."""
     kept = support.preprocessor
-    if not isinstance(kept, Deferred) or kept.recipe.training_hash != dataset.training_hash:
+    if not isinstance(kept, Deferred):
         return support
-    return dataclasses.replace(support, preprocessor=Deferred(kept.recipe, dataset=dataset))
+    found = kept.recipe.find_in(dataset)
+    if found is None:
+        return support
+    return dataclasses.replace(support, preprocessor=Deferred(kept.recipe, dataset=found))
 
 
 def _default_out(path: Path | None) -> Path | None:
