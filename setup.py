@@ -2,6 +2,7 @@
 
 import importlib.util
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from setuptools import Extension, find_packages, setup
@@ -44,15 +45,19 @@ class BuildFused(build_ext):
             raise RuntimeError("jaxlib, whose headers it needs, is not there")
         include = Path(spec.submodule_search_locations[0]) / "include"
         x86 = platform.machine().lower() in ("x86_64", "amd64")
-        objects = []
-        for name, flags in WIDTHS.items():
-            if x86 or name not in ON_X86:
-                objects += self.compiler.compile(
-                    [f"{FUSED}/{name}.cpp"],
-                    output_dir=self.build_temp,
-                    include_dirs=[str(include), FUSED],
-                    extra_postargs=FLAGS + flags,
-                )
+
+        def compile_one(name):
+            return self.compiler.compile(
+                [f"{FUSED}/{name}.cpp"],
+                output_dir=self.build_temp,
+                include_dirs=[str(include), FUSED],
+                extra_postargs=FLAGS + WIDTHS[name],
+            )
+
+        names = [name for name in WIDTHS if x86 or name not in ON_X86]
+        Path(self.build_temp, FUSED).mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor() as pool:  # compilers are processes of their own
+            objects = [file for made in pool.map(compile_one, names) for file in made]
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         self.compiler.link_shared_object(

@@ -7,6 +7,8 @@ Command:  python -m experiments.benchmarks.step --dataset=npz:cifar10.npz --targ
 Expected: see experiments/benchmarks/README.md; a minute. Any flag of experiments.kip may be given.
 """
 
+import dataclasses
+import json
 import statistics
 import tempfile
 import time
@@ -18,21 +20,24 @@ from experiments.benchmarks import timing
 from kipax import flags as config_flags
 from kipax import make_kernel_fn
 from kipax.console import ConsoleReporter, run_command
+from kipax.data import Dataset, load_dataset
 from kipax.distill import KIPConfig
+from kipax.distill.config import resolve
 from kipax.distill.kip import Loop
 from kipax.distill.run import start_run
+from kipax.errors import read_whole_numbers
 
 config_flags.define_flags(KIPConfig)
 flags.DEFINE_integer("repeats", 5, "steps timed; the median counts")
+flags.DEFINE_list("supports", [], "time each of these sizes of the set in place of --support")
 
 
-def main(reporter: ConsoleReporter) -> dict[str, Any]:
+def measure(config: KIPConfig, dataset: Dataset, reporter: ConsoleReporter) -> dict[str, Any]:
     """Times steps of a real run, then the same kernel entries in one call."""
-    config: KIPConfig = config_flags.config_from_flags(KIPConfig)
     with (
         tempfile.TemporaryDirectory() as folder,
         start_run(
-            config, method="kip", dataset=None, workdir=folder, resume=False, reporter=reporter
+            config, method="kip", dataset=dataset, workdir=folder, resume=False, reporter=reporter
         ) as run,
     ):
         loop = Loop(run)
@@ -47,11 +52,13 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
     assert isinstance(kip, KIPConfig)
     targets, supports = kip.batch_size(len(run.dataset.x_train)), kip.support
     spec = kip.kernel_specs[0]
-    vjp = timing.functions(make_kernel_fn(spec.architecture, kind=spec.kind))[1]
+    kernel_fn = make_kernel_fn(spec.architecture, kind=spec.kind, backend=spec.backend)
+    vjp = timing.functions(kernel_fn)[1]
     x_target, x_support = timing.images(targets, shape, 0), timing.images(supports, shape, 1)
     kernel = timing.seconds(vjp, x_target, x_support, repeats=flags.FLAGS.repeats)
-    return timing.machine() | {
+    row = {
         "dataset": kip.dataset.rpartition("/")[2],
+        "backend": kip.backend,
         "targets": targets,
         "support": supports,
         "step_seconds": round(step, 4),
@@ -59,6 +66,23 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
         "lost": round(step / kernel - 1, 3),
         "ms_per_pair": round(1e3 * kernel / (targets * supports), 4),
     }
+    reporter.say(json.dumps(row))
+    return row
+
+
+def main(reporter: ConsoleReporter) -> dict[str, Any]:
+    """One row for each size of the support set, told as they come."""
+    config: KIPConfig = config_flags.config_from_flags(KIPConfig)
+    dataset = load_dataset(
+        config.dataset,
+        validation_examples=resolve(config).validation_examples or 0,
+        data_dir=config.data_dir,
+        image_size=config.image_size,
+    )
+    config = resolve(config)
+    sizes = read_whole_numbers("supports", ",".join(flags.FLAGS.supports)) or (config.support,)
+    rows = [measure(dataclasses.replace(config, support=size), dataset, reporter) for size in sizes]
+    return timing.machine() | (rows[0] if len(rows) == 1 else {"rows": rows})
 
 
 if __name__ == "__main__":

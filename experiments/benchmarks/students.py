@@ -4,9 +4,11 @@ Claim: a step of kipax, with its traced learning rate and L2, is no slower.
 
 Command:  python -m experiments.benchmarks.students --width=64
 Expected: see experiments/benchmarks/README.md; half a minute. Whole loops are timed, the Python
-          around the step included, in turns, and the medians compared.
+          around the step included, in turns, and the medians compared. --torch times the same
+          network in PyTorch, where it is installed, as it comes: eager, on its GPU if there is one.
 """
 
+import importlib.util
 import statistics
 import time
 from collections.abc import Callable
@@ -29,6 +31,7 @@ flags.DEFINE_integer("images", 10, "images a step")
 flags.DEFINE_integer("side", 32, "pixels")
 flags.DEFINE_integer("steps", 20, "steps timed at once")
 flags.DEFINE_integer("repeats", 5, "times each is timed, in turns")
+flags.DEFINE_boolean("torch", False, "time PyTorch as well, where it is installed")
 
 
 class PlainConvNet(nn.Module):
@@ -71,6 +74,38 @@ def _plain(x: jax.Array, y: jax.Array, width: int, steps: int) -> Callable[[], N
     return run
 
 
+def _torch(x: jax.Array, y: jax.Array, width: int, steps: int) -> Callable[[], None] | None:
+    """The same network, loss and optimiser in PyTorch; None where it is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+    from torch.nn import functional
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    side, layers = x.shape[1], []
+    for i in range(4):
+        layers += [torch.nn.Conv2d(x.shape[3] if i == 0 else width, width, 3, padding=1)]
+        layers += [torch.nn.ReLU()] + ([torch.nn.AvgPool2d(2)] if i else [])
+    flat = width * (side // 8) ** 2
+    network = torch.nn.Sequential(*layers, torch.nn.Flatten(), torch.nn.Linear(flat, 10))
+    network = network.to(device)
+    images = torch.tensor(np.moveaxis(np.asarray(x), 3, 1), device=device)
+    labels = torch.tensor(np.asarray(y), device=device)
+
+    def run() -> None:
+        optimizer = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.9, weight_decay=1e-3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = 0.5 * functional.mse_loss(network(images), labels)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        loss.item()  # waits for the device
+
+    return run
+
+
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
     """Times both, in turns."""
     chosen = flags.FLAGS
@@ -87,10 +122,13 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
         )
         jax.block_until_ready(trained.last)
 
-    plain = _plain(x, y, chosen.width, steps)
-    times: dict[str, list[float]] = {"kipax": [], "flax": []}
+    runs = {"kipax": ours, "flax": _plain(x, y, chosen.width, steps)}
+    other = _torch(x, y, chosen.width, steps) if chosen.torch else None
+    if other is not None:
+        runs["torch"] = other
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(chosen.repeats + 1):
-        for name, run in (("kipax", ours), ("flax", plain)):
+        for name, run in runs.items():
             began = time.perf_counter()
             run()
             if turn:  # the first compiles

@@ -1,5 +1,6 @@
 """The GPU kernel: compiled, lowered, run on a GPU if there is one; test_warps.py has its sums."""
 
+import functools
 import pathlib
 import re
 import shutil
@@ -47,6 +48,20 @@ def _machine_code(text, folder):
     command = [nvcc, "-std=c++17", "-arch=sm_90", "-cubin", "-o", "kipax.cubin", "kipax.cu"]
     subprocess.run(command, cwd=folder, check=True)
     return (folder / "kipax.cubin").read_bytes()
+
+
+@on_gpu
+def test_the_papers_network():
+    """First, since a prepared script gives these tests a minute and a half."""
+    rng = np.random.default_rng(0)
+    x1, x2 = (rng.normal(size=(n, 32, 32, 3)).astype(np.float32) for n in (10, 2))
+    results = []
+    for backend in ("fused", "portable"):
+        kernel_fn = make_kernel_fn("convnet", backend=backend)
+        k, pull = jax.vjp(functools.partial(kernel_fn, x1), x2)
+        results.append((k, *pull(jnp.ones_like(k))))
+    for ours, theirs in zip(*results, strict=True):
+        assert_close(ours, theirs, 5e-5)
 
 
 @pytest.mark.parametrize(("name", "shape"), NETWORKS)
