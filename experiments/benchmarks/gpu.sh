@@ -41,7 +41,7 @@ fi
 note tests backend "$backend"
 kernels=("$python" -m experiments.benchmarks.kernels --reference=false)
 if [ "$backend" = fused ] && command -v compute-sanitizer >/dev/null; then
-  stage memcheck 45 compute-sanitizer --tool memcheck --error-exitcode 9 \
+  stage memcheck 30 compute-sanitizer --tool memcheck --error-exitcode 9 \
     "${kernels[@]}" --cases=convnet:32 --backends=fused --blocks=10x2 --repeats=1
 fi
 
@@ -57,21 +57,21 @@ PYTHON
 step=("$python" -m experiments.benchmarks.step --preprocessing=standard)
 student=("$python" -m experiments.benchmarks.students --torch)
 if [ -n "$rehearse" ]; then
-  stage kernels-portable 40 "${kernels[@]}" --cases=convnet1:8 --backends=portable \
-    --blocks=16x4,32x4 --repeats=1
+  stage kernels-portable 40 "${kernels[@]}" --cases=convnet1:4 --backends=portable \
+    --blocks=16x4 --repeats=1
   stage step 40 "${step[@]}" --dataset="npz:$work/small.npz" --target_batch=100 --supports=10 \
-    --architecture=convnet1 --backend=portable --repeats=1
+    --architecture=convvec1 --backend=portable --repeats=1
   stage student 40 "${student[@]}" --width=16 --side=8 --steps=2 --repeats=1
 else
   if [ "$backend" = fused ]; then
     stage kernels-fused 45 "${kernels[@]}" --cases=convnet:32 --backends=fused \
       --blocks=512x10,5000x10,1000x100,5000x100 --repeats=3
   fi
-  stage kernels-portable 45 "${kernels[@]}" --cases=convnet:32 --backends=portable \
+  stage kernels-portable 30 "${kernels[@]}" --cases=convnet:32 --backends=portable \
     --blocks=16x16,64x10,512x10 --repeats=3
-  stage step 60 "${step[@]}" --dataset="npz:$work/noise.npz" --target_batch=5000 --supports=10,100 \
+  stage step 45 "${step[@]}" --dataset="npz:$work/noise.npz" --target_batch=5000 --supports=10,100 \
     --backend="$backend" --repeats=3
-  stage student 40 "${student[@]}" --width=1024
+  stage student 30 "${student[@]}" --width=1024
 fi
 
 # (f) for what is left: KIP

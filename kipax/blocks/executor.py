@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Protocol
 
+import jax
 import numpy as np
 
 from kipax.blocks.plan import BlockPlan
@@ -42,7 +43,7 @@ class TargetSource(Protocol):
 
     num_classes: int
 
-    def images(self, rows: TargetRows) -> np.ndarray:
+    def images(self, rows: TargetRows) -> np.ndarray | jax.Array:
         """Preprocessed images ``(n, H, W, C)`` float32."""
         ...
 

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import jax
+
 from kipax.blocks.executor import BlockExecutor
 from kipax.blocks.local import LocalExecutor
 from kipax.blocks.memory import bytes_per_image, bytes_per_pair, needed_bytes
@@ -29,6 +31,7 @@ class BlockJob:
         supports: size of the support set.
         image_shape: height, width, channels.
         say: hears sentences for the user.
+        memory_gb: limit of a process, in 1e9 bytes.
     """
 
     targets: DatasetTargets
@@ -39,6 +42,7 @@ class BlockJob:
     supports: int
     image_shape: tuple[int, ...]
     say: Callable[[str], None]
+    memory_gb: float = 0.0
 
     def needed_bytes(self) -> dict[str, int]:
         """Memory for the largest block, by the backend that a worker would choose."""
@@ -66,5 +70,11 @@ MakeExecutor = Callable[[BlockJob], BlockExecutor]
 
 
 def make_local(job: BlockJob) -> LocalExecutor:
-    """The executor of this process alone."""
-    return LocalExecutor(job.targets, job.plan)
+    """The executor of this process alone.
+
+    On CPUs targets are preprocessed block by block, since the kernels take longer by far. On
+    other devices the host would be what binds: see `LocalExecutor`.
+    """
+    if jax.default_backend() == "cpu":
+        return LocalExecutor(job.targets, job.plan)
+    return LocalExecutor(job.targets, job.plan, keep_bytes=int(0.5e9 * job.memory_gb))

@@ -40,20 +40,25 @@ class DatasetTargets:
         if augment_fraction > 0:
             check_augmentable(dataset.x_train)
         self.num_classes = dataset.num_classes
-        self._dataset, self._preprocessor = dataset, preprocessor
-        self._fraction = augment_fraction
+        self.dataset, self.preprocessor = dataset, preprocessor
+        self.augment_fraction = augment_fraction
 
     def images(self, rows: TargetRows) -> np.ndarray:
         """Preprocessed images ``(n, H, W, C)`` float32."""
-        x = self._dataset.x_train[rows.indices]
-        if rows.augmentation_seed is not None and self._fraction > 0:
+        x = self.dataset.x_train[rows.indices]
+        if self.augments(rows):
             seed, step = rows.augmentation_seed, rows.step
-            x = augment(x, rows.indices, seed=seed, step=step, fraction=self._fraction)
-        return self._preprocessor.apply(x)
+            assert seed is not None
+            x = augment(x, rows.indices, seed=seed, step=step, fraction=self.augment_fraction)
+        return self.preprocessor.apply(x)
+
+    def augments(self, rows: TargetRows) -> bool:
+        """Whether some of these rows may be augmented."""
+        return rows.augmentation_seed is not None and self.augment_fraction > 0
 
     def labels(self, rows: TargetRows) -> np.ndarray:
         """Centred one-hot labels ``(n, classes)`` float64."""
-        return ridge.one_hot(self._dataset.y_train[rows.indices], self.num_classes)
+        return ridge.one_hot(self.dataset.y_train[rows.indices], self.num_classes)
 
 
 def hash_targets(dataset: Dataset) -> str:

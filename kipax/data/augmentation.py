@@ -141,9 +141,15 @@ def augment(
     Source: Nguyen et al. 2021, appendix A.
     """
     check_augmentable(x)
+    return np.asarray(augment_there(x, indices, seed=seed, step=step, fraction=fraction))
+
+
+def augment_there(
+    x: np.ndarray | jax.Array, indices: np.ndarray, *, seed: int, step: int, fraction: float
+) -> jax.Array:
+    """`augment` of images that it takes, left on the device that they lie on."""
     key = step_key(seed, Purpose.AUGMENTATION, step)
-    out = _augment(jnp.asarray(x), jnp.asarray(indices), key, fraction)
-    return np.asarray(out)
+    return _augment(jnp.asarray(x), jnp.asarray(indices), key, fraction)
 
 
 @jax.jit

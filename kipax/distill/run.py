@@ -303,6 +303,7 @@ def _job(run_config: RunConfig, dataset: Dataset, targets: DatasetTargets, **res
         num_targets=_targets_per_step(run_config, dataset),
         supports=run_config.support,
         image_shape=dataset.image_shape,
+        memory_gb=run_config.memory_gb or 0.0,
         **rest,
     )
 

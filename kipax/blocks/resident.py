@@ -1,0 +1,154 @@
+"""Targets for accelerators: kept on the device, or prepared one block ahead.
+
+A GPU computes a block of kernels in less time than the host takes to whiten its targets, so
+the host must not be asked for them in every step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from kipax.blocks.executor import TargetRows, TargetSource
+from kipax.blocks.targets import DatasetTargets
+from kipax.blocks.tasks import Task
+from kipax.data.augmentation import augment_there
+from kipax.data.on_device import device_preprocessing
+
+__all__ = ["ResidentTargets", "keep_on", "prepared_ahead"]
+
+_IMAGES_AT_ONCE = 5000  # bounds what the host holds of them
+
+
+class ResidentTargets:
+    """The targets of a data set on one device, preprocessed once.
+
+    Blocks that are not augmented are rows of what the host preprocessed, with the host's
+    values; the others are augmented (to the same pixels) and preprocessed on the device, to
+    float32's rounding.
+
+    Args:
+        targets: the host's.
+        device: where they are kept.
+    """
+
+    def __init__(self, targets: DatasetTargets, device: jax.Device):
+        self.num_classes = targets.num_classes
+        self.labels = targets.labels
+        self._targets = targets
+        x = targets.dataset.x_train
+        apply = targets.preprocessor.apply
+        with jax.default_device(device):
+            parts = [
+                jax.device_put(apply(x[start : start + _IMAGES_AT_ONCE]), device)
+                for start in range(0, len(x), _IMAGES_AT_ONCE)
+            ]
+            self._kept = jax.numpy.concatenate(parts)
+        if targets.augment_fraction > 0:
+            self._raw = jax.device_put(x, device)
+            made = device_preprocessing(targets.preprocessor)
+            assert made is not None
+            self._constants = jax.device_put(made[0], device)
+            self._preprocess = made[1]
+
+    def images(self, rows: TargetRows) -> jax.Array:
+        """Preprocessed images ``(n, H, W, C)`` float32, on the device."""
+        if not self._targets.augments(rows):
+            return _take(self._kept, rows.indices)
+        assert rows.augmentation_seed is not None
+        x = augment_there(
+            _take(self._raw, rows.indices),
+            rows.indices,
+            seed=rows.augmentation_seed,
+            step=rows.step,
+            fraction=self._targets.augment_fraction,
+        )
+        return _preprocessed(self._preprocess, self._constants, x)
+
+
+@jax.jit
+def _take(x: jax.Array, indices: jax.Array) -> jax.Array:
+    return x[indices]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _preprocessed(function: Callable, constants: dict[str, Any], x: jax.Array) -> jax.Array:
+    return function(constants, x)
+
+
+def keep_on(
+    device: jax.Device, targets: TargetSource, keep_bytes: int | None
+) -> ResidentTargets | None:
+    """The targets on a device; None where they shall not, do not fit, or cannot be kept.
+
+    Args:
+        device: where.
+        targets: the host's.
+        keep_bytes: how much they may take, the raw images that augmentation needs included;
+            None keeps none.
+    """
+    if keep_bytes is None or not isinstance(targets, DatasetTargets):
+        return None
+    x, augmented = targets.dataset.x_train, targets.augment_fraction > 0
+    if augmented and device_preprocessing(targets.preprocessor) is None:
+        return None
+    needed = 4 * x.size + (x.nbytes if augmented else 0)
+    return ResidentTargets(targets, device) if needed <= keep_bytes else None
+
+
+@dataclasses.dataclass(eq=False)
+class _Ahead:
+    """A `TargetSource` for blocks in a known order: asked for one, it prepares the next."""
+
+    source: TargetSource
+    blocks: Iterator[TargetRows]
+    pool: ThreadPoolExecutor
+    num_classes: int
+    _next: tuple[TargetRows, Future] | None = None
+
+    def images(self, rows: TargetRows) -> np.ndarray | jax.Array:
+        if self._next is None:
+            self._begin()
+        assert self._next is not None
+        expected, waiting = self._next
+        if not np.array_equal(expected.indices, rows.indices):
+            raise RuntimeError("blocks were asked for in another order than was said.")
+        images = waiting.result()
+        self._begin()
+        return images
+
+    def labels(self, rows: TargetRows) -> np.ndarray:
+        return self.source.labels(rows)
+
+    def _begin(self) -> None:
+        rows = next(self.blocks, None)
+        if rows is not None:
+            self._next = rows, self.pool.submit(self.source.images, rows)
+
+
+@contextlib.contextmanager
+def prepared_ahead(source: TargetSource, tasks: Sequence[Task]) -> Iterator[TargetSource]:
+    """The source, for these tasks in their order: a thread is one block ahead of who computes."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        yield _Ahead(source, _blocks(tasks), pool, source.num_classes)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _blocks(tasks: Sequence[Task]) -> Iterator[TargetRows]:
+    """The rows of every block, as `kipax.blocks.tasks.compute` will ask for them."""
+    for task in tasks:
+        if task.rows is None:
+            continue
+        step = task.height if task.op == "target_pass" else len(task.rows)
+        for start in range(0, len(task.rows), step):
+            indices = task.rows.indices[start : start + step]
+            yield dataclasses.replace(task.rows, indices=indices)
