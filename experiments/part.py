@@ -35,6 +35,7 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
     whole = load_dataset(chosen.dataset, data_dir=chosen.data_dir, image_size=chosen.image_size)
     test_examples = min(chosen.test_examples, len(whole.x_test))
     part = take_part(whole, chosen.examples, test_examples)
+    Path(chosen.out).parent.mkdir(parents=True, exist_ok=True)
     write_part(chosen.out, part, whole)
     read = load_dataset(f"npz:{chosen.out}")
     for name in ("x_train", "y_train", "x_test", "y_test"):
