@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from kipax import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
-from kipax.blocks import BlockPlan
+from kipax.blocks import BlockPlan, make_local
 from kipax.distill import SubsetsConfig, run_subsets
 from kipax.distill.report import Progress, Reporter, limit_time
 from kipax.distill.workdir import Workdir
 from kipax.errors import OutOfTime, UsageError
 from kipax.transfer import EvaluateConfig, evaluate
+from launch.nodes import RunRequest, execute
 from tests.test_programs import FAST, _run
 
 AT_ONCE = 1e-9  # over before the first step is: each call does one
@@ -155,6 +156,26 @@ def test_the_command_ends_well(tmp_path):
     status, out, err = _run("kip", *flags)
     assert status == 0, err
     assert json.loads(out)["steps"] == 3
+
+
+def test_a_run_with_workers_ends_well_too(tmp_path):
+    class Pool:
+        executor = staticmethod(make_local)
+
+    class Heard(Reporter):
+        said = ()
+
+        def say(self, sentence):
+            self.said += (sentence,)
+
+        def close(self):
+            self.said += ("closed",)
+
+    timed = dataclasses.replace(KIP, max_seconds=AT_ONCE)
+    heard = Heard()
+    outcome = execute(RunRequest("kip", timed, workdir=str(tmp_path)), Pool(), heard)
+    assert (outcome.status, outcome.result["finished"], outcome.result["step"]) == (0, False, 1)
+    assert heard.said[-2].endswith("continue with --resume")
 
 
 # -- runs that were begun before a flag was there ------------------------------------------------

@@ -31,7 +31,7 @@ read_arguments() {
   rehearse=${KIPAX_REHEARSE:-}
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  export KIPAX_CACHE="$work/cache" JAX_COMPILATION_CACHE_DIR="$work/compiled"
+  export KIPAX_CACHE="${KIPAX_CACHE:-$work/cache}" JAX_COMPILATION_CACHE_DIR="$work/compiled"
   export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0.5 PYTHONUNBUFFERED=1
   # Several processes in turn: none takes more of the device's memory than it needs.
   export XLA_PYTHON_CLIENT_PREALLOCATE=false
@@ -61,6 +61,17 @@ build() {
   else
     stage build 90 "$python" setup.py -q build_ext --inplace --build-temp="$work/build"
   fi
+}
+
+# whiten DATASET SECONDS: fits its whitening into the cache, on the host.
+whiten() {
+  stage whitening "$2" env JAX_PLATFORMS=cpu "$python" -c '
+import sys
+from kipax import load_dataset
+from kipax.data import fit_preprocessor
+data = load_dataset(sys.argv[1])
+fit_preprocessor("zca", data, zca_lambda=0.1)
+print("the whitening is in the cache of", data)' "$1"
 }
 
 # Packing takes a few seconds, and a step that is under way some more.

@@ -50,11 +50,13 @@ def relative_error(actual, expected) -> float:
 
 
 def machine() -> dict:
-    """Device and versions, for the record."""
+    """Device and versions, for the record; ``fused`` says for what the fused kernel is built."""
+    reason = fused.why_not(jnp.float32)
+    built = "cuda" if jax.default_backend() == "gpu" else fused.isa()
     return {
         "device": jax.devices()[0].device_kind,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
-        "fused": fused.isa() or f"none: {fused.why_not(jnp.float32)}",
+        "fused": built if reason is None else f"none: {reason}",
         "jax": jax.__version__,
         "python": platform.python_version(),
     }
