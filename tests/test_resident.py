@@ -96,7 +96,7 @@ def test_blocks_ahead_are_the_same_bits_with_whitening_and_augmentation():
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_what_does_not_fit_is_not_kept():
+def test_what_does_not_fit_is_not_kept(monkeypatch):
     device = jax.devices()[0]
     size = 60 * 6 * 5 * 3
     assert keep_on(device, _targets("zca"), 4 * size - 1) is None
@@ -104,6 +104,8 @@ def test_what_does_not_fit_is_not_kept():
     assert keep_on(device, _targets("zca", 0.5), 5 * size - 1) is None  # and the raw ones
     assert keep_on(device, _targets("zca", 0.5), 5 * size) is not None
     assert keep_on(device, _targets("zca"), None) is None
+    monkeypatch.setattr("kipax.blocks.resident.available_bytes", lambda _: 8 * size - 1)
+    assert keep_on(device, _targets("zca"), 4 * size) is None
 
 
 def test_targets_are_preprocessed_once(monkeypatch):

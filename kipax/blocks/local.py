@@ -30,9 +30,10 @@ class LocalExecutor(SummingExecutor):
         plan: the block sizes.
         devices: which to use; all of this process's by default.
         keep_bytes: for accelerators. Preprocessed targets are kept on each device while they
-            take no more than this; beyond, or where the preprocessing is not known to
-            `kipax.data.on_device` and targets are augmented, a thread prepares each block
-            while the one before it is computed. None prepares a block when it is its turn.
+            take no more than this, and no more than half of what it has left; beyond, or where
+            the preprocessing is not known to `kipax.data.on_device` and targets are augmented,
+            a thread prepares each block while the one before it is computed. None prepares a
+            block when it is its turn.
     """
 
     def __init__(

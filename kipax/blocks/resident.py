@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from kipax.blocks.executor import TargetRows, TargetSource
+from kipax.blocks.memory import available_bytes
 from kipax.blocks.targets import DatasetTargets
 from kipax.blocks.tasks import Task
 from kipax.data.augmentation import augment_there
@@ -91,16 +92,17 @@ def keep_on(
     Args:
         device: where.
         targets: the host's.
-        keep_bytes: how much they may take, the raw images that augmentation needs included;
-            None keeps none.
+        keep_bytes: how much they may take, the raw images that augmentation needs included,
+            and at most half of what the device has left; None keeps none.
     """
     if keep_bytes is None or not isinstance(targets, DatasetTargets):
         return None
     x, augmented = targets.dataset.x_train, targets.augment_fraction > 0
     if augmented and device_preprocessing(targets.preprocessor) is None:
         return None
-    needed = 4 * x.size + (x.nbytes if augmented else 0)
-    return ResidentTargets(targets, device) if needed <= keep_bytes else None
+    needed, left = 4 * x.size + (x.nbytes if augmented else 0), available_bytes(device)
+    fits = needed <= keep_bytes and (left is None or 2 * needed <= left)
+    return ResidentTargets(targets, device) if fits else None
 
 
 @dataclasses.dataclass(eq=False)
