@@ -104,6 +104,15 @@ def test_a_run_goes_on_from_its_archive(tmp_path, monkeypatch):
         pack(tmp_path, tmp_path / "none.tar")
 
 
+def test_runs_of_an_earlier_call_are_not_overwritten(tmp_path):
+    (tmp_path / "cifar10-10.tar").touch()
+    script = ROOT / "experiments" / "benchmarks" / "gpu.sh"
+    done = subprocess.run([script, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "continue with gpu_results.sh --resume" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["cifar10-10.tar"]
+
+
 @pytest.mark.parametrize(
     ("script", "words", "message"),
     [

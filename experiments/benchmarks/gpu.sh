@@ -18,6 +18,10 @@ from experiments.benchmarks import timing
 print(json.dumps(timing.machine() | {"jaxlib": jaxlib.__version__, "numpy": numpy.__version__,
                                      "flax": flax.__version__, "platform": jax.default_backend()}))'
 stage nvidia-smi 15 nvidia-smi
+if [ -z "$rehearse" ] && ! grep -q '"platform": "gpu"' "$out/results.jsonl"; then
+  say "JAX sees no GPU here, so nothing can be measured: $out/log.txt says what it sees"
+  exit 1
+fi
 
 # The host has nothing to do while the GPU is tested, and stage (f) needs a whitening.
 data=npz:$parts/cifar10-part.npz

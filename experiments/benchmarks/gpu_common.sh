@@ -24,6 +24,9 @@ read_arguments() {
   [ -n "$out" ] || usage "$how"
   [[ $seconds =~ ^[1-9][0-9]*$ ]] || usage "--seconds is a whole number; got $seconds"
   mkdir -p "$out" && out=$(cd "$out" && pwd) || usage "could not make $out"
+  if [ -z "$resume" ] && compgen -G "$out/*.tar" >/dev/null; then
+    usage "$out holds runs of an earlier call: continue with gpu_results.sh --resume, or choose another OUT_DIR"
+  fi
   began=$(date +%s)
   export KIPAX_END=$((began + seconds))
   python=${PYTHON:-python3}
@@ -75,7 +78,7 @@ print("the whitening is in the cache of", data)' "$1"
 }
 
 # Packing takes a few seconds, and a step that is under way some more.
-reserve=15
+reserve=20
 
 # distil NAME SECONDS FLAG...: a KIP run that stops by itself and is packed, whatever became of it.
 # With --resume it continues what OUT_DIR/NAME.tar holds. Where data or time lack, it says so.
@@ -87,14 +90,17 @@ distil() {
     note "$name" skipped "no data"
     return
   fi
+  if grep -qs "\"stage\": \"$name\", \"result\": {\"test_accuracy\"" "$out/results.jsonl"; then
+    say "$name: finished by an earlier call"
+    return
+  fi
   if [ -f "$out/$name.tar" ]; then
-    [ -n "$resume" ] || usage "$out holds $name.tar of an earlier call: continue with --resume, or choose another OUT_DIR"
     mkdir -p "$folder" && tar -xf "$out/$name.tar" -C "$folder" && rm -f "$folder/support.npz"
   fi
   local limit=$(($(left) - reserve))
   [ "$limit" -le "$most" ] || limit=$most
   if [ "$limit" -lt 5 ]; then say "$name: no time is left"; note "$name" skipped "no time"; return; fi
-  stage "$name" $((limit + reserve - 5)) "$python" -m experiments.kip "$@" --workdir="$folder" \
+  stage "$name" $((limit + reserve / 2)) "$python" -m experiments.kip "$@" --workdir="$folder" \
     --resume --max_seconds="$limit" --backend="$backend"
   "$python" -m experiments.benchmarks.pack "$folder" "$out/$name.tar" 2>&1 | tee -a "$out/log.txt"
 }
