@@ -10,13 +10,12 @@ Expected: 92 s on 2 shared CPU cores (26,000 examples: 152 s), reading it again 
           SET --dataset=npz:cifar10.npz.
 """
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
 
-from kipax import load_dataset
+from kipax import files, load_dataset
 from kipax.console import ConsoleReporter, run_command
 from kipax.data.part import take_part, write_part
 from kipax.errors import FailedRunError
@@ -35,13 +34,14 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
     whole = load_dataset(chosen.dataset, data_dir=chosen.data_dir, image_size=chosen.image_size)
     test_examples = min(chosen.test_examples, len(whole.x_test))
     part = take_part(whole, chosen.examples, test_examples)
-    Path(chosen.out).parent.mkdir(parents=True, exist_ok=True)
-    write_part(chosen.out, part, whole)
-    read = load_dataset(f"npz:{chosen.out}")
+    out = files.expand(chosen.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_part(out, part, whole)
+    read = load_dataset(f"npz:{out}")
     for name in ("x_train", "y_train", "x_test", "y_test"):
         if not np.array_equal(getattr(read, name), getattr(part, name)):
             raise FailedRunError(f"{chosen.out} does not give {name} back: do not use it.")
-    megabytes = Path(chosen.out).stat().st_size / 1e6
+    megabytes = out.stat().st_size / 1e6
     pixels = (part.x_train.nbytes + part.x_test.nbytes) / 1e6
     reporter.say(read.note)
     reporter.say(f"{chosen.out}: {megabytes:.1f} MB for {pixels:.1f} MB of pixels")

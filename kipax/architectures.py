@@ -177,6 +177,8 @@ def from_name(name: str, *, W_std: float = math.sqrt(2.0), b_std: float = 0.1) -
 
     Source: Nguyen et al. 2021, section 2 and appendix A; arXiv:2107.13034.
     """
+    if not isinstance(name, str):
+        raise UsageError(f"an architecture is given by its name, as in convnet; got {name!r}.")
     match = re.fullmatch(r"(fc|convvec|convnet|myrtle)([1-9]\d?)?", name)
     family, depth = (match[1], int(match[2] or 0)) if match else ("", 0)
     if name == "convnet":

@@ -61,7 +61,7 @@ class WireError(KipaxError, ValueError):
     """A message between server and workers is damaged, foreign or of another version."""
 
 
-def check_choice(what: str, given: str, choices: Iterable[str], *, also: str = "") -> None:
+def check_choice(what: str, given: Any, choices: Iterable[str], *, also: str = "") -> None:
     """Raises a `UsageError` that lists the choices unless `given` is one of them.
 
     Args:
@@ -76,6 +76,8 @@ def check_choice(what: str, given: str, choices: Iterable[str], *, also: str = "
         kipax.errors.UsageError: unknown colour 'gren'; did you mean green? Choices: green, blue.
     """
     names = list(choices)
+    if not isinstance(given, str):
+        raise UsageError(f"{what} is a name, as text; got {given!r}. Choices: {', '.join(names)}.")
     if given in names:
         return
     near = difflib.get_close_matches(given, names, n=2, cutoff=0.6)

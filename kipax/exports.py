@@ -18,6 +18,7 @@ from kipax.errors import FileError, UsageError, check_choice
 __all__ = ["LAYOUTS", "to_arrays", "to_torch", "write_folder"]
 
 LAYOUTS = ("NHWC", "NCHW")
+_LONGEST_NAME = 100  # of a folder, in letters
 
 
 def to_arrays(images: np.ndarray, labels: np.ndarray, layout: str) -> dict[str, np.ndarray]:
@@ -79,7 +80,8 @@ def write_folder(
     root = files.expand(folder)
     if root.is_dir() and any(root.iterdir()):
         raise FileError(f"pictures go to a folder of their own; {root} holds files: name another.")
-    safe = [f"{i:03d}_{re.sub(r'[^A-Za-z0-9_.-]+', '_', n)}" for i, n in enumerate(class_names)]
+    plain = [re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:_LONGEST_NAME] for name in class_names]
+    safe = [f"{i:03d}_{name}" for i, name in enumerate(plain)]
     table = io.StringIO()
     writer = csv.writer(table)
     writer.writerow(["file", "class", *class_names])

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from kipax.errors import FileError
+from kipax.errors import FileError, UsageError
 
 try:
     import fcntl
@@ -38,11 +38,19 @@ def expand(path: Path | str) -> Path:
 
     Shells do not in ``--out=~/picture.png``, and Python never does.
 
+    Raises:
+        UsageError: no path, or one that no system takes.
+
     Example:
         >>> expand("runs/~").as_posix()
         'runs/~'
     """
-    return Path(os.path.expanduser(path))
+    if not isinstance(path, (str, os.PathLike)) or isinstance(os.fspath(path), bytes):
+        raise UsageError(f"a path is text or a pathlib.Path; got {path!r}.")
+    text = os.path.expanduser(path)
+    if "\0" in text or any(len(part.encode(errors="replace")) > 255 for part in Path(text).parts):
+        raise UsageError(f"a file's name has at most 255 bytes and no NUL; got {text[:80]!r}...")
+    return Path(text)
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -52,6 +60,8 @@ def write_bytes(path: Path | str, data: bytes) -> None:
         FileError: the disk is full, the folder is missing or not writable; the old file stays.
     """
     path = expand(path)
+    if not path.name:
+        raise UsageError(f"a file to write needs a name; got {str(path)!r}.")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with open(partial, "wb") as f:

@@ -32,6 +32,7 @@ _SHARE = 0.9  # of the images of every class reach `floor` and `ceiling`
 _ENOUGH = 4  # images: that all of them miss what nine in ten reach has a chance of 1 in 10,000
 _ENOUGH_OF_OLD = 20  # images, where a set does not say what its training images reached
 _MUCH_NARROWER = 10.0
+_REACHED = ("dimmest", "brightest", "floor", "ceiling")
 _SCALES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (0.0, 65535.0))
 
 
@@ -54,13 +55,24 @@ def as_array(x: Any, what: str) -> np.ndarray:
     """
     if np.ma.is_masked(x):
         raise UsageError(f"{what} have masked entries, which have no value: fill them first.")
+    if any(_has_palette(image) for image in (x if isinstance(x, (list, tuple)) else [x])):
+        raise UsageError(
+            f"{what} are pictures with a palette, whose numbers are no brightness: give "
+            'picture.convert("RGB").'
+        )
     try:
         array = np.asarray(x)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise UsageError(f"{what} must form one array, all of one shape ({error}).") from error
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{what} must form one array, all of one shape ({reason}).") from error
     if array.dtype.isnative:
         return array
     return array.astype(array.dtype.newbyteorder("="))
+
+
+def _has_palette(image: Any) -> bool:
+    """Whether this is a picture of Pillow's whose pixels are places in a list of colours."""
+    return hasattr(image, "getpalette") and getattr(image, "mode", "") in ("P", "PA")
 
 
 def as_images(x: Any, what: str) -> np.ndarray:
@@ -181,6 +193,8 @@ class PixelFacts:
         dtype: NumPy's name of their type; empty where it was not kept.
         low, high: the smallest and the largest pixel.
         mean, deviation: per channel; empty where they were not computed (`with_moments`).
+        dimmest, brightest: the lowest and the highest average of an image; None where it was not
+            kept.
         floor: nine in ten images of every class have a pixel that is at most this; None where it
             was not kept.
         ceiling: nine in ten images of every class have a pixel that is at least this.
@@ -196,6 +210,8 @@ class PixelFacts:
     high: float
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
+    dimmest: float | None = None
+    brightest: float | None = None
     floor: float | None = None
     ceiling: float | None = None
 
@@ -203,15 +219,17 @@ class PixelFacts:
     def of(cls, x: np.ndarray, classes: np.ndarray) -> PixelFacts:
         """The facts of images ``(n, H, W, C)``, at least one, and their classes ``(n,)``.
 
-        Cost: a pass over the smallest and the largest pixels; `mean` and `deviation` are left out.
+        Cost: three passes; `mean` and `deviation` are left out.
         """
         flat = x.reshape(len(x), -1)
-        lows, highs = flat.min(axis=1), flat.max(axis=1)
+        lows, highs, averages = flat.min(axis=1), flat.max(axis=1), _averages(flat)
         members = [classes == c for c in np.unique(classes)]
         return cls(
             dtype=x.dtype.name,
             low=float(lows.min()),
             high=float(highs.max()),
+            dimmest=float(averages.min()),
+            brightest=float(averages.max()),
             floor=float(max(_quantile(lows[m], _SHARE) for m in members)),
             ceiling=float(min(-_quantile(-highs[m].astype(float), _SHARE) for m in members)),
         )
@@ -237,8 +255,7 @@ class PixelFacts:
             high=float(facts["high"]),
             mean=tuple(float(v) for v in facts["mean"]),
             deviation=tuple(float(v) for v in facts["deviation"]),
-            floor=None if facts["floor"] is None else float(facts["floor"]),
-            ceiling=None if facts["ceiling"] is None else float(facts["ceiling"]),
+            **{name: _optional(facts.get(name)) for name in _REACHED},
         )
 
     def mismatch(self, x: np.ndarray) -> str | None:
@@ -247,13 +264,16 @@ class PixelFacts:
         A few images may be dark, bright or all of one class, so that they are judged together
         and only by what images on the same scale cannot show:
 
-        * pixels far beyond `low` and `high`: more than one in a hundred by a quarter of the
-          range, or any by three times the range;
-        * negative pixels where there were none, in images that are dark beside;
+        * pixels far beyond `low` and `high`: any by three times the range, or, of floating-point
+          images, more than one in a hundred by a quarter of it;
+        * more than one negative pixel in a hundred where there were none;
         * fractions between 0 and 1 where images reached 10 or more;
+        * variation in a channel that was constant;
         * of four or more images that are not blank: a range ten times narrower than that from
           `floor` to `ceiling`; no negative pixel where nine in ten images had one; a range
-          that is exactly -1 to 1 or the like, inside that from `floor` to `ceiling`;
+          that is exactly -1 to 1 or the like, inside that from `floor` to `ceiling`; averages
+          that are all darker than `dimmest`, or brighter than `brightest`, by a tenth of the range,
+          where those of the images' negatives are not;
         * where these were not kept, of twenty or more: a range ten times narrower than all.
 
         Args:
@@ -263,11 +283,17 @@ class PixelFacts:
             A clause such as "pixels of these images run from 0 to 1, those of the training images
             from 0 to 255", or None.
         """
-        if not x.size or self.high <= self.low:
+        if not x.size or not self.low < self.high:
             return None
         low, high = float(x.min()), float(x.max())
+        channel = self._revived_channel(x)
+        if channel is not None:
+            return (
+                f"channel {channel} of these images varies, that of the training images was "
+                f"{self.mean[channel]:g} throughout"
+            )
         if not (self._is_beyond(x, low, high) or self._is_scaled(x, low, high)):
-            return None
+            return self._describe_averages(x, low, high)
         return (
             f"pixels of these images run from {low:g} to {high:g}, those of the training images "
             f"from {self.low:g} to {self.high:g}"
@@ -277,10 +303,46 @@ class PixelFacts:
         span = self.high - self.low
         if low < self.low - 3 * span or high > self.high + 3 * span:
             return True
-        lower, upper = self.low - span / 4, self.high + span / 4
-        if self.floor is None or (lower <= low and high <= upper):
+        if self.floor is None:
             return False
-        return float(np.mean((x < lower) | (x > upper))) > 0.01
+        if self.low >= 0 and low < 0 and _share(x < -0.01 * span) > 0.01:
+            return True
+        lower, upper = self.low - span / 4, self.high + span / 4
+        whole = self.dtype.startswith(("int", "uint"))  # whose limits the training part may miss
+        if whole or (lower <= low and high <= upper):
+            return False
+        return _share((x < lower) | (x > upper)) > 0.01
+
+    def _revived_channel(self, x: np.ndarray) -> int | None:
+        """A channel that was constant, such as one of opacity, and varies here."""
+        for channel, deviation in enumerate(self.deviation):
+            if deviation == 0 and channel < x.shape[-1]:
+                off = np.abs(x[..., channel].astype(np.float64) - self.mean[channel])
+                if _share(off > 0.01 * (self.high - self.low)) > 0.01:
+                    return channel
+        return None
+
+    def _describe_averages(self, x: np.ndarray, low: float, high: float) -> str | None:
+        """Images that are all darker, or all brighter, than every training image: inverted ones."""
+        if self.dimmest is None or self.brightest is None or len(x) < _ENOUGH:
+            return None
+        flat, margin = x.reshape(len(x), -1), 0.1 * (self.high - self.low)
+        if low < self.low - margin or high > self.high + margin:
+            return None  # another range, not another sense
+        shown = flat[flat.min(axis=1) < flat.max(axis=1)]
+        if len(shown) < _ENOUGH:
+            return None
+        averages = _averages(shown)
+        least, most = float(averages.min()), float(averages.max())
+        if least <= self.brightest + margin and most >= self.dimmest - margin:
+            return None
+        ends = self.low + self.high  # of which a negative is the difference
+        if ends - most < self.dimmest - margin or ends - least > self.brightest + margin:
+            return None
+        return (
+            f"these images are on average {least:.3g} to {most:.3g} bright, the training images "
+            f"{self.dimmest:.3g} to {self.brightest:.3g}, as if one were the other's negative"
+        )
 
     def _is_scaled(self, x: np.ndarray, low: float, high: float) -> bool:
         """Whether the images were divided or standardised, and those of the set were not."""
@@ -309,6 +371,19 @@ class PixelFacts:
         return inside and any(
             max(abs(low - a), abs(high - b)) <= 0.03 * (b - a) for a, b in _SCALES
         )
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _share(where: np.ndarray) -> float:
+    return float(np.mean(where))
+
+
+def _averages(flat: np.ndarray) -> np.ndarray:
+    """Average of each row, in float64."""
+    return flat.mean(axis=1, dtype=np.float64)
 
 
 def _quantile(values: np.ndarray, share: float) -> float:

@@ -54,6 +54,8 @@ def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
     Source: Nguyen et al. 2021, appendix A (datasets).
     """
     classes = _check_classes(classes)
+    if not isinstance(num_classes, numbers.Integral) or num_classes < 1:
+        raise UsageError(f"num_classes is a whole number from 1; got {num_classes!r}.")
     if len(classes) and (classes.min() < 0 or classes.max() >= num_classes):
         raise UsageError(
             f"classes run from 0 to {num_classes - 1}; got {classes.min()} to {classes.max()}."
@@ -70,6 +72,8 @@ def _check_classes(classes: np.ndarray) -> np.ndarray:
         raise UsageError(
             f"classes are integers, one an image; got {array.dtype} of shape {array.shape}."
         )
+    if array.max(initial=0) > np.iinfo(np.int64).max:
+        raise UsageError(f"classes are integers from 0; got {array.max()}.")
     return array.astype(np.int64)
 
 
@@ -103,8 +107,8 @@ class RidgeSolution:
     _factor: tuple[np.ndarray, bool]
 
     def solve(self, b: np.ndarray) -> np.ndarray:
-        """``k_reg^-1 b`` for ``b`` of ``(s, ...)``."""
-        right = np.asarray(b, np.float64)
+        """``k_reg^-1 b`` for ``b`` of ``(s, n)``; a `UsageError` for another shape."""
+        right = _check_matrix(b, "b", len(self.k_reg))
         return scipy.linalg.cho_solve(self._factor, right, check_finite=False)
 
     def pull_back(self, d_alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -145,7 +149,9 @@ def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolu
 
     Source: Nguyen et al. 2021, equation 1 and appendix A.
     """
-    if not isinstance(ridge, numbers.Real) or not 0 < ridge < math.inf:
+    if isinstance(ridge, np.ndarray) and ridge.ndim == 0:
+        ridge = ridge.item()
+    if isinstance(ridge, bool) or not isinstance(ridge, numbers.Real) or not 0 < ridge < math.inf:
         raise UsageError(f"the ridge must be positive and finite; got {ridge}; 1e-6 is usual.")
     k_ss = _check_matrix(k_ss, "the support kernel")
     size = len(k_ss)
@@ -160,7 +166,12 @@ def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolu
     try:
         factor = scipy.linalg.cho_factor(k_reg, lower=True)
     except np.linalg.LinAlgError:
-        condition = np.linalg.cond(k_reg)
+        condition = float(np.linalg.cond(k_reg))
+        if condition < 1 / _SMALLEST_RCOND / 1e4:
+            raise FailedRunError(
+                "the support kernel is no kernel: it has negative eigenvalues that are not due to "
+                "rounding."
+            ) from None
         raise _ill_conditioned(condition, ridge) from None
     norm = np.abs(k_reg).sum(axis=0).max()
     rcond, _ = scipy.linalg.lapack.dpocon(factor[0], norm, uplo="L")
@@ -189,7 +200,7 @@ def accuracy(scores: np.ndarray, classes: np.ndarray) -> float:
     """Fraction of rows of `scores` whose largest entry stands at ``classes[row]``.
 
     Raises:
-        UsageError: no rows, shapes that do not fit, or scores that are NaN.
+        UsageError: no rows, shapes or classes that do not fit, or scores that are not finite.
 
     Example:
         >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
@@ -199,9 +210,15 @@ def accuracy(scores: np.ndarray, classes: np.ndarray) -> float:
     scores = _check_matrix(scores, "scores", len(classes))
     if not scores.size:
         raise UsageError(f"an accuracy needs at least one image and class; got {scores.shape}.")
-    if np.any(np.isnan(scores)):
-        bad = np.count_nonzero(np.isnan(scores).any(axis=1))
-        raise UsageError(f"scores must be numbers; {bad} of {len(scores)} rows hold NaN.")
+    if classes.min() < 0 or classes.max() >= scores.shape[1]:
+        raise UsageError(
+            f"scores have {scores.shape[1]} classes from 0; got {classes.min()} to {classes.max()}."
+        )
+    bad = np.count_nonzero(~np.isfinite(scores).all(axis=1))
+    if bad:
+        raise UsageError(
+            f"scores must be finite; {bad} of {len(scores)} rows hold NaN or infinity."
+        )
     return float(np.mean(np.argmax(scores, axis=1) == classes))
 
 
@@ -232,10 +249,11 @@ def mean_square_error(
 
     Source: Nguyen et al. 2021, equation 1 (as a sum there; the authors' code takes the mean).
     """
-    if np.shape(scores) != np.shape(labels) or np.ndim(labels) != 2 or count < 1:
+    scores, labels = _check_matrix(scores, "scores"), _check_matrix(labels, "labels")
+    if scores.shape != labels.shape or not isinstance(count, numbers.Integral) or count < 1:
         raise UsageError(
-            "scores and labels have one shape (t, classes), and count is 1 or more; got "
-            f"{np.shape(scores)}, {np.shape(labels)} and {count}."
+            "scores and labels have one shape (t, classes), count is a whole number from 1; got "
+            f"{scores.shape}, {labels.shape} and {count!r}."
         )
     residual = scores - labels
     scale = 1.0 / (count * labels.shape[1])

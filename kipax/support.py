@@ -67,6 +67,11 @@ class SupportSet:
             given = getattr(self, field)
             if given is not None:
                 object.__setattr__(self, field, _finite_single(given, field))
+        names = self.metadata.get("class_names") if isinstance(self.metadata, Mapping) else None
+        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+            raise UsageError(
+                f"metadata of a support set lacks 'class_names', texts; got {names!r}."
+            )
         if not len(self.images):
             raise UsageError("a support set has at least one image.")
         if self.images.ndim != 4 or self.labels.ndim != 2 or len(self.images) != len(self.labels):
@@ -223,7 +228,7 @@ class SupportSet:
     def _alpha(self) -> np.ndarray:
         """The weights of kernel ridge regression, kept for as long as the metadata stay."""
         m = self.metadata
-        facts = json.dumps([m["architecture"], m["kernel"], m["ridge"]], sort_keys=True)
+        facts = json.dumps([m["architecture"], m["kernel"], float(m["ridge"])], sort_keys=True)
         if facts not in self._solved:
             k_ss = np.asarray(self.kernel_fn()(self.images))
             self._solved[facts] = ridge.solve(k_ss, self.labels, ridge=m["ridge"]).alpha
@@ -355,10 +360,11 @@ class SupportSet:
 
 
 def _finite_single(value: Any, name: str) -> np.ndarray:
-    """A copy in float32; refuses what is no finite floating-point number."""
+    """A copy in float32; refuses what is no finite number, and images that are no fractions."""
     array = as_array(value, name)
+    kinds = "f" if name == "images" else "fiub"
     with np.errstate(over="ignore"):
-        single = array.astype(np.float32) if array.dtype.kind == "f" else None
+        single = array.astype(np.float32) if array.dtype.kind in kinds else None
     if single is None or not np.all(np.isfinite(single)):
         raise UsageError(f"{name} of a support set must be finite floating-point numbers.")
     return single

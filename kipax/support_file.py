@@ -21,7 +21,7 @@ from kipax import files
 from kipax.data import Dataset, Preprocessor, from_arrays
 from kipax.data.preprocessing import hash_arrays
 from kipax.data.recipe import Deferred, Recipe
-from kipax.errors import FileError
+from kipax.errors import FileError, UsageError
 
 __all__ = ["FORMAT_VERSION", "Content", "read", "write"]
 
@@ -61,7 +61,12 @@ def write(
     arrays = {"images": content.images, "labels": content.labels} | stored
     if content.statistics is not None and content.statistics.size:
         arrays["statistics"] = content.statistics
-    arrays["metadata"] = np.array(json.dumps(metadata, sort_keys=True))
+    try:
+        arrays["metadata"] = np.array(json.dumps(metadata, sort_keys=True))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"metadata of a support set must be JSON's plain values: {error}."
+        ) from error
     files.write_npz(path, arrays)
 
 

@@ -13,7 +13,7 @@ from kipax import ridge
 from kipax.blocks.executor import TargetRows
 from kipax.data import Dataset, Preprocessor, from_arrays, load_dataset
 from kipax.data.augmentation import augment, check_augmentable
-from kipax.data.datasets import image_hashes
+from kipax.data.content import image_hashes
 from kipax.errors import UsageError
 
 __all__ = ["DatasetTargets", "TargetRecipe", "hash_targets"]

@@ -70,7 +70,9 @@ order.
 
 
 def _simplified(names: Sequence[str]) -> list[str]:
-    """Without case, spaces and punctuation, where the names stay different."""
+    """Without case, spaces and punctuation, where the names are words and stay different."""
     composed = [unicodedata.normalize("NFC", name) for name in names]
+    if any(_NUMBER.fullmatch(name) for name in composed):  # whose signs and points count
+        return composed
     bare = ["".join(c for c in name.casefold() if c.isalnum()) for name in composed]
     return bare if len(set(bare)) == len(bare) and all(bare) else composed

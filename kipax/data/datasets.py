@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import numbers
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 
+from kipax.data.content import balanced_order, image_hashes, images_hash, training_hash
 from kipax.data.known import DatasetFacts
 from kipax.errors import UsageError
 from kipax.pixels import PixelFacts, as_array, as_images
@@ -17,14 +17,10 @@ from kipax.pixels import PixelFacts, as_array, as_images
 __all__ = [
     "ARRAYS",
     "Dataset",
-    "balanced_order",
-    "image_hashes",
     "make_dataset",
-    "split_by_content",
 ]
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-_TEST_PART = 6  # one image in so many is a test image where a set has no test part
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,9 +89,15 @@ class Dataset:
                 f"{type(arrays).__name__}."
             )
         named = {str(key): as_array(a, f"{name}: {key}") for key, a in arrays.items()}
-        if isinstance(class_names, str):
-            raise UsageError(f"class_names is a list of names; got the text {class_names!r}.")
         if class_names is not None:
+            if "label_names" in named:
+                raise UsageError(f"{name}: give class_names or label_names, not both.")
+            if isinstance(class_names, (str, Mapping, Set)) or not isinstance(
+                class_names, Iterable
+            ):
+                raise UsageError(
+                    f"class_names is a list, in the order of the classes; got {class_names!r}."
+                )
             named["label_names"] = as_array(list(class_names), f"{name}: class_names")
         missing = [key for key in ARRAYS if key not in named]
         if missing:
@@ -104,6 +106,8 @@ class Dataset:
 
     def test_part(self, examples: int | None) -> tuple[np.ndarray, np.ndarray]:
         """A fixed class-balanced part of the test images, chosen by content; None for all."""
+        if examples is not None and not (isinstance(examples, numbers.Integral) and examples > 0):
+            raise UsageError(f"a part has a whole number of test images from 1; got {examples!r}.")
         if examples is None or examples >= len(self.x_test):
             return self.x_test, self.y_test
         order = balanced_order(image_hashes(self.x_test), self.y_test)
@@ -141,6 +145,11 @@ class Dataset:
         x, y = np.concatenate([x, self.x_validation]), np.concatenate([y, self.y_validation])
         hashes = image_hashes(x).tolist()
         kept = np.array([h not in tested for h in hashes])
+        lost = [n for i, n in enumerate(self.class_names) if not np.any(y[kept] == i)]
+        if lost:
+            raise UsageError(
+                f"every class needs a training image; all of {', '.join(lost)} are test images too."
+            )
         arrays = {"x_train": x[kept], "y_train": y[kept], "x_test": self.x_test}
         arrays |= {"y_test": self.y_test, "label_names": np.array(self.class_names)}
         held -= int(np.count_nonzero(~kept[len(self.x_train) :]))
@@ -155,77 +164,6 @@ class Dataset:
         )
 
 
-def image_hashes(x: np.ndarray) -> np.ndarray:
-    """sha256 of each image's bytes (C order), as an array of 32-byte strings.
-
-    Example:
-        >>> image_hashes(np.zeros((2, 1, 1, 1), np.uint8)).shape
-        (2,)
-    """
-    x = np.ascontiguousarray(x)
-    return np.array([hashlib.sha256(image.tobytes()).digest() for image in x], dtype="V32")
-
-
-def balanced_order(ranking: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """An order of all images whose every prefix is as class-balanced as the set allows.
-
-    Within a class, images come by ascending `ranking`; classes take turns.
-
-    Example:
-        >>> balanced_order(np.array([3, 1, 2, 0]), np.array([0, 0, 0, 1])).tolist()
-        [1, 3, 2, 0]
-    """
-    if ranking.dtype.kind == "V":  # bytes compare as numbers, most significant first
-        ranking = np.array([r.tobytes() for r in ranking], dtype=object)
-    within = np.lexsort((np.argsort(np.argsort(ranking, kind="stable")), classes))
-    turn = np.empty(len(classes), np.int64)
-    sorted_classes = np.asarray(classes)[within]
-    starts = np.searchsorted(sorted_classes, sorted_classes)
-    turn[within] = np.arange(len(classes)) - starts
-    return np.lexsort((classes, turn))
-
-
-def _training_hash(hashes: np.ndarray, classes: np.ndarray) -> str:
-    lines = sorted(f"{h.tobytes().hex()} {c}" for h, c in zip(hashes, classes, strict=True))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _images_hash(hashes: np.ndarray) -> str:
-    return hashlib.sha256(b"".join(sorted(h.tobytes() for h in hashes))).hexdigest()
-
-
-def split_by_content(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Training and test arrays of a set without a test part.
-
-    Within each class, one image in six, at least one, is a test image: those with the smallest
-    sha256 of their pixels, so that the split does not depend on order or file names.
-
-    Args:
-        x: images ``(n, H, W, C)``.
-        y: classes ``(n,)``.
-        names: names of the classes.
-
-    Raises:
-        UsageError: a class has a single image.
-
-    Example:
-        >>> x = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)
-        >>> len(split_by_content(x, np.arange(12) % 2, ["a", "b"])["x_test"])
-        2
-    """
-    hashes, test = image_hashes(x), np.zeros(len(x), bool)
-    for label, name in enumerate(names):
-        members = np.flatnonzero(y == label)
-        if len(members) < 2:
-            raise UsageError(
-                f"every class needs at least two images, one to train and one to test; {name!r} "
-                f"has {len(members)}."
-            )
-        ranked = sorted(members, key=lambda i: hashes[i].tobytes())
-        test[ranked[: max(1, len(members) // _TEST_PART)]] = True
-    return {"x_train": x[~test], "y_train": y[~test], "x_test": x[test], "y_test": y[test]}
-
-
 def make_dataset(
     name: str,
     source: str,
@@ -233,8 +171,21 @@ def make_dataset(
     validation_examples: int,
     *,
     note: str = "",
+    one_scale: bool = False,
 ) -> Dataset:
-    """A `Dataset` of checked arrays; `source` names them in messages, `note` begins its note."""
+    """A `Dataset` of checked arrays.
+
+    Args:
+        name: what it is loaded as.
+        source: names it in messages.
+        arrays: ``x_train y_train x_test y_test`` and, if there are, ``label_names``.
+        validation_examples: how many training images to hold out.
+        note: begins the set's note.
+        one_scale: whether a reader made both parts by one rule, so that their units are one.
+
+    Raises:
+        UsageError: arrays that are no data set, see `load_dataset`.
+    """
     x_train, x_test = (_check_images(source, key, arrays[key]) for key in ("x_train", "x_test"))
     if x_train.shape[1:] != x_test.shape[1:]:
         raise UsageError(
@@ -248,7 +199,8 @@ def make_dataset(
     hashes = image_hashes(x_train)
     parts = x_train, y_train, x_test, y_test
     data = _hold_out(name, parts, class_names, validation_examples, hashes)
-    _check_scale(source, arrays, data)
+    if not one_scale:
+        _check_scale(source, arrays, data)
     repeated = _describe_repetitions(hashes, y_train, image_hashes(x_test))
     return dataclasses.replace(data, note="; ".join(filter(None, [note, *repeated])))
 
@@ -313,7 +265,7 @@ def _hold_out(
     if not (whole and 0 <= validation_examples <= spare):
         raise UsageError(
             f"validation_examples must lie between 0 and {spare}, so that every class keeps a "
-            f"training image; got {validation_examples}."
+            f"training image; got {validation_examples!r}."
         )
     order = balanced_order(hashes, y_train)
     # Each class's last image stays in training, however small the class.
@@ -327,11 +279,11 @@ def _hold_out(
         y_train=y_train[kept],
         x_validation=x_train[held],
         y_validation=y_train[held],
-        x_test=x_test,
-        y_test=y_test,
+        x_test=np.array(x_test),  # the caller may change theirs
+        y_test=np.array(y_test),
         class_names=class_names,
-        training_hash=_training_hash(hashes, y_train),
-        images_hash=_images_hash(hashes),
+        training_hash=training_hash(hashes, y_train),
+        images_hash=images_hash(hashes),
     )
 
 
@@ -357,7 +309,10 @@ def _check_labels(source: str, key: str, y: np.ndarray, x: np.ndarray) -> np.nda
             f"shape {y.shape}{hint}."
         )
     if y.dtype.kind not in "iu":
-        raise UsageError(f"{source}: {key} must hold integers from 0; got {y.dtype}.")
+        raise UsageError(
+            f"{source}: {key} must hold integers from 0; got {y.dtype}: np.unique(names, "
+            "return_inverse=True) makes them of names."
+        )
     if y.min() < 0 or y.max() > np.iinfo(np.int32).max:
         bad = y.min() if y.min() < 0 else y.max()
         raise UsageError(f"{source}: {key} must hold integers from 0; got {bad}.")
@@ -369,4 +324,7 @@ def _class_names(source: str, given: np.ndarray | None, classes: int) -> tuple[s
         return tuple(str(i) for i in range(classes))
     if given.ndim != 1 or given.dtype.kind not in "US":
         raise UsageError(f"{source}: label_names must be a list of strings; got {given.dtype}.")
-    return tuple(str(n, "utf8", "replace") if isinstance(n, bytes) else str(n) for n in given)
+    try:
+        return tuple(n.decode() if isinstance(n, bytes) else str(n) for n in given)
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source}: label_names must be text or UTF-8; {error}.") from error

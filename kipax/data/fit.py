@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import numbers
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,6 +96,8 @@ def fit_preprocessor(
         if zca_lambda is not None:
             raise UsageError(f"zca_lambda belongs to zca and zca_paper; {name} has no use for it.")
         return kind.fit(x_train)
+    if zca_lambda is not None and not isinstance(zca_lambda, numbers.Real):
+        raise UsageError(f"zca_lambda is a number, 0.1 by default; got {zca_lambda!r}.")
     settings = {"zca_lambda": 0.1 if zca_lambda is None else float(zca_lambda)}
     if not isinstance(data, Dataset):
         return kind.fit(x_train, **settings)

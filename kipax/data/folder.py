@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kipax.data.classes import natural_order
-from kipax.data.datasets import split_by_content
-from kipax.data.resize import Picture, fit_pictures, import_pillow, is_halved
+from kipax.data.content import split_by_content
+from kipax.data.resize import WIDE_MODES, Picture, fit_pictures, import_pillow, is_halved
 from kipax.data.walk import PICTURES, LeftOut, class_folders, count_pictures, list_pictures
 from kipax.errors import FileError, UsageError
 
@@ -25,6 +25,7 @@ __all__ = ["read_folder"]
 _PARTS = ("train", "test")
 _PART_LIKE = ("train", "training", "test", "testing", "val", "valid", "validation")
 _ORIENTATION = 0x0112  # EXIF's tag
+_PHOTOMETRIC = 262  # TIFF's tag; 0 where 0 is white
 _TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 _MOVING = ("GIF", "PNG", "TIFF", "WEBP")  # formats that may hold several pictures
 
@@ -55,6 +56,7 @@ def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.
         raise FileError(f"could not read {root}: there is no such folder.")
     parts = _list_parts(root, left)
     names = natural_order(next(iter(parts.values())))
+    _check_tree(root, parts)
     _check_classes(root, names, parts)
     pictures = [_head(file) for part in parts.values() for name in part for file in part[name]]
     x, done = fit_pictures(pictures, image_size)
@@ -101,6 +103,17 @@ def _list_classes(root: Path, left: LeftOut) -> Classes:
     return found
 
 
+def _check_tree(root: Path, parts: Mapping[str, Classes]) -> None:
+    """Refuses ``CLASS/train`` and ``CLASS/test``, whose split would be lost."""
+    for name in parts.get("all", {}):
+        inside = [part for part in _PART_LIKE if (root / name / part).is_dir()]
+        if len(inside) > 1:
+            raise UsageError(
+                f"parts hold classes, as in train/{name}; {root / name} holds "
+                f"{' and '.join(inside)}: turn the two round."
+            )
+
+
 def _check_classes(root: Path, names: list[str], parts: Mapping[str, Classes]) -> None:
     if len(names) < 2:
         held = f"only {names[0]!r}" if names else "none"
@@ -130,6 +143,7 @@ def _head(file: Path) -> Picture:
     """A picture by its header; it is decoded when it is used."""
     with _decoding(file), import_pillow().Image.open(file) as image:
         halved = is_halved(image)  # first: EXIF data may lie behind the pixels
+        _check_wide(file, image)
         return Picture.of(
             image,
             functools.partial(_open, file),
@@ -138,6 +152,16 @@ def _head(file: Path) -> Picture:
             turned=_orientation(image) in _TURNED,
             moving=image.format in _MOVING and getattr(image, "is_animated", False),
         )
+
+
+def _check_wide(file: Path, image: Image) -> None:
+    """Refuses what Pillow would read otherwise than it is shown."""
+    if image.mode not in WIDE_MODES:
+        return
+    from_white = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore
+    if from_white or "transparency" in image.info:
+        how = "counts its values from white" if from_white else "has a transparent value"
+        raise FileError(f"{file} has more than 8 bits and {how}: save it with 8 bits.")
 
 
 def _open(file: Path) -> Image:
@@ -171,7 +195,9 @@ def _decoding(file: Path) -> Iterator[None]:
     pillow = import_pillow()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of tags that do not matter here
+            warnings.simplefilter(
+                "ignore"
+            )  # of tags that do not matter here, and of large pictures
             yield
     except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:
         raise FileError(f"{file} does not decode as a picture: {error}.") from error

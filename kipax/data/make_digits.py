@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from kipax import files
-from kipax.data.datasets import balanced_order, image_hashes
+from kipax.data.content import balanced_order, image_hashes
 
 TEST_IMAGES = 360
 

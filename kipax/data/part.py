@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from kipax import files
-from kipax.data.datasets import ARRAYS, Dataset, balanced_order, image_hashes
+from kipax.data.content import balanced_order, image_hashes
+from kipax.data.datasets import ARRAYS, Dataset
 from kipax.errors import FileError, UsageError
 
 __all__ = ["decode", "encode", "read_arrays", "take_part", "write_part"]

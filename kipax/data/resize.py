@@ -14,12 +14,12 @@ from kipax.errors import FileError, UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["DEFAULT_SIDE", "Picture", "fit_pictures", "import_pillow", "is_halved"]
+__all__ = ["DEFAULT_SIDE", "WIDE_MODES", "Picture", "fit_pictures", "import_pillow", "is_halved"]
 
 DEFAULT_SIDE = 32
 _LARGEST_UNTOUCHED = 64  # pixels; sets of one size up to this keep it
-_WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # one channel of more than 8 bits
-_GREY_MODES = ("1", "L", "LA", *_WIDE_MODES)
+WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # one channel of more than 8 bits
+_GREY_MODES = ("1", "L", "LA", *WIDE_MODES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Picture:
             colour=image.mode not in _GREY_MODES,
             open=open_it,
             name=name,
-            wide=image.mode in _WIDE_MODES,
+            wide=image.mode in WIDE_MODES,
             halved=halved,
             moving=moving,
         )
@@ -71,7 +71,7 @@ class Picture:
 def is_halved(image: Image) -> bool:
     """Whether an image that is opened and not yet decoded has 16 bits of which Pillow keeps 8."""
     stored = [str(tile[-1]) for tile in getattr(image, "tile", [])]
-    return image.mode not in _WIDE_MODES and any(";16" in raw_mode for raw_mode in stored)
+    return image.mode not in WIDE_MODES and any(";16" in raw_mode for raw_mode in stored)
 
 
 def import_pillow() -> ModuleType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 
-from kipax.data.datasets import balanced_order
+from kipax.data.content import balanced_order
 from kipax.errors import UsageError
 
 __all__ = ["Purpose", "balanced_batch", "check_support_size", "step_key"]

@@ -17,6 +17,7 @@ from kipax.errors import UsageError, check_choice
 __all__ = ["describe_dataset", "load_dataset"]
 
 _PATHS = ("npz", "folder")
+_LARGEST_SIDE = 4096  # no kernel of larger images can be computed
 _FORMS = "npz:PATH, folder:PATH, any image classification set of TensorFlow Datasets"
 
 
@@ -76,7 +77,8 @@ def load_dataset(
     else:
         _check_name(name)
         arrays, note = tfds.read_tfds(name, data_dir=data_dir, image_size=image_size)
-    return make_dataset(name, source, arrays, validation_examples, note=note)
+    pictures = kind == "folder" or (kind not in _PATHS and name != "digits")
+    return make_dataset(name, source, arrays, validation_examples, note=note, one_scale=pictures)
 
 
 def _as_text(name: Any) -> str:
@@ -89,8 +91,10 @@ def _check_size(image_size: Any) -> None:
     if image_size is None:
         return
     whole = isinstance(image_size, numbers.Integral) and not isinstance(image_size, bool)
-    if not (whole and image_size > 0):
-        raise UsageError(f"image_size is a whole number of pixels from 1; got {image_size!r}.")
+    if not (whole and 0 < image_size <= _LARGEST_SIDE):
+        raise UsageError(
+            f"image_size is a whole number of pixels from 1 to {_LARGEST_SIDE}; got {image_size!r}."
+        )
 
 
 def describe_dataset(name: str) -> DatasetFacts | None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from kipax.data.datasets import split_by_content
+from kipax.data.content import split_by_content
 from kipax.data.known import KNOWN
 from kipax.data.resize import Picture, fit_pictures, import_pillow
 from kipax.errors import FileError, UsageError

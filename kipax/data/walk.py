@@ -60,7 +60,7 @@ def class_folders(root: Path, left: LeftOut) -> dict[str, Path]:
         if _is_hidden(entry.name):
             left.add("hidden files and folders", name=entry.name)
         elif entry.is_dir():
-            name = unicodedata.normalize("NFC", entry.name)
+            name = unicodedata.normalize("NFC", _as_text(entry))
             if name in found:
                 raise UsageError(f"{root} holds two folders called {name!r}: merge them.")
             found[name] = entry
@@ -126,4 +126,15 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_picture(file: Path) -> bool:
-    return file.suffix.lower().removeprefix(".") in PICTURES
+    return file.suffix.lower().removeprefix(".") in PICTURES and file.is_file()
+
+
+def _as_text(folder: Path) -> str:
+    """A folder's name; a `UsageError` for one that is no text, as old archives have."""
+    try:
+        return folder.name.encode().decode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"the name of a class is text in UTF-8; got {os.fsencode(folder.name)!r}: rename the "
+            "folder."
+        ) from error

@@ -13,6 +13,8 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from kipax import architectures
 from kipax.blocks import default_memory_gb
 from kipax.data import Dataset, fit
@@ -26,6 +28,7 @@ __all__ = [
     "Config",
     "KIPConfig",
     "LabelSolveConfig",
+    "check_arguments",
     "check_values",
     "config_field",
     "default_workdir",
@@ -79,6 +82,11 @@ def check_values(config: Any) -> None:
         kinds, value = str(field.type).split(" | "), getattr(config, field.name)
         if value is None and "None" in kinds:
             continue
+        if set(kinds) <= {"bool", "None"}:
+            if not isinstance(value, (bool, np.bool_)):
+                raise UsageError(f"{field.name} is True or False; got {value!r}.")
+            object.__setattr__(config, field.name, bool(value))
+            continue
         if "str" in kinds and isinstance(value, (str, os.PathLike)):
             object.__setattr__(config, field.name, os.fspath(value))
             continue
@@ -89,7 +97,23 @@ def check_values(config: Any) -> None:
                 continue
             if isinstance(value, bool) or not isinstance(value, allowed):
                 raise UsageError(f"{field.name} must be {words}; got {value!r}.")
-            object.__setattr__(config, field.name, kind(value))
+            try:
+                object.__setattr__(config, field.name, kind(value))
+            except OverflowError as error:
+                raise UsageError(f"{field.name} must be {words} of usual size.") from error
+
+
+def check_arguments(kind: type, config: Any, *, dataset: Any, resume: Any) -> None:
+    """Refuses what Python lets through: names for objects, texts for True and False."""
+    if not isinstance(config, kind):
+        raise UsageError(f"this run takes a {kind.__name__}; got a {type(config).__name__}.")
+    if dataset is not None and not isinstance(dataset, Dataset):
+        raise UsageError(
+            "dataset= is a kipax.Dataset, from load_dataset or Dataset.from_arrays; got a "
+            f"{type(dataset).__name__}."
+        )
+    if not isinstance(resume, bool):
+        raise UsageError(f"resume is True or False; got {resume!r}.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

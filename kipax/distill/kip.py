@@ -60,6 +60,7 @@ def run_kip(
     """
     with start_run(
         config,
+        kind=KIPConfig,
         method="kip",
         dataset=dataset,
         workdir=workdir,

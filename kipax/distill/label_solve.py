@@ -41,6 +41,7 @@ def run_label_solve(
     """
     with start_run(
         config,
+        kind=LabelSolveConfig,
         method="label_solve",
         dataset=dataset,
         workdir=workdir,

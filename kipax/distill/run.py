@@ -27,7 +27,15 @@ from kipax.blocks import (
 from kipax.blocks.memory import bytes_per_image, bytes_per_pair
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
 from kipax.data.preprocessing import hash_arrays
-from kipax.distill.config import Config, KIPConfig, RunConfig, default_workdir, resolve, short_name
+from kipax.distill.config import (
+    Config,
+    KIPConfig,
+    RunConfig,
+    check_arguments,
+    default_workdir,
+    resolve,
+    short_name,
+)
 from kipax.distill.report import Reporter, limit_time
 from kipax.distill.state import initial_images
 from kipax.distill.workdir import Workdir
@@ -205,6 +213,7 @@ def _recorded(config: RunConfig) -> dict[str, Any]:
 def start_run(
     config: RunConfig,
     *,
+    kind: type[RunConfig] = RunConfig,
     method: str,
     dataset: Dataset | None,
     workdir: Path | str | None,
@@ -219,6 +228,7 @@ def start_run(
     Raises:
         UsageError, FileError: see `load_dataset` and `Workdir.open`.
     """
+    check_arguments(kind, config, dataset=dataset, resume=resume)
     reporter = limit_time(reporter, config.max_seconds, remedy="continue with --resume")
     if dataset is None:
         dataset = load_dataset(

@@ -108,6 +108,7 @@ def run_subsets(
     """
     with start_run(
         config,
+        kind=SubsetsConfig,
         method="subsets",
         dataset=dataset,
         workdir=workdir,

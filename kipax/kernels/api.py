@@ -111,7 +111,7 @@ def make_kernel_fn(
     Source: Nguyen et al. 2021, section 2 (kernels), by the displacement-window recursion of
     `kipax.kernels.window`.
     """
-    if isinstance(architecture, str):
+    if not isinstance(architecture, Architecture):
         architecture = architectures.from_name(architecture)
     check_choice("kernel", kind, KINDS)
     check_choice("backend", backend, BACKENDS)
@@ -209,7 +209,7 @@ def _matrix(x1, x2, *, symmetric: bool, backend: str, architecture: Architecture
 
 def _dot_product_matrix(x1, x2, *, architecture: Architecture, ntk: bool):
     """Flatten first: a function of ``x1 . x2`` and the norms alone; no spatial work."""
-    flat1, flat2 = (x.reshape(x.shape[0], -1) for x in (x1, x2))
+    flat1, flat2 = (x.reshape(x.shape[0], math.prod(x.shape[1:])) for x in (x1, x2))
     size = flat1.shape[1]
     k = jnp.matmul(flat1, flat2.T, precision=lax.Precision.HIGHEST) / size
     first, second = (jnp.sum(f * f, axis=1) / size for f in (flat1, flat2))
@@ -228,7 +228,7 @@ def _fingerprint(x: jax.Array) -> jax.Array:
     """
     x = lax.stop_gradient(x)
     bits = lax.bitcast_convert_type(jnp.where(x == 0, 0.0, x), jnp.uint32)  # -0.0 becomes 0.0
-    bits = bits.reshape(x.shape[0], -1) * np.uint32(0x9E3779B1)
+    bits = bits.reshape(x.shape[0], math.prod(x.shape[1:])) * np.uint32(0x9E3779B1)
     bits = bits ^ (bits >> np.uint32(15))  # whole numbers end in zero bits
     weights = np.random.default_rng(0).integers(0, 2**32, (2, bits.shape[1]), dtype=np.uint32) | 1
     return jnp.stack([jnp.sum(bits * w, axis=1, dtype=jnp.uint32) for w in weights], axis=1)

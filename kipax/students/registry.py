@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import numbers
 import re
 from typing import Any
 
@@ -71,6 +72,10 @@ class StudentSpec:
     parameterisation: str = "standard"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise UsageError(f"a network is given by its name, as in convnet; got {self.name!r}.")
+        if self.width is not None and not isinstance(self.width, numbers.Integral):
+            raise UsageError(f"width is a whole number of channels; got {self.width!r}.")
         if not is_finite_only(self.name):
             if _WRN.fullmatch(self.name):
                 raise UsageError(
@@ -119,6 +124,12 @@ class StudentSpec:
         Raises:
             UsageError: the images are too small for its pools.
         """
+        whole = isinstance(classes, numbers.Integral) and classes > 0
+        if not whole or len(image_shape) != 3:
+            raise UsageError(
+                "a network is built for a number of classes and images (height, width, channels); "
+                f"got {classes!r} and {image_shape!r}."
+            )
         padding = 3 if image_shape[-1] == 1 else 1  # DC's and FRePo's way from 28 to 32 pixels
         least = self._least_side(padding)
         if min(image_shape[:2]) < least:

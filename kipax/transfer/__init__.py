@@ -5,7 +5,6 @@ from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.evaluation import (
     Evaluated,
     Opened,
-    Result,
     count_work,
     evaluate,
     evaluate_subject,
@@ -17,6 +16,7 @@ from kipax.transfer.ledger import Ledger
 from kipax.transfer.paper import is_like_paper, paper_value
 from kipax.transfer.points import Point, Session, choose_student
 from kipax.transfer.protocols import EvaluationProtocol, protocol_by_name, protocol_names
+from kipax.transfer.results import Result
 from kipax.transfer.subjects import (
     Subject,
     as_subjects,

@@ -22,13 +22,13 @@ from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.ledger import Ledger, array_hash, key_of
 from kipax.transfer.points import FORMULAS, Point, Session, choose_student, with_architecture
 from kipax.transfer.protocols import EvaluationProtocol, shows_characters
+from kipax.transfer.results import Result
 from kipax.transfer.subjects import Subject
 from kipax.transfer.training import Recipe
 
 __all__ = [
     "Evaluated",
     "Opened",
-    "Result",
     "count_work",
     "evaluate",
     "evaluate_subject",
@@ -38,38 +38,6 @@ __all__ = [
 ]
 
 _TOP = 20  # the paper's deviation: over so many points, best by validation
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Result:
-    """A cell of the table.
-
-    Attributes:
-        subject: the row.
-        network: the column.
-        accuracy: on the test images: mean over networks (draws) at the chosen point, each
-            early-stopped by validation where there is one; None if every point diverged.
-        deviation: standard deviation of these (``np.std``, divided by their number, not by one
-            less); None for a single one.
-        last: mean of the last networks'; None for a kernel.
-        count: number of networks or draws behind `accuracy`.
-        top_deviation: standard deviation of the test accuracies of the 20 points that are best
-            by validation (the paper's); None for fewer than two points.
-        chosen: the chosen point, JSON-ready.
-        diverged: number of trainings that diverged, of `points`; they are in no mean.
-        points: number of trainings.
-    """
-
-    subject: str
-    network: str
-    accuracy: float | None
-    deviation: float | None = None
-    last: float | None = None
-    count: int = 1
-    top_deviation: float | None = None
-    chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
-    diverged: int = 0
-    points: int = 1
 
 
 def evaluate_subject(
@@ -212,6 +180,8 @@ def open_session(
 ) -> Opened:
     """Loads a set and the data that it is tested on; arguments and errors as `evaluate`."""
     reporter = limit_time(reporter or Reporter(), config.max_seconds, remedy=SAME_COMMAND)
+    if dataset is not None and not isinstance(dataset, Dataset):
+        raise UsageError(f"dataset= is a kipax.Dataset; got a {type(dataset).__name__}.")
     path = None if isinstance(support, SupportSet) else subjects.find_support(support)
     if path is not None:
         support = load(path, data_dir=config.data_dir)

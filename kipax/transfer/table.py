@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kipax.transfer.evaluation import Result
 from kipax.transfer.protocols import EvaluationProtocol
+from kipax.transfer.results import Result
 
 __all__ = ["align", "caption", "format_table", "percent"]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kipax import Dataset, load_dataset
 from kipax.data import Standard, balanced_batch, fit_preprocessor
-from kipax.data.datasets import balanced_order
+from kipax.data.content import balanced_order
 from kipax.data.fit import from_arrays
 from kipax.data.sampling import check_support_size
 from kipax.errors import FileError, KipaxError, UsageError

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kipax import Dataset, load_dataset
-from kipax.data.datasets import split_by_content
+from kipax.data.content import split_by_content
 from kipax.data.known import KNOWN
 from kipax.data.sources import describe_dataset
 from kipax.errors import FileError, UsageError
