@@ -228,7 +228,7 @@ def _fingerprint(x: jax.Array) -> jax.Array:
     """
     x = lax.stop_gradient(x)
     bits = lax.bitcast_convert_type(jnp.where(x == 0, 0.0, x), jnp.uint32)  # -0.0 becomes 0.0
-    bits = bits.reshape(x.shape[0], math.prod(x.shape[1:])) * np.uint32(0x9E3779B1)
+    bits = bits.reshape(x.shape[0], math.prod(bits.shape[1:])) * np.uint32(0x9E3779B1)
     bits = bits ^ (bits >> np.uint32(15))  # whole numbers end in zero bits
     weights = np.random.default_rng(0).integers(0, 2**32, (2, bits.shape[1]), dtype=np.uint32) | 1
     return jnp.stack([jnp.sum(bits * w, axis=1, dtype=jnp.uint32) for w in weights], axis=1)

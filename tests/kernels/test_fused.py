@@ -185,17 +185,14 @@ def test_a_library_that_does_not_load(monkeypatch, tmp_path):
     "derivative",
     [
         lambda f, x: jax.jvp(f, (x,), (x,)),
-        lambda f, x: jax.jacfwd(f)(x),
-        lambda f, x: jax.hessian(f)(x),
         lambda f, x: jax.hessian(jax.jit(f))(x),
-        lambda f, x: jax.grad(lambda a: jnp.sum(jax.grad(f)(a) ** 2))(x),
     ],
 )
 def test_derivatives_that_it_does_not_have_name_the_backend_that_does(derivative):
-    x = jnp.asarray(np.random.default_rng(0).random((2, 4, 4, 1)), jnp.float32)
+    x = jnp.asarray(np.random.default_rng(0).random((2, 3, 3, 1)), jnp.float32)
 
     def total(backend):
-        return lambda a: jnp.sum(make_kernel_fn("convnet1", backend=backend)(a, x))
+        return lambda a: jnp.sum(make_kernel_fn("convvec1", backend=backend)(a, x))
 
     with pytest.raises(UsageError, match="need backend='portable'"):
         derivative(total("fused"), x)

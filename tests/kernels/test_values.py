@@ -13,19 +13,20 @@ from tests.golden import make_kernels
 from tests.kernels import numpy_recursion
 from tests.kernels.cases import CASES, skip_unless_it_runs
 
-_LONGEST = ("convnet-16x16x3", "myrtle10")
+_LONGEST = ("convnet-16x16x3", "convnet-13x11x3", "myrtle")
 
 
-def _params(cases) -> list:
-    """Cases for parametrize; NNGPs are slow, and so are the two that compile longest."""
-    slow = lambda c: c.kind == "nngp" or c.id.startswith(_LONGEST)  # noqa: E731
+def _params(cases, longest=_LONGEST) -> list:
+    """Cases for parametrize; NNGPs are slow, and so are those that compile longest."""
+    slow = lambda c: c.kind == "nngp" or c.id.startswith(longest)  # noqa: E731
     return [pytest.param(c, marks=[pytest.mark.slow] * slow(c), id=c.id) for c in cases]
 
 
 _FEW = ("fc3", "convvec3", "convnet2", "myrtle5", "deep-global", "linear")
 every_case = pytest.mark.parametrize("case", _params(CASES))
 few_cases = pytest.mark.parametrize(
-    "case", _params([c for c in CASES if c.architecture.name in _FEW])
+    "case",
+    _params([c for c in CASES if c.architecture.name in _FEW], (*_LONGEST, "deep-global")),
 )
 both_backends = pytest.mark.parametrize("backend", ["portable", "fused"])
 
