@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from kipax import flags as config_flags
-from kipax.distill import RunResult, report
+from kipax import report
+from kipax.distill import RunResult
 from kipax.distill.config import RunConfig, short_name
 from kipax.errors import KipaxError, OutOfTime, UsageError
 

@@ -16,6 +16,7 @@ ROOMS = [
     "version",
     "errors",
     "files",
+    "report",
     "download",
     "pixels",
     "architectures",

@@ -10,9 +10,9 @@ import pytest
 from kipax import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.blocks import BlockPlan, make_local
 from kipax.distill import SubsetsConfig, run_subsets
-from kipax.distill.report import Progress, Reporter, limit_time
 from kipax.distill.workdir import Workdir
 from kipax.errors import OutOfTime, UsageError
+from kipax.report import Progress, Reporter, limit_time
 from kipax.transfer import EvaluateConfig, evaluate
 from launch.nodes import RunRequest, execute
 from tests.test_programs import FAST, _run
@@ -129,7 +129,7 @@ def test_the_last_unit_is_no_reason_to_stop():
 
 def test_time_is_not_over_before_it_is(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("kipax.distill.report.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("kipax.report.time.monotonic", lambda: now[0])
     reporter = Reporter()
     assert limit_time(reporter, None, remedy="") is reporter
     timed = limit_time(reporter, 5.0, remedy="")

@@ -20,8 +20,8 @@ from kipax import console
 from kipax import flags as config_flags
 from kipax.distill import KIPConfig, run_kip
 from kipax.distill.config import short_name
-from kipax.distill.report import SAME_COMMAND, limit_time
 from kipax.errors import split_list
+from kipax.report import SAME_COMMAND, limit_time
 from kipax.transfer import EvaluateConfig, align, evaluate
 
 _SHARED = ("dataset", "data_dir", "image_size", "eval_examples")

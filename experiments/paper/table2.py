@@ -15,7 +15,7 @@ from typing import Any
 
 from kipax import console
 from kipax import flags as config_flags
-from kipax.distill.report import SAME_COMMAND, limit_time
+from kipax.report import SAME_COMMAND, limit_time
 from kipax.transfer import EvaluateConfig, align, evaluate, percent
 
 _SHARED = ("dataset", "data_dir", "image_size", "eval_examples", "out")

@@ -13,10 +13,10 @@ from kipax import ridge
 from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset
 from kipax.distill.config import LabelSolveConfig
-from kipax.distill.report import Progress, Reporter
 from kipax.distill.run import Interrupted, Run, RunResult, start_run
 from kipax.distill.workdir import SECONDS_BETWEEN_SAVES
 from kipax.errors import FileError, OutOfTime, PoolError
+from kipax.report import Progress, Reporter
 
 __all__ = ["run_label_solve"]
 

@@ -36,12 +36,12 @@ from kipax.distill.config import (
     resolve,
     short_name,
 )
-from kipax.distill.report import Reporter, limit_time
 from kipax.distill.state import initial_images
 from kipax.distill.workdir import Workdir
 from kipax.errors import UsageError
 from kipax.kernels import fused
 from kipax.kernels.api import choose_backend, position_pairs
+from kipax.report import Reporter, limit_time
 from kipax.support import SupportSet
 from kipax.version import __version__
 

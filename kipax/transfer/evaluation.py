@@ -12,9 +12,9 @@ import numpy as np
 
 from kipax.data import Dataset
 from kipax.data.recipe import Deferred
-from kipax.distill.report import SAME_COMMAND, Reporter, limit_time
 from kipax.errors import FailedRunError, OutOfTime, UsageError
 from kipax.loading import load
+from kipax.report import SAME_COMMAND, Reporter, limit_time
 from kipax.students import StudentSpec
 from kipax.support import SupportSet
 from kipax.transfer import subjects

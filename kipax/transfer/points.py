@@ -17,8 +17,8 @@ from kipax import ridge
 from kipax.architectures import from_name, is_named, names
 from kipax.data import Dataset
 from kipax.distill.config import short_name
-from kipax.distill.report import Progress, Reporter
 from kipax.errors import FailedRunError, UsageError
+from kipax.report import Progress, Reporter
 from kipax.students import StudentSpec, is_finite_only
 from kipax.support import SupportSet
 from kipax.transfer.ledger import Ledger, array_hash, key_of

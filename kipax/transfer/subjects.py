@@ -15,10 +15,10 @@ from kipax.data.classes import check_same_classes
 from kipax.data.known import KNOWN
 from kipax.data.sampling import Purpose
 from kipax.data.tfds import is_registered
-from kipax.distill.report import Progress, Reporter
 from kipax.distill.workdir import GRID, Workdir
 from kipax.errors import FileError, UsageError
 from kipax.loading import load
+from kipax.report import Progress, Reporter
 from kipax.support import SupportSet
 
 __all__ = [
