@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -24,6 +25,7 @@ except ImportError:  # not on this system
 __all__ = [
     "append_line",
     "expand",
+    "hash_arrays",
     "lock",
     "read_json",
     "read_npz",
@@ -209,3 +211,13 @@ def read_npz(
         raise FileError(f"{path} is damaged or truncated: {error}.") from error
     except Exception as error:  # lzma and tokenizer errors have no common base
         raise FileError(f"{path} is damaged: {error}.") from error
+
+
+def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
+    """sha256 of named arrays: names, dtypes, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        a = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {a.dtype.str} {a.shape}\n".encode())
+        digest.update(a.tobytes())
+    return digest.hexdigest()

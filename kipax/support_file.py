@@ -19,9 +19,9 @@ import numpy as np
 
 from kipax import files
 from kipax.data import Dataset, Preprocessor, from_arrays
-from kipax.data.preprocessing import hash_arrays
 from kipax.data.recipe import Deferred, Recipe
 from kipax.errors import FileError, UsageError
+from kipax.files import hash_arrays
 
 __all__ = ["FORMAT_VERSION", "Content", "read", "write"]
 

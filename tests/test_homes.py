@@ -6,7 +6,7 @@ import pytest
 import kipax
 from kipax import files, load_dataset
 from kipax.data.fit import cache_dir
-from kipax.transfer.ledger import Ledger
+from kipax.ledger import Ledger
 from tests.test_support import make_support
 
 

@@ -17,6 +17,7 @@ ROOMS = [
     "errors",
     "files",
     "report",
+    "ledger",
     "download",
     "pixels",
     "architectures",

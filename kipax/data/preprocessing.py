@@ -7,7 +7,6 @@ set as plain arrays, so that whoever loads the set can treat new images alike.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
@@ -16,7 +15,7 @@ import numpy as np
 from kipax.errors import UsageError
 from kipax.pixels import channel_moments
 
-__all__ = ["Preprocessor", "Standard", "check_channels", "hash_arrays"]
+__all__ = ["Preprocessor", "Standard", "check_channels"]
 
 
 class Preprocessor(Protocol):
@@ -149,13 +148,3 @@ def check_channels(x: np.ndarray, channels: int) -> np.ndarray:
             f"this preprocessing takes images (n, height, width, {channels}); got {x.shape}."
         )
     return x
-
-
-def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-    """sha256 of named arrays: names, dtypes, shapes and bytes."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        a = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {a.dtype.str} {a.shape}\n".encode())
-        digest.update(a.tobytes())
-    return digest.hexdigest()

@@ -26,7 +26,6 @@ from kipax.blocks import (
 )
 from kipax.blocks.memory import bytes_per_image, bytes_per_pair
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
-from kipax.data.preprocessing import hash_arrays
 from kipax.distill.config import (
     Config,
     KIPConfig,
@@ -39,6 +38,7 @@ from kipax.distill.config import (
 from kipax.distill.state import initial_images
 from kipax.distill.workdir import Workdir
 from kipax.errors import UsageError
+from kipax.files import hash_arrays
 from kipax.kernels import fused
 from kipax.kernels.api import choose_backend, position_pairs
 from kipax.report import Reporter, limit_time

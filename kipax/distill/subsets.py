@@ -13,11 +13,11 @@ import numpy as np
 
 from kipax import files, ridge
 from kipax.data import Dataset
-from kipax.data.preprocessing import hash_arrays
 from kipax.distill.config import RunConfig, config_field
 from kipax.distill.label_solve import stream_sums
 from kipax.distill.run import Run, start_run
 from kipax.errors import UsageError, read_whole_numbers
+from kipax.files import hash_arrays
 from kipax.report import Progress, Reporter
 
 __all__ = ["SubsetRow", "SubsetsConfig", "run_subsets"]

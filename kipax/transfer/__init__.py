@@ -1,5 +1,6 @@
 """Training students on a support set, and evaluating it under named protocols."""
 
+from kipax.ledger import Ledger
 from kipax.transfer.augmentation import augment_batch, augment_pair
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.evaluation import (
@@ -12,7 +13,6 @@ from kipax.transfer.evaluation import (
     open_session,
     solved_set,
 )
-from kipax.transfer.ledger import Ledger
 from kipax.transfer.paper import is_like_paper, paper_value
 from kipax.transfer.points import Point, Session, choose_student
 from kipax.transfer.protocols import EvaluationProtocol, protocol_by_name, protocol_names

@@ -13,13 +13,13 @@ import numpy as np
 from kipax.data import Dataset
 from kipax.data.recipe import Deferred
 from kipax.errors import FailedRunError, OutOfTime, UsageError
+from kipax.ledger import Ledger, array_hash, key_of
 from kipax.loading import load
 from kipax.report import SAME_COMMAND, Reporter, limit_time
 from kipax.students import StudentSpec
 from kipax.support import SupportSet
 from kipax.transfer import subjects
 from kipax.transfer.config import EvaluateConfig
-from kipax.transfer.ledger import Ledger, array_hash, key_of
 from kipax.transfer.points import FORMULAS, Point, Session, choose_student, with_architecture
 from kipax.transfer.protocols import EvaluationProtocol, shows_characters
 from kipax.transfer.results import Result

@@ -18,10 +18,10 @@ from kipax.architectures import from_name, is_named, names
 from kipax.data import Dataset
 from kipax.distill.config import short_name
 from kipax.errors import FailedRunError, UsageError
+from kipax.ledger import Ledger, array_hash, key_of
 from kipax.report import Progress, Reporter
 from kipax.students import StudentSpec, is_finite_only
 from kipax.support import SupportSet
-from kipax.transfer.ledger import Ledger, array_hash, key_of
 from kipax.transfer.protocols import EvaluationProtocol
 from kipax.transfer.together import train_together
 from kipax.transfer.training import (

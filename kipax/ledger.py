@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from kipax import files
-from kipax.data.preprocessing import hash_arrays
 from kipax.errors import FileError
+from kipax.files import hash_arrays
 
 __all__ = ["Ledger", "array_hash", "key_of"]
 
