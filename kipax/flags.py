@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Callable, Sequence
 from types import NoneType
 from typing import Any, TypeVar
 
 from absl import flags
+
+from kipax.config import field_types
 
 __all__ = ["config_from_flags", "define_flags"]
 
@@ -17,9 +18,9 @@ flags.disclaim_key_flags()  # flags belong to the program that calls
 Config = TypeVar("Config")
 
 
-def _value_type(config_class: type, name: str) -> type:
-    hint = typing.get_type_hints(config_class)[name]
-    options = [t for t in typing.get_args(hint) or (hint,) if t is not NoneType]
+def _flag_type(types: tuple[type, ...]) -> type:
+    """The type of the flag of a field that takes these."""
+    options = [t for t in types if t is not NoneType]
     return str if str in options else options[0]
 
 
@@ -31,11 +32,11 @@ def define_flags(config_class: type, *, without: Sequence[str] = ()) -> None:
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
     }
+    types = field_types(config_class)
     for field in dataclasses.fields(config_class):
-        if field.name in without:
-            continue
-        kind = _value_type(config_class, field.name)
-        define[kind](field.name, field.default, field.metadata["help"])
+        if field.name not in without:
+            kind = _flag_type(types[field.name])
+            define[kind](field.name, field.default, field.metadata["help"])
 
 
 def config_from_flags(config_class: type[Config], **overrides: Any) -> Config:

@@ -16,6 +16,7 @@ ROOMS = [
     "version",
     "errors",
     "files",
+    "config",
     "report",
     "ledger",
     "download",

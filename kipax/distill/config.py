@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
-import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from kipax import architectures
 from kipax.blocks import default_memory_gb
+from kipax.config import MAX_SECONDS_HELP, check_values, config_field
 from kipax.data import Dataset, fit
 from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice, split_list
@@ -24,13 +21,10 @@ from kipax.kernels import BACKENDS, KINDS, KernelSpec
 
 __all__ = [
     "DATASET_DEFAULTS",
-    "MAX_SECONDS_HELP",
     "Config",
     "KIPConfig",
     "LabelSolveConfig",
     "check_arguments",
-    "check_values",
-    "config_field",
     "default_workdir",
     "resolve",
     "short_name",
@@ -38,13 +32,6 @@ __all__ = [
 
 INITS = ("real", "noise")
 _DEFAULT_ARCHITECTURE = "convnet"
-MAX_SECONDS_HELP = (
-    "stop after so many seconds with everything saved and exit status 0, to be continued (no limit)"
-)
-_NUMBERS: dict[str, tuple[Any, type, str]] = {
-    "int": (int, numbers.Integral, "a whole number"),
-    "float": (float, numbers.Real, "a number"),
-}
 
 # Learning rates and batch of Nguyen et al. 2021, appendix A; steps are a start, not the
 # paper's up to 50,000. digits is not in the paper: values chosen on its validation images.
@@ -63,44 +50,6 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     "cifar100": _PAPER | {"learning_rate": 0.04},
     "npz": _PAPER | {"target_batch": 1000, "steps": 300},  # and any other set
 }
-
-
-def config_field(default: Any, text: str, *, may_change: bool = False) -> Any:
-    """A field of a config, with the help of the flag that is made of it."""
-    return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change})
-
-
-def check_values(config: Any) -> None:
-    """Makes a config's numbers and texts plain, as flags are; else a `UsageError`.
-
-    Example:
-        >>> check_values(LabelSolveConfig(support=2.5))
-        Traceback (most recent call last):
-        kipax.errors.UsageError: support must be a whole number; got 2.5.
-    """
-    for field in dataclasses.fields(config):
-        kinds, value = str(field.type).split(" | "), getattr(config, field.name)
-        if value is None and "None" in kinds:
-            continue
-        if set(kinds) <= {"bool", "None"}:
-            if not isinstance(value, (bool, np.bool_)):
-                raise UsageError(f"{field.name} is True or False; got {value!r}.")
-            object.__setattr__(config, field.name, bool(value))
-            continue
-        if "str" in kinds and isinstance(value, (str, os.PathLike)):
-            object.__setattr__(config, field.name, os.fspath(value))
-            continue
-        if set(kinds) <= {"str", "None"}:
-            raise UsageError(f"{field.name} is text, commas between several; got {value!r}.")
-        for name, (kind, allowed, words) in _NUMBERS.items():
-            if name not in kinds:
-                continue
-            if isinstance(value, bool) or not isinstance(value, allowed):
-                raise UsageError(f"{field.name} must be {words}; got {value!r}.")
-            try:
-                object.__setattr__(config, field.name, kind(value))
-            except OverflowError as error:
-                raise UsageError(f"{field.name} must be {words} of usual size.") from error
 
 
 def check_arguments(kind: type, config: Any, *, dataset: Any, resume: Any) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from kipax import files, ridge
+from kipax.config import config_field
 from kipax.data import Dataset
-from kipax.distill.config import RunConfig, config_field
+from kipax.distill.config import RunConfig
 from kipax.distill.label_solve import stream_sums
 from kipax.distill.run import Run, start_run
 from kipax.errors import UsageError, read_whole_numbers

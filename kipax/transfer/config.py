@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from kipax.distill.config import MAX_SECONDS_HELP, check_values, config_field
+from kipax.config import MAX_SECONDS_HELP, check_values, config_field
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.transfer import protocols
 from kipax.transfer.protocols import GRIDS, EvaluationProtocol

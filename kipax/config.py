@@ -1,0 +1,89 @@
+"""Configs: frozen dataclasses whose fields have a help, checked by their types.
+
+A field is made by `config_field`, `check_values` makes what Python gives as plain as a flag, and
+`kipax.flags` makes the flags: one reader of types, `field_types`, serves both.
+
+Example:
+    >>> import dataclasses
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Config:
+    ...     steps: int = config_field(10, "number of updates")
+    ...     def __post_init__(self):
+    ...         check_values(self)
+    >>> Config(steps=2.5)
+    Traceback (most recent call last):
+    kipax.errors.UsageError: steps must be a whole number; got 2.5.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+import os
+import typing
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+from kipax.errors import UsageError
+
+__all__ = ["MAX_SECONDS_HELP", "check_values", "config_field", "field_types"]
+
+MAX_SECONDS_HELP = (
+    "stop after so many seconds with everything saved and exit status 0, to be continued (no limit)"
+)
+_NUMBERS: dict[type, tuple[type, str]] = {
+    int: (numbers.Integral, "a whole number"),
+    float: (numbers.Real, "a number"),
+}
+
+
+def config_field(default: Any, text: str, *, may_change: bool = False) -> Any:
+    """A field of a config.
+
+    Args:
+        default: its value where nobody says another.
+        text: the help of the flag that is made of it.
+        may_change: whether a run may be resumed with another value.
+    """
+    return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change})
+
+
+def field_types(config_class: type) -> dict[str, tuple[type, ...]]:
+    """The types that each field takes, ``NoneType`` among them where it may be None."""
+    hints = typing.get_type_hints(config_class)
+    fields = dataclasses.fields(config_class)
+    return {f.name: typing.get_args(hints[f.name]) or (hints[f.name],) for f in fields}
+
+
+def check_values(config: Any) -> None:
+    """Makes a config's values plain, as flags are: bool, int, float, str or None.
+
+    Raises:
+        UsageError: a value of another type than its field's; names the field.
+    """
+    for name, types in field_types(type(config)).items():
+        value = getattr(config, name)
+        if value is None and NoneType in types:
+            continue
+        object.__setattr__(config, name, _plain(name, value, types))
+
+
+def _plain(name: str, value: Any, types: tuple[type, ...]) -> Any:
+    if bool in types:
+        if not isinstance(value, (bool, np.bool_)):
+            raise UsageError(f"{name} is True or False; got {value!r}.")
+        return bool(value)
+    if str in types and isinstance(value, (str, os.PathLike)):
+        return os.fspath(value)
+    kind = next((t for t in types if t in _NUMBERS), None)
+    if kind is None:
+        raise UsageError(f"{name} is text, commas between several; got {value!r}.")
+    allowed, words = _NUMBERS[kind]
+    if isinstance(value, bool) or not isinstance(value, allowed):
+        raise UsageError(f"{name} must be {words}; got {value!r}.")
+    try:
+        return kind(value)
+    except OverflowError as error:
+        raise UsageError(f"{name} must be {words} that a computer's has room for.") from error
