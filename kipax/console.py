@@ -22,8 +22,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from kipax import flags as config_flags
 from kipax import report
+from kipax.data.sources import short_name
 from kipax.distill import RunResult
-from kipax.distill.config import RunConfig, short_name
+from kipax.distill.config import RunConfig
 from kipax.errors import KipaxError, OutOfTime, UsageError
 
 __all__ = ["ConsoleReporter", "describe_duration", "run_command", "run_experiment", "summarise"]

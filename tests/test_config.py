@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from kipax import KIPConfig, LabelSolveConfig
+from kipax.data.sources import short_name
 from kipax.distill import config
 from kipax.errors import UsageError
 
@@ -63,7 +64,7 @@ def test_bad_values(flags, message):
     ],
 )
 def test_short_names(dataset, name):
-    assert config.short_name(dataset) == name
+    assert short_name(dataset) == name
 
 
 def test_defaults_come_from_the_table():

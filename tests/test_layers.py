@@ -19,6 +19,7 @@ ROOMS = [
     "config",
     "report",
     "ledger",
+    "runs",
     "download",
     "pixels",
     "architectures",
@@ -98,6 +99,17 @@ def test_imports_go_down(path):
         top = module.split(".")[0]
         if top in HEAVY:
             assert str(relative) in ALLOWED.get(top, set()), f"{relative} imports {top}"
+
+
+SIBLINGS = ("distill", "transfer")  # which do not know each other
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_siblings_do_not_import_each_other(path):
+    own = path.relative_to(PACKAGE).parts[0]
+    if own in SIBLINGS:
+        foreign = {_room(m) for m in _imports(path)} & (set(SIBLINGS) - {own})
+        assert not foreign, f"{path.name} imports {foreign}"
 
 
 def test_import_is_light_and_changes_no_settings():

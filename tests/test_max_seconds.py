@@ -13,6 +13,7 @@ from kipax.distill import SubsetsConfig, run_subsets
 from kipax.distill.workdir import Workdir
 from kipax.errors import OutOfTime, UsageError
 from kipax.report import Progress, Reporter, limit_time
+from kipax.runs import Identity
 from kipax.transfer import EvaluateConfig, evaluate
 from launch.nodes import RunRequest, execute
 from tests.test_programs import FAST, _run
@@ -200,9 +201,14 @@ def test_the_stored_states_continue(tmp_path, file):
     today = kind(**stored["config"] | {"max_seconds": 60.0})
     assert set(dataclasses.asdict(today)) > set(stored["config"])  # begun before some flag
     (tmp_path / "run.json").write_bytes(file.read_bytes())
-    new = stored | {"config": dataclasses.asdict(today)}
-    with Workdir(tmp_path).open(
-        new, resume=True, free=today.may_change, defaults=today.defaults
-    ) as held:
+    new = Identity(
+        method=stored["method"],
+        config=dataclasses.asdict(today),
+        hashes={k: stored[k] for k in ("training_hash", "targets_hash")},
+        facts={k: stored[k] for k in ("plan", "versions")},
+        free=today.may_change,
+        defaults=today.defaults,
+    )
+    with Workdir(tmp_path).open(new, resume=True) as held:
         assert held["config"]["max_seconds"] == 60.0
         np.testing.assert_equal(held["plan"], stored["plan"])

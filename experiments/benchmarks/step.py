@@ -23,7 +23,7 @@ from kipax.console import ConsoleReporter, run_command
 from kipax.data import Dataset, load_dataset
 from kipax.distill import KIPConfig
 from kipax.distill.config import resolve
-from kipax.distill.kip import Loop
+from kipax.distill.kip import KIP, Loop
 from kipax.distill.run import start_run
 from kipax.errors import read_whole_numbers
 
@@ -37,7 +37,7 @@ def measure(config: KIPConfig, dataset: Dataset, reporter: ConsoleReporter) -> d
     with (
         tempfile.TemporaryDirectory() as folder,
         start_run(
-            config, method="kip", dataset=dataset, workdir=folder, resume=False, reporter=reporter
+            config, method=KIP, dataset=dataset, workdir=folder, resume=False, reporter=reporter
         ) as run,
     ):
         loop = Loop(run)

@@ -40,7 +40,7 @@ from kipax.blocks.tasks import Parts, Task, expected_parts
 from kipax.blocks.worker import Worker
 from kipax.console import ConsoleReporter, run_command
 from kipax.distill import KIPConfig, Reporter
-from kipax.distill.kip import Loop
+from kipax.distill.kip import KIP, Loop
 from kipax.distill.run import start_run
 
 config_flags.define_flags(KIPConfig)
@@ -116,7 +116,7 @@ def _steps(config: KIPConfig, repeats: int, **options: Any) -> tuple[Any, list[f
         tempfile.TemporaryDirectory() as folder,
         start_run(
             config,
-            method="kip",
+            method=KIP,
             dataset=None,
             workdir=folder,
             resume=False,
@@ -275,7 +275,7 @@ def _model(config: KIPConfig, pair_seconds: float, reporter: ConsoleReporter) ->
         with (
             tempfile.TemporaryDirectory() as folder,
             start_run(
-                sized, method="kip", dataset=None, workdir=folder, resume=False, reporter=Reporter()
+                sized, method=KIP, dataset=None, workdir=folder, resume=False, reporter=Reporter()
             ) as run,
         ):
             shape = _shape(run.executor.plan, sized, run.dataset.image_shape, pair_seconds)

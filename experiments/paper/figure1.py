@@ -18,8 +18,8 @@ from absl import flags
 
 from kipax import console
 from kipax import flags as config_flags
+from kipax.data.sources import short_name
 from kipax.distill import KIPConfig, run_kip
-from kipax.distill.config import short_name
 from kipax.errors import split_list
 from kipax.report import SAME_COMMAND, limit_time
 from kipax.transfer import EvaluateConfig, align, evaluate

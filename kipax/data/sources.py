@@ -14,7 +14,7 @@ from kipax.data.folder import read_folder
 from kipax.data.known import KNOWN, DatasetFacts
 from kipax.errors import UsageError, check_choice
 
-__all__ = ["describe_dataset", "load_dataset"]
+__all__ = ["describe_dataset", "load_dataset", "short_name"]
 
 _PATHS = ("npz", "folder")
 _LARGEST_SIDE = 4096  # no kernel of larger images can be computed
@@ -105,6 +105,14 @@ def describe_dataset(name: str) -> DatasetFacts | None:
         (32, 32, 3)
     """
     return KNOWN.get(name)
+
+
+def short_name(dataset: str) -> str:
+    """A data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
+    kind, _, path = dataset.partition(":")
+    if kind == "folder":
+        return Path(path).resolve().name
+    return Path(path).stem if kind == "npz" else kind
 
 
 def _check_name(name: str) -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from pathlib import Path
 from typing import Any, TypeVar
 
 from kipax import architectures
 from kipax.blocks import default_memory_gb
 from kipax.config import MAX_SECONDS_HELP, check_values, config_field
 from kipax.data import Dataset, fit
+from kipax.data.sources import short_name
 from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.kernels import BACKENDS, KINDS, KernelSpec
@@ -24,10 +24,10 @@ __all__ = [
     "Config",
     "KIPConfig",
     "LabelSolveConfig",
+    "Method",
     "check_arguments",
     "default_workdir",
     "resolve",
-    "short_name",
 ]
 
 INITS = ("real", "noise")
@@ -50,6 +50,25 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
     "cifar100": _PAPER | {"learning_rate": 0.04},
     "npz": _PAPER | {"target_batch": 1000, "steps": 300},  # and any other set
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A kind of run.
+
+    Attributes:
+        name: in run.json.
+        title: in words, and in the metadata of the sets that it makes.
+        config: the class of its configs.
+        suffix: of its default folders.
+        in_steps: whether it learns images, step by step, and not in one pass over all targets.
+    """
+
+    name: str
+    title: str
+    config: type
+    suffix: str = ""
+    in_steps: bool = False
 
 
 def check_arguments(kind: type, config: Any, *, dataset: Any, resume: Any) -> None:
@@ -139,6 +158,15 @@ class RunConfig:
     def may_change(self) -> set[str]:
         """The fields that a resumed run may be given anew."""
         return {f.name for f in dataclasses.fields(self) if f.metadata["may_change"]}
+
+    @property
+    def augmentation(self) -> float:
+        """Probability that a target of a step is augmented."""
+        return 0.0
+
+    def targets_per_step(self, training_examples: int) -> int:
+        """How many of so many training images a step or a pass looks at."""
+        return training_examples
 
     def check_dataset(self, dataset: Dataset) -> None:
         """Raises a `UsageError` for what a data set does not allow, before a folder is claimed."""
@@ -267,6 +295,15 @@ class KIPConfig(RunConfig):
         names = self._samples
         return tuple(self._spec(name) for name in names) or (self.kernel_spec,)
 
+    @property
+    def augmentation(self) -> float:
+        """Probability that a target of a step is augmented."""
+        return self.augment_fraction
+
+    def targets_per_step(self, training_examples: int) -> int:
+        """`batch_size` under the name that every method has."""
+        return self.batch_size(training_examples)
+
     def batch_size(self, targets: int) -> int:
         """Targets a step, of `targets` training images."""
         if self.target_batch in (None, "all"):
@@ -323,16 +360,8 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
     return values | {"zca_lambda": 100.0}
 
 
-def short_name(dataset: str) -> str:
-    """A data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
-    kind, _, path = dataset.partition(":")
-    if kind == "folder":
-        return Path(path).resolve().name
-    return Path(path).stem if kind == "npz" else kind
-
-
-def default_workdir(config: RunConfig, *, method: str = "") -> str:
-    """``runs/<dataset>-<architecture>-<support>``, with the method appended if given."""
+def default_workdir(config: RunConfig, *, suffix: str = "") -> str:
+    """``runs/<dataset>-<architecture>-<support>``, with the suffix appended if given."""
     network = "sampled" if getattr(config, "sample_architectures", "") else config.architecture
     name = f"runs/{short_name(config.dataset)}-{network}-{config.support}"
-    return f"{name}-{method}" if method else name
+    return f"{name}-{suffix}" if suffix else name

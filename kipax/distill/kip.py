@@ -13,17 +13,19 @@ import numpy as np
 from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset, balanced_batch, step_key
 from kipax.data.sampling import Purpose
-from kipax.distill.config import KIPConfig
+from kipax.distill.config import KIPConfig, Method
 from kipax.distill.run import Evaluation, Interrupted, Run, RunResult, start_run
 from kipax.distill.state import DistillState, make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update, compute_gradient
-from kipax.distill.workdir import GRID, SECONDS_BETWEEN_SAVES
 from kipax.errors import FailedRunError, FileError, OutOfTime, PoolError
 from kipax.kernels import KernelSpec
 from kipax.report import Progress, Reporter
+from kipax.runs import GRID, SECONDS_BETWEEN_SAVES
 from kipax.support import SupportSet
 
-__all__ = ["Loop", "run_kip"]
+__all__ = ["KIP", "Loop", "run_kip"]
+
+KIP = Method(name="kip", title="KIP", config=KIPConfig, in_steps=True)
 
 
 def run_kip(
@@ -60,8 +62,7 @@ def run_kip(
     """
     with start_run(
         config,
-        kind=KIPConfig,
-        method="kip",
+        method=KIP,
         dataset=dataset,
         workdir=workdir,
         resume=resume,

@@ -12,13 +12,17 @@ import numpy as np
 from kipax import ridge
 from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset
-from kipax.distill.config import LabelSolveConfig
+from kipax.distill.config import LabelSolveConfig, Method
 from kipax.distill.run import Interrupted, Run, RunResult, start_run
-from kipax.distill.workdir import SECONDS_BETWEEN_SAVES
 from kipax.errors import FileError, OutOfTime, PoolError
 from kipax.report import Progress, Reporter
+from kipax.runs import SECONDS_BETWEEN_SAVES
 
 __all__ = ["run_label_solve"]
+
+LABEL_SOLVE = Method(
+    name="label_solve", title="Label Solve", config=LabelSolveConfig, suffix="label_solve"
+)
 
 
 def run_label_solve(
@@ -41,8 +45,7 @@ def run_label_solve(
     """
     with start_run(
         config,
-        kind=LabelSolveConfig,
-        method="label_solve",
+        method=LABEL_SOLVE,
         dataset=dataset,
         workdir=workdir,
         resume=resume,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +26,23 @@ from kipax.blocks import (
 )
 from kipax.blocks.memory import bytes_per_image, bytes_per_pair
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
+from kipax.data.sources import short_name
 from kipax.distill.config import (
     Config,
-    KIPConfig,
+    Method,
     RunConfig,
     check_arguments,
     default_workdir,
     resolve,
-    short_name,
 )
 from kipax.distill.state import initial_images
+from kipax.distill.words import describe_run, say_data, say_differences
 from kipax.distill.workdir import Workdir
 from kipax.errors import UsageError
 from kipax.files import hash_arrays
-from kipax.kernels import fused
-from kipax.kernels.api import choose_backend, position_pairs
+from kipax.kernels.api import position_pairs
 from kipax.report import Reporter, limit_time
+from kipax.runs import Identity
 from kipax.support import SupportSet
 from kipax.version import __version__
 
@@ -103,13 +104,13 @@ class Run:
     first_images: np.ndarray
     first_statistics: np.ndarray
     first_classes: np.ndarray
-    method: str
+    method: Method
 
     def support_set(self, images, labels, *, learned_labels: bool, **facts: Any) -> SupportSet:
         """Images and labels with this run's metadata and further facts."""
         config = self.config
         metadata = {
-            "method": {"kip": "KIP", "label_solve": "Label Solve"}[self.method],
+            "method": self.method.title,
             "dataset": short_name(config.dataset),
             "training_hash": self.dataset.training_hash,
             "images_hash": self.dataset.images_hash,
@@ -185,7 +186,7 @@ class Run:
         Says so if it cannot.
         """
         panels = {"initial": self.initial_support().to_uint8_images()}
-        if self.method == "kip":
+        if self.method.in_steps:
             panels["learned"] = support.to_uint8_images()
         try:
             names = self.dataset.class_names
@@ -195,7 +196,7 @@ class Run:
             metrics = self.workdir.read_metrics()
             if metrics:
                 data = short_name(self.config.dataset)
-                title = f"{self.method.upper()} · {data} · {len(support)} images"
+                title = f"{self.method.title} · {data} · {len(support)} images"
                 pictures["curve.png"] = plots.draw_curve(metrics, title)
             for name, figure in pictures.items():
                 files.write_bytes(self.workdir.path / name, plots.to_png(figure))
@@ -213,8 +214,7 @@ def _recorded(config: RunConfig) -> dict[str, Any]:
 def start_run(
     config: RunConfig,
     *,
-    kind: type[RunConfig] = RunConfig,
-    method: str,
+    method: Method,
     dataset: Dataset | None,
     workdir: Path | str | None,
     resume: bool,
@@ -226,9 +226,9 @@ def start_run(
     See `kipax.distill.run_kip` for what it is given.
 
     Raises:
-        UsageError, FileError: see `load_dataset` and `Workdir.open`.
+        UsageError, FileError: see `load_dataset` and `RunFolder.open`.
     """
-    check_arguments(kind, config, dataset=dataset, resume=resume)
+    check_arguments(method.config, config, dataset=dataset, resume=resume)
     reporter = limit_time(reporter, config.max_seconds, remedy="continue with --resume")
     if dataset is None:
         dataset = load_dataset(
@@ -241,29 +241,18 @@ def start_run(
         config = _of_given(config, dataset)
     config = resolve(config, training_examples=len(dataset.x_train))
     config.check_dataset(dataset)
-    _say_data(config, dataset, reporter)
+    say_data(config, dataset, reporter)
     for spec in config.kernel_specs:
         spec.architecture.check_image_shape(dataset.image_shape)
     preprocessor = fit_preprocessor(config.preprocessing, dataset, zca_lambda=config.zca_lambda)
-    targets = DatasetTargets(
-        dataset, preprocessor, augment_fraction=getattr(config, "augment_fraction", 0.0)
-    )
+    targets = DatasetTargets(dataset, preprocessor, augment_fraction=config.augmentation)
     images, statistics, classes = initial_images(config, dataset, preprocessor)
     plan = _plan(config, dataset)
 
-    description = {
-        "method": method,
-        "config": dataclasses.asdict(config),
-        "training_hash": dataset.training_hash,
-        "targets_hash": hash_targets(dataset),
-        "plan": plan.to_dict(),
-        "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
-    }
-    folder = Workdir(workdir or default_workdir(config, method="" if method == "kip" else method))
-    with folder.open(
-        description, resume=resume, free=config.may_change, defaults=config.defaults
-    ) as stored:
-        _say_differences(stored, description, reporter)
+    identity = _identity(config, dataset, method=method, plan=plan)
+    folder = Workdir(workdir or default_workdir(config, suffix=method.suffix))
+    with folder.open(identity, resume=resume) as stored:
+        say_differences(stored, identity.to_json(), reporter)
         plan = BlockPlan(**stored["plan"])
         recipe = _recipe(config, dataset, preprocessor)
         job = _job(config, dataset, targets, recipe=recipe, plan=plan, say=reporter.say)
@@ -279,19 +268,25 @@ def start_run(
             first_classes=classes,
             method=method,
         )
-        reporter.say(_describe(run))
+        reporter.say(describe_run(run))
         yield run
 
 
-def _say_differences(stored: Mapping, now: Mapping, reporter: Reporter) -> None:
-    """What a resumed run does not share with its beginning, and may matter."""
-    if stored["versions"]["jax"] != jax.__version__:
-        reporter.say(
-            f"begun with jax {stored['versions']['jax']}, continued with {jax.__version__}: "
-            "results may differ in rounding"
-        )
-    if stored["plan"] != now["plan"]:
-        reporter.say("the blocks stay those that the run began with, whatever --memory_gb says")
+def _identity(config: RunConfig, dataset: Dataset, *, method: Method, plan: BlockPlan) -> Identity:
+    return Identity(
+        method=method.name,
+        config=dataclasses.asdict(config),
+        hashes={
+            "training_hash": dataset.training_hash,
+            "targets_hash": hash_targets(dataset),
+        },
+        facts={
+            "plan": plan.to_dict(),
+            "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
+        },
+        free=config.may_change,
+        defaults=config.defaults,
+    )
 
 
 def _of_given(config: Config, dataset: Dataset) -> Config:
@@ -310,7 +305,7 @@ def _job(run_config: RunConfig, dataset: Dataset, targets: DatasetTargets, **res
     return BlockJob(
         targets=targets,
         kernels=run_config.kernel_specs,
-        num_targets=_targets_per_step(run_config, dataset),
+        num_targets=run_config.targets_per_step(len(dataset.x_train)),
         supports=run_config.support,
         image_shape=dataset.image_shape,
         memory_gb=run_config.memory_gb or 0.0,
@@ -325,27 +320,10 @@ def _recipe(config: RunConfig, dataset: Dataset, preprocessor: Preprocessor) -> 
         image_size=config.image_size,
         validation_examples=config.validation_examples or 0,
         targets_hash=hash_targets(dataset),
-        augment_fraction=getattr(config, "augment_fraction", 0.0),
+        augment_fraction=config.augmentation,
         preprocessing=config.preprocessing,
         arrays=preprocessor.to_arrays(),
     )
-
-
-def _say_data(config: RunConfig, dataset: Dataset, reporter: Reporter) -> None:
-    words = f"{dataset!r} · {config.preprocessing} preprocessing"
-    if config.zca_lambda is not None:
-        words += f" (lambda {config.zca_lambda:g})"
-    fraction = getattr(config, "augment_fraction", 0)
-    if fraction:
-        words += f" · {fraction:.0%} of the targets augmented"
-    reporter.say(words)
-    if dataset.note:
-        reporter.say(dataset.note)
-
-
-def _targets_per_step(config: RunConfig, dataset: Dataset) -> int:
-    training = len(dataset.x_train)
-    return config.batch_size(training) if isinstance(config, KIPConfig) else training
 
 
 def _plan(config: RunConfig, dataset: Dataset) -> BlockPlan:
@@ -354,43 +332,10 @@ def _plan(config: RunConfig, dataset: Dataset) -> BlockPlan:
     work = max(position_pairs(s.architecture, (height, width)) for s in specs)
     assert config.memory_gb is not None
     return plan_blocks(
-        _targets_per_step(config, dataset),
+        config.targets_per_step(len(dataset.x_train)),
         config.support,
         bytes_per_pair=bytes_per_pair(specs, dataset.image_shape),
         bytes_per_image=bytes_per_image(dataset.image_shape),
         memory_gb=config.memory_gb,
         most_pairs=max(1, _BLOCK_POSITION_PAIRS // work),
-    )
-
-
-def _backend(config: RunConfig) -> str:
-    """Which kernel computes."""
-    if all(not s.architecture.spatial_layers for s in config.kernel_specs):
-        return f"matrix products on {jax.default_backend()}"
-    backend, platform = choose_backend(config.backend), jax.default_backend()
-    if backend == "fused" and platform == "cpu":
-        return f"backend fused ({fused.isa()}, {fused.threads()} threads)"
-    return f"backend {backend} on {platform}"
-
-
-def _describe(run: Run) -> str:
-    config, plan = run.config, run.executor.plan
-    targets = _targets_per_step(config, run.dataset)
-    blocks = len(plan.target_blocks(targets)) + sum(1 for _ in plan.support_blocks(config.support))
-    values: Mapping[str, Any] = dataclasses.asdict(config)
-    shown = (
-        "learning_rate",
-        "final_learning_rate",
-        "label_learning_rate",
-        "learn_labels",
-        "ridge",
-        "seed",
-    )
-    chosen = " · ".join(f"{k} {values[k]}" for k in shown if values.get(k) is not None)
-    kernels = " or ".join(s.architecture.name for s in config.kernel_specs)
-    return (
-        f"{config.kernel.upper()} of {kernels} · {_backend(config)}\n"
-        f"{config.support} images against {targets:,} targets"
-        + (" a step" if run.method == "kip" else "")
-        + f" · {blocks} block{'s' * (blocks > 1)} · at most {config.memory_gb:g} GB\n{chosen}"
     )

@@ -14,7 +14,7 @@ import numpy as np
 from kipax import files, ridge
 from kipax.config import config_field
 from kipax.data import Dataset
-from kipax.distill.config import RunConfig
+from kipax.distill.config import Method, RunConfig
 from kipax.distill.label_solve import stream_sums
 from kipax.distill.run import Run, start_run
 from kipax.errors import UsageError, read_whole_numbers
@@ -64,6 +64,9 @@ class SubsetsConfig(RunConfig):
             )
 
 
+SUBSETS = Method(name="subsets", title="random subsets", config=SubsetsConfig, suffix="subsets")
+
+
 @dataclasses.dataclass(frozen=True)
 class SubsetRow:
     """Test accuracy of subsets of one size: mean and deviation over draws, fractions."""
@@ -109,8 +112,7 @@ def run_subsets(
     """
     with start_run(
         config,
-        kind=SubsetsConfig,
-        method="subsets",
+        method=SUBSETS,
         dataset=dataset,
         workdir=workdir,
         resume=resume,

@@ -15,10 +15,10 @@ from kipax.data.classes import check_same_classes
 from kipax.data.known import KNOWN
 from kipax.data.sampling import Purpose
 from kipax.data.tfds import is_registered
-from kipax.distill.workdir import GRID, Workdir
 from kipax.errors import FileError, UsageError
 from kipax.loading import load
 from kipax.report import Progress, Reporter
+from kipax.runs import GRID, RunFolder
 from kipax.support import SupportSet
 
 __all__ = [
@@ -92,7 +92,7 @@ def load_checkpoints(path: Path | None) -> dict[str, SupportSet]:
     """
     if path is None:
         raise UsageError("checkpoints lie in a run's folder; got a set in memory.")
-    folder = Workdir(path.parent)
+    folder = RunFolder(path.parent)
     found = {step: folder.checkpoint_path(step) for step in GRID}
     sets = {f"step {step}": load(file) for step, file in found.items() if file.exists()}
     if not sets:

@@ -1,0 +1,77 @@
+"""What a run says when it begins."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from kipax.data import Dataset
+from kipax.distill.config import RunConfig
+from kipax.kernels import fused
+from kipax.kernels.api import choose_backend
+from kipax.report import Reporter
+
+if TYPE_CHECKING:
+    from kipax.distill.run import Run
+
+__all__ = ["describe_run", "say_data", "say_differences"]
+
+
+def say_data(config: RunConfig, dataset: Dataset, reporter: Reporter) -> None:
+    """The data set, its preprocessing and augmentation, and what was found in it."""
+    words = f"{dataset!r} · {config.preprocessing} preprocessing"
+    if config.zca_lambda is not None:
+        words += f" (lambda {config.zca_lambda:g})"
+    if config.augmentation:
+        words += f" · {config.augmentation:.0%} of the targets augmented"
+    reporter.say(words)
+    if dataset.note:
+        reporter.say(dataset.note)
+
+
+def say_differences(stored: Mapping, now: Mapping, reporter: Reporter) -> None:
+    """What a resumed run does not share with its beginning, and may matter."""
+    if stored["versions"]["jax"] != jax.__version__:
+        reporter.say(
+            f"begun with jax {stored['versions']['jax']}, continued with {jax.__version__}: "
+            "results may differ in rounding"
+        )
+    if stored["plan"] != now["plan"]:
+        reporter.say("the blocks stay those that the run began with, whatever --memory_gb says")
+
+
+def describe_run(run: Run) -> str:
+    """Kernel and backend, sizes and blocks, and the chosen values, in three lines."""
+    config, plan = run.config, run.executor.plan
+    targets = config.targets_per_step(len(run.dataset.x_train))
+    blocks = len(plan.target_blocks(targets)) + sum(1 for _ in plan.support_blocks(config.support))
+    values: Mapping[str, Any] = dataclasses.asdict(config)
+    shown = (
+        "learning_rate",
+        "final_learning_rate",
+        "label_learning_rate",
+        "learn_labels",
+        "ridge",
+        "seed",
+    )
+    chosen = " · ".join(f"{k} {values[k]}" for k in shown if values.get(k) is not None)
+    kernels = " or ".join(s.architecture.name for s in config.kernel_specs)
+    return (
+        f"{config.kernel.upper()} of {kernels} · {_backend(config)}\n"
+        f"{config.support} images against {targets:,} targets"
+        + (" a step" if run.method.in_steps else "")
+        + f" · {blocks} block{'s' * (blocks > 1)} · at most {config.memory_gb:g} GB\n{chosen}"
+    )
+
+
+def _backend(config: RunConfig) -> str:
+    """Which kernel computes."""
+    if all(not s.architecture.spatial_layers for s in config.kernel_specs):
+        return f"matrix products on {jax.default_backend()}"
+    backend, platform = choose_backend(config.backend), jax.default_backend()
+    if backend == "fused" and platform == "cpu":
+        return f"backend fused ({fused.isa()}, {fused.threads()} threads)"
+    return f"backend {backend} on {platform}"
