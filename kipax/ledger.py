@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,26 @@ class Ledger:
     def get(self, key: str) -> dict[str, Any] | None:
         """The finished point with this key, or None."""
         return self._records.get(key)
+
+    def remember(
+        self, facts: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """The finished point with these facts; where there is none, what `compute` gives is kept.
+
+        Args:
+            facts: all that the result depends on, JSON-ready.
+            compute: gives the result, JSON-ready.
+
+        Example:
+            >>> ledger = Ledger(None)
+            >>> ledger.remember({"x": 2}, lambda: {"square": 4})["square"]
+            4
+            >>> ledger.remember({"x": 2}, lambda: 1 / 0)["square"]
+            4
+        """
+        key = key_of(facts)
+        done = self.get(key)
+        return self.add(key, dict(facts) | dict(compute())) if done is None else done
 
     def add(self, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
         """Keeps a finished point: a line more, so that evaluations may share a file.

@@ -13,7 +13,7 @@ import numpy as np
 from kipax.data import Dataset
 from kipax.data.recipe import Deferred
 from kipax.errors import FailedRunError, OutOfTime, UsageError
-from kipax.ledger import Ledger, array_hash, key_of
+from kipax.ledger import Ledger, array_hash
 from kipax.loading import load
 from kipax.report import SAME_COMMAND, Reporter, limit_time
 from kipax.students import StudentSpec
@@ -346,13 +346,13 @@ def solved_set(real: SupportSet, session: Session) -> SupportSet:
         "kernel": real.metadata["kernel"],
         "ridge": real.metadata["ridge"],
     }
-    key = key_of(facts)
-    done = session.ledger.get(key)
-    if done is None:
+
+    def solve() -> dict[str, Any]:
         solved = subjects.solve_labels(real, session.dataset, session.reporter)
-        session.ledger.add(key, facts | {"labels": solved.labels.tolist()})
-        return solved
-    return subjects.with_labels(real, np.asarray(done["labels"]))
+        return {"labels": solved.labels.tolist()}
+
+    labels = np.asarray(session.ledger.remember(facts, solve)["labels"])
+    return subjects.as_solved(real, labels)
 
 
 def count_work(

@@ -277,19 +277,21 @@ class Session:
             "set": array_hash(support.images, support.labels),
             "data": self._data_hash,
         }
-        key = key_of(facts)
-        done = self.ledger.get(key)
-        if done is None:
-            began = time.monotonic()
-            record = facts | {"test_best": self._krr_accuracy(support, self.test)}
-            if self.validation is not None:
-                record["validation_best"] = self._krr_accuracy(support, self.validation)
-            record["seconds"] = round(time.monotonic() - began, 2)
-            done = self.ledger.add(key, record | {"method": support.metadata.get("method")})
+        before = self.ledger.added
+        done = self.ledger.remember(facts, lambda: self._regress(support))
+        if self.ledger.added > before:
             self._advance(1, "set", done["seconds"])
         else:
             self._done += 1
         return done
+
+    def _regress(self, support: SupportSet) -> dict[str, Any]:
+        began = time.monotonic()
+        record = {"test_best": self._krr_accuracy(support, self.test)}
+        if self.validation is not None:
+            record["validation_best"] = self._krr_accuracy(support, self.validation)
+        record["seconds"] = round(time.monotonic() - began, 2)
+        return record | {"method": support.metadata.get("method")}
 
     @staticmethod
     def _krr_accuracy(support: SupportSet, part: tuple[np.ndarray, np.ndarray]) -> float:

@@ -202,14 +202,12 @@ def solve_labels(support: SupportSet, dataset: Dataset, reporter: Reporter) -> S
         reporter.progress(Progress(rows.stop, len(x), unit="target"))
     k_ss = np.asarray(support.kernel_fn()(support.images))
     labels = ridge.label_solve(k_ss, gram, cross, ridge=support.metadata["ridge"])
-    facts = {"method": "Label Solve", "learned_labels": True}
-    return dataclasses.replace(
-        support, labels=labels.astype(np.float32), metadata=dict(support.metadata) | facts
-    )
+    return as_solved(support, labels)
 
 
-def with_labels(support: SupportSet, labels: np.ndarray) -> SupportSet:
-    """The same images with other labels; raises a `FileError` if they do not fit."""
+def as_solved(support: SupportSet, labels: np.ndarray) -> SupportSet:
+    """The same images with Label Solve's labels; raises a `FileError` if they do not fit."""
     if labels.shape != support.labels.shape:
         raise FileError("the file of finished points is damaged: solved labels do not fit.")
-    return support.with_labels(labels)
+    facts = {"method": "Label Solve", "learned_labels": True}
+    return dataclasses.replace(support, labels=labels, metadata=dict(support.metadata) | facts)
