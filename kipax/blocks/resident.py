@@ -16,11 +16,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from kipax.augment import augment_there
 from kipax.blocks.executor import TargetRows, TargetSource
 from kipax.blocks.memory import available_bytes
 from kipax.blocks.targets import DatasetTargets
 from kipax.blocks.tasks import Task
-from kipax.data.augmentation import augment_there
 from kipax.data.on_device import device_preprocessing
 
 __all__ = ["ResidentTargets", "keep_on", "prepared_ahead"]

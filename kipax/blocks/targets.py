@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from kipax import ridge
+from kipax.augment import augment, check_augmentable
 from kipax.blocks.executor import TargetRows
 from kipax.data import Dataset, Preprocessor, from_arrays, load_dataset
-from kipax.data.augmentation import augment, check_augmentable
 from kipax.data.content import image_hashes
 from kipax.errors import UsageError
 

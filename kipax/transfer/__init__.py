@@ -1,7 +1,7 @@
 """Training students on a support set, and evaluating it under named protocols."""
 
+from kipax.augment import augment_batch, augment_pair
 from kipax.ledger import Ledger
-from kipax.transfer.augmentation import augment_batch, augment_pair
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.evaluation import (
     Evaluated,

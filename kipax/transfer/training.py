@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from kipax.augment import AUGMENTATIONS, augment_batch
 from kipax.errors import UsageError, check_choice
 from kipax.students import init_variables, largest_eigenvalue
-from kipax.transfer.augmentation import AUGMENTATIONS, augment_batch
 
 __all__ = [
     "LOSSES",
@@ -88,7 +88,7 @@ class Recipe:
         optimizer: ``momentum`` (0.9) or ``adam``.
         schedule: of the learning rate: ``cosine`` to 0; ``drop`` to a tenth after half;
             ``warmup_cosine``, linear over 500 steps (at most half), then to 1 %; ``constant``.
-        augmentation: see `kipax.transfer.augmentation`.
+        augmentation: see `kipax.augment.batches`.
         evaluations: how often, evenly spaced, validation accuracy and finiteness are looked at.
 
     Raises:

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from kipax.augment import batches as module
+from kipax.augment.batches import Strengths
 from kipax.errors import UsageError
 from kipax.transfer import augment_batch, augment_pair
-from kipax.transfer import augmentation as module
-from kipax.transfer.augmentation import Strengths
 
 DSA = Strengths()
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
-from kipax.data import augmentation, image_ops
-from kipax.data.augmentation import NAMES, POLICY, apply_operation, augment, magnitude
+from kipax.augment import image_ops, targets
+from kipax.augment.targets import NAMES, POLICY, apply_operation, augment, magnitude
 from kipax.errors import UsageError
 
 PHOTOS = pathlib.Path(__file__).parents[3] / "shared" / "data" / "photos"
@@ -59,7 +59,7 @@ def _pillow(name, picture, amount):
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "Identity"])
 def test_operation_is_pillows(name, pictures):
     batched = jax.jit(jax.vmap(apply_operation, (None, 0, None, None)))
-    signs = (1.0, -1.0) if name in augmentation._GEOMETRIC else (1.0,)
+    signs = (1.0, -1.0) if name in targets._GEOMETRIC else (1.0,)
     for level in (0, 1, 5, 9):
         for sign in signs:
             amount = magnitude(name, level)
@@ -71,7 +71,7 @@ def test_operation_is_pillows(name, pictures):
             # Pillow cuts off a float; one grey level where it falls on a whole number.
             assert off.max() <= 1, (level, sign)
             assert np.mean(off > 0) <= 0.02, (level, sign)
-            if name in augmentation._GEOMETRIC:
+            if name in targets._GEOMETRIC:
                 assert off.max() == 0
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kipax.data import image_ops
+from kipax.augment import image_ops
 from kipax.data.sampling import Purpose, step_key
 from kipax.errors import UsageError
 
