@@ -2,6 +2,15 @@
 
 from kipax.augment import augment_batch, augment_pair
 from kipax.ledger import Ledger
+from kipax.training import (
+    Recipe,
+    Setting,
+    Trained,
+    accuracy,
+    critical_learning_rate,
+    train_student,
+    train_together,
+)
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.evaluation import (
     Evaluated,
@@ -26,15 +35,6 @@ from kipax.transfer.subjects import (
     solve_labels,
 )
 from kipax.transfer.table import align, caption, format_table, percent
-from kipax.transfer.together import train_together
-from kipax.transfer.training import (
-    Recipe,
-    Setting,
-    Trained,
-    accuracy,
-    critical_learning_rate,
-    train_student,
-)
 
 __all__ = [
     "EvaluateConfig",

@@ -18,13 +18,13 @@ from kipax.loading import load
 from kipax.report import SAME_COMMAND, Reporter, limit_time
 from kipax.students import StudentSpec
 from kipax.support import SupportSet
+from kipax.training.loop import Recipe
 from kipax.transfer import subjects
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.points import FORMULAS, Point, Session, choose_student, with_architecture
 from kipax.transfer.protocols import EvaluationProtocol, shows_characters
 from kipax.transfer.results import Result
 from kipax.transfer.subjects import Subject
-from kipax.transfer.training import Recipe
 
 __all__ = [
     "Evaluated",

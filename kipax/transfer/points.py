@@ -22,9 +22,7 @@ from kipax.ledger import Ledger, array_hash, key_of
 from kipax.report import Progress, Reporter
 from kipax.students import StudentSpec, is_finite_only
 from kipax.support import SupportSet
-from kipax.transfer.protocols import EvaluationProtocol
-from kipax.transfer.together import train_together
-from kipax.transfer.training import (
+from kipax.training.loop import (
     Recipe,
     Setting,
     Trained,
@@ -32,6 +30,8 @@ from kipax.transfer.training import (
     critical_learning_rate,
     train_student,
 )
+from kipax.training.together import train_together
+from kipax.transfer.protocols import EvaluationProtocol
 
 __all__ = ["FORMULAS", "Point", "Session", "choose_student", "with_architecture"]
 

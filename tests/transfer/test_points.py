@@ -8,6 +8,7 @@ import pytest
 from kipax import architectures
 from kipax.errors import FailedRunError, UsageError
 from kipax.students import StudentSpec
+from kipax.training.loop import train_student
 from kipax.transfer import (
     EvaluateConfig,
     Point,
@@ -19,7 +20,6 @@ from kipax.transfer import (
     train_together,
 )
 from kipax.transfer.protocols import GRIDS
-from kipax.transfer.training import train_student
 from tests.transfer.cases import FAST, Listener
 
 

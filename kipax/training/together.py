@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kipax.errors import UsageError
-from kipax.transfer.training import (
+from kipax.training.loop import (
     EVALUATION_BATCH,
     Recipe,
     Setting,

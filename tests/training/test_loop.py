@@ -11,6 +11,7 @@ import pytest
 
 from kipax.errors import UsageError
 from kipax.students import StudentSpec, empirical_ntk, init_variables
+from kipax.training.loop import SCHEDULES, _positions, _step
 from kipax.transfer import (
     Recipe,
     Setting,
@@ -19,7 +20,6 @@ from kipax.transfer import (
     train_student,
     train_together,
 )
-from kipax.transfer.training import SCHEDULES, _positions, _step
 
 SHAPE = (4, 4, 1)
 
@@ -219,7 +219,7 @@ def test_accuracy_streams_ragged_batches(monkeypatch):
     variables = init_variables(network, jax.random.key(0), SHAPE)
     x, _, y = _data(11)
     expected = np.mean(np.argmax(network.apply(variables, x).logits, axis=1) == y)
-    monkeypatch.setattr("kipax.transfer.training.EVALUATION_BATCH", 4)
+    monkeypatch.setattr("kipax.training.loop.EVALUATION_BATCH", 4)
     assert accuracy(network, variables, x, y) == pytest.approx(expected)
 
 
