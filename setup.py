@@ -110,9 +110,10 @@ EXTRAS = {
         "neural-tangents==0.6.4; python_version == '3.10'",
         "tf2jax==0.3.5; python_version == '3.10'",
     ],
+    "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.25"],
     "dev": ["ruff==0.17.6", "mypy==2.4.1"],
 }
-NOT_IN_ALL = ("dev", "tfds", "launchpad", "nt", "ray")  # TensorFlow is 2 GB: few users need it
+NOT_IN_ALL = ("dev", "docs", "tfds", "launchpad", "nt", "ray")  # TensorFlow alone is 2 GB
 EXTRAS["all"] = sorted({p for name, ps in EXTRAS.items() if name not in NOT_IN_ALL for p in ps})
 
 setup(
