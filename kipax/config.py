@@ -86,4 +86,6 @@ def _plain(name: str, value: Any, types: tuple[type, ...]) -> Any:
     try:
         return kind(value)
     except OverflowError as error:
-        raise UsageError(f"{name} must be {words} that a computer's has room for.") from error
+        raise UsageError(
+            f"{name} must be {words} that fits 64 bits; got one of {len(str(value))} digits."
+        ) from error

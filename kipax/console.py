@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from kipax import flags as config_flags
 from kipax import report
-from kipax.data.sources import short_name
+from kipax.data.known import short_name
 from kipax.distill import RunResult
 from kipax.distill.config import RunConfig
 from kipax.errors import KipaxError, OutOfTime, UsageError
@@ -190,7 +190,7 @@ def run_command(command: Callable[..., dict[str, Any]], *, operand: str | None =
         _fail(f"{error} (--help lists the flags)", status=2)
     except OutOfTime as error:
         reporter.say(str(error))
-        print(json.dumps(error.facts), flush=True)
+        _print_result(json.dumps(error.facts))
     except KeyboardInterrupt as error:
         _fail(str(error) or "stopped", status=130)
     except (KipaxError, ImportError) as error:

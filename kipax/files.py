@@ -51,7 +51,9 @@ def expand(path: Path | str) -> Path:
         raise UsageError(f"a path is text or a pathlib.Path; got {path!r}.")
     text = os.path.expanduser(path)
     if "\0" in text or any(len(part.encode(errors="replace")) > 255 for part in Path(text).parts):
-        raise UsageError(f"a file's name has at most 255 bytes and no NUL; got {text[:80]!r}...")
+        raise UsageError(
+            f"a file's name has at most 255 bytes and no NUL; got {text[:80]!r}: take another."
+        )
     return Path(text)
 
 

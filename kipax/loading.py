@@ -56,8 +56,8 @@ def _resolve(path: Path | str) -> Path:
         return file / "support.npz"
     if (file / "run.json").is_file():
         raise FileError(
-            f"the run in {file} has not finished: continue it with --resume, or load one of "
-            f"{file / 'checkpoints'}."
+            f"the run in {file} has not finished: continue it with --resume, or load a checkpoint "
+            f"of it, if {file / 'checkpoints'} holds one."
         )
     if file.is_dir() and len(file.parts) > 1:
         raise FileError(f"{file} is a folder without a support.npz: name a file or a run's folder.")

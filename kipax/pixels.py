@@ -107,7 +107,7 @@ def check_layout(shape: Sequence[int], what: str) -> None:
     """Raises a `UsageError` for the layout ``(n, channels, height, width)``.
 
     A shape of four numbers with 1, 3 or 4 in the second place and another number in the last
-    is taken for that layout.
+    is taken for that layout, unless it is of vectors, ``(n, 1, 1, d)``.
 
     Example:
         >>> check_layout((5, 3, 32, 32), "the images")
@@ -115,7 +115,8 @@ def check_layout(shape: Sequence[int], what: str) -> None:
         kipax.errors.UsageError: the images must have the shape (n, height, width, channels); got \
 (5, 3, 32, 32), which looks like (n, channels, height, width): give x.transpose(0, 2, 3, 1).
     """
-    if len(shape) == 4 and shape[1] in _CHANNELS and shape[3] not in _CHANNELS:
+    vectors = len(shape) == 4 and shape[1] == shape[2] == 1
+    if len(shape) == 4 and not vectors and shape[1] in _CHANNELS and shape[3] not in _CHANNELS:
         raise UsageError(
             f"{what} must have the shape (n, height, width, channels); got {tuple(shape)}, which "
             "looks like (n, channels, height, width): give x.transpose(0, 2, 3, 1)."
@@ -347,9 +348,9 @@ class PixelFacts:
     def _is_scaled(self, x: np.ndarray, low: float, high: float) -> bool:
         """Whether the images were divided or standardised, and those of the set were not."""
         reached = self.high if self.ceiling is None else self.ceiling
-        if self.low >= 0 and low < -0.2 and high < self.high / 5:
+        if self.low >= 0 and low < -0.2 and high < self.high / 5 and _share(x < 0) > 0.01:
             return True
-        unit = low >= -0.2 and high <= 1.2 and reached >= 10
+        unit = -0.2 <= low < high <= 1.2 and reached >= 10
         if unit and x.dtype.kind == "f" and bool(np.any(x != np.rint(x))):
             return True
         return self._is_narrow(x, low, high)

@@ -68,10 +68,10 @@ class _TimedReporter(Reporter):
 def limit_time(reporter: Reporter, max_seconds: float | None, *, remedy: str) -> Reporter:
     """A reporter under which work stops so many seconds from now; None for no limit.
 
-    All long work reports its progress whenever a step, a block or a point is done, which is
-    where it can be continued: so the clock is looked at there, and nowhere else. Whoever does
-    the work saves it at an `OutOfTime` as it does at Ctrl-C. One unit is always done, and who
-    has done the last one finishes.
+    All long work reports its progress whenever a step, a block or a point is done: the clock is
+    looked at there, and nowhere else. Whoever does the work saves it at an `OutOfTime` as it does
+    at Ctrl-C. Distillations continue where they stopped. Evaluations keep whole trainings and
+    whole solved labels alone: they need a limit that is longer than one of these.
 
     Args:
         reporter: hears everything, as before.

@@ -35,6 +35,7 @@ __all__ = [
 
 # Below this reciprocal condition number a float64 solution has no correct digits left.
 _SMALLEST_RCOND = 1e-14
+_ROUNDING = 1e-3  # of the largest eigenvalue: far beyond what float32 makes of a zero one
 
 
 def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
@@ -166,13 +167,13 @@ def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolu
     try:
         factor = scipy.linalg.cho_factor(k_reg, lower=True)
     except np.linalg.LinAlgError:
-        condition = float(np.linalg.cond(k_reg))
-        if condition < 1 / _SMALLEST_RCOND / 1e4:
+        values = scipy.linalg.eigvalsh(0.5 * (k_ss + k_ss.T))
+        if values[0] < -_ROUNDING * abs(values[-1]):
             raise FailedRunError(
-                "the support kernel is no kernel: it has negative eigenvalues that are not due to "
-                "rounding."
+                f"a kernel has no negative eigenvalues; this one's run from {values[0]:.1e} to "
+                f"{values[-1]:.1e}: give the kernel of the support images with themselves."
             ) from None
-        raise _ill_conditioned(condition, ridge) from None
+        raise _ill_conditioned(float(np.linalg.cond(k_reg)), ridge) from None
     norm = np.abs(k_reg).sum(axis=0).max()
     rcond, _ = scipy.linalg.lapack.dpocon(factor[0], norm, uplo="L")
     if rcond < _SMALLEST_RCOND:

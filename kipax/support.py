@@ -362,9 +362,11 @@ class SupportSet:
 def _finite_single(value: Any, name: str) -> np.ndarray:
     """A copy in float32; refuses what is no finite number, and images that are no fractions."""
     array = as_array(value, name)
-    kinds = "f" if name == "images" else "fiub"
+    kinds, words = "fiub", "numbers"
+    if name == "images":
+        kinds, words = "f", "floating-point numbers"
     with np.errstate(over="ignore"):
         single = array.astype(np.float32) if array.dtype.kind in kinds else None
     if single is None or not np.all(np.isfinite(single)):
-        raise UsageError(f"{name} of a support set must be finite floating-point numbers.")
+        raise UsageError(f"{name} of a support set must be finite {words}; got {array.dtype}.")
     return single

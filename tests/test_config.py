@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kipax import KIPConfig, LabelSolveConfig
-from kipax.data.sources import short_name
+from kipax.data.known import short_name
 from kipax.distill import config
 from kipax.errors import UsageError
 

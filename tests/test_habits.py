@@ -274,7 +274,7 @@ def test_a_loss_of_bytes_does_not_wrap():
 
 
 def test_a_matrix_that_is_no_kernel():
-    with pytest.raises(FailedRunError, match="is no kernel"):
+    with pytest.raises(FailedRunError, match="no negative eigenvalues"):
         ridge.solve(-np.eye(3), np.zeros((3, 1)), ridge=1e-6)
 
 

@@ -71,7 +71,9 @@ def test_a_file_with_an_array_changed_is_a_set_or_an_error(tmp_path, make):
 def test_an_unfinished_run_is_called_that(tmp_path):
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     files.write_json(tmp_path / "run" / "run.json", {})
-    with pytest.raises(FileError, match=r"has not finished: continue it with --resume, or load"):
+    with pytest.raises(
+        FileError, match=r"not finished: continue it with --resume, or load a checkpoint"
+    ):
         kipax.load(tmp_path / "run")
     make_support().save(tmp_path / "run" / "support.npz")
     assert len(kipax.load(tmp_path / "run")) == 6

@@ -24,8 +24,8 @@ read_arguments() {
   [ -n "$out" ] || usage "$how"
   [[ $seconds =~ ^[1-9][0-9]*$ ]] || usage "--seconds is a whole number; got $seconds"
   mkdir -p "$out" && out=$(cd "$out" && pwd) || usage "could not make $out"
-  if [ -z "$resume" ] && compgen -G "$out/*.tar" >/dev/null; then
-    usage "$out holds runs of an earlier call: continue with gpu_results.sh --resume, or choose another OUT_DIR"
+  if [ -z "$resume" ] && { compgen -G "$out/*.tar" >/dev/null || [ -e "$out/results.jsonl" ]; }; then
+    usage "$out holds what an earlier call left: continue with gpu_results.sh --resume, or choose another OUT_DIR"
   fi
   began=$(date +%s)
   export KIPAX_END=$((began + seconds))

@@ -24,12 +24,10 @@ _STATE = ("run.json", "latest.npz", "metrics.jsonl")
 
 
 def newest_set(workdir: Path) -> Path | None:
-    """The finished set of a run, else its last checkpoint; None where there is neither."""
-    finished = workdir / "support.npz"
+    """The finished set of a run or its last checkpoint, whichever is further; None for neither."""
     checkpoints = sorted((workdir / "checkpoints").glob("step_*.npz"))
-    if finished.exists():
-        return finished
-    return checkpoints[-1] if checkpoints else None
+    found = [*checkpoints[-1:], *workdir.glob("support.npz")]
+    return max(found, key=lambda file: load(file).metadata["step"] or 0, default=None)
 
 
 def pack(workdir: Path, out: Path) -> int:

@@ -18,7 +18,7 @@ from absl import flags
 
 from kipax import console
 from kipax import flags as config_flags
-from kipax.data.sources import short_name
+from kipax.data.known import short_name
 from kipax.distill import KIPConfig, run_kip
 from kipax.errors import split_list
 from kipax.report import SAME_COMMAND, limit_time

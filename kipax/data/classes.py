@@ -39,7 +39,8 @@ def is_numbered(names: Sequence[str]) -> bool:
 def check_same_classes(first: Sequence[str], second: Sequence[str], what: str, other: str) -> None:
     """Raises a `UsageError` with both lists unless they can name the same classes in one order.
 
-    Lists are the same where they differ by case, spaces and punctuation alone. A list of the
+    Words are the same where they differ by case, spaces and punctuation alone, numbers where their
+    values are. A list of the
     classes' own numbers, from 0, may stand for any list of words, not for other numbers.
 
     Args:
@@ -56,12 +57,14 @@ def check_same_classes(first: Sequence[str], second: Sequence[str], what: str, o
 numbers mean different classes (cat, dog; dog, cat): give data with the same classes in the same \
 order.
     """
-    if _simplified(first) == _simplified(second):
+    plain, other_plain = _simplified(first), _simplified(second)
+    if plain == other_plain:
         return
     for numbers, words in ((first, second), (second, first)):
         if is_numbered(numbers) and not all(_NUMBER.fullmatch(word) for word in words):
             return
-    bad = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), 0)
+    pairs = zip(plain, other_plain, strict=False)
+    bad = next((i for i, (a, b) in enumerate(pairs) if a != b), 0)
     raise UsageError(
         f"class {bad} is {first[bad]!r} in {what} and {second[bad]!r} in {other}, so that their "
         f"numbers mean different classes ({', '.join(first)}; {', '.join(second)}): give data "
@@ -70,9 +73,13 @@ order.
 
 
 def _simplified(names: Sequence[str]) -> list[str]:
-    """Without case, spaces and punctuation, where the names are words and stay different."""
+    """Words without case and punctuation, numbers by value; as they are where that joins two."""
     composed = [unicodedata.normalize("NFC", name) for name in names]
-    if any(_NUMBER.fullmatch(name) for name in composed):  # whose signs and points count
-        return composed
-    bare = ["".join(c for c in name.casefold() if c.isalnum()) for name in composed]
-    return bare if len(set(bare)) == len(bare) and all(bare) else composed
+    plain = [_plain(name) for name in composed]
+    return plain if len(set(plain)) == len(plain) and all(plain) else composed
+
+
+def _plain(name: str) -> str:
+    if _NUMBER.fullmatch(name):
+        return repr(float(name))
+    return "".join(c for c in name.casefold() if c.isalnum())

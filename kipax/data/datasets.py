@@ -38,6 +38,8 @@ class Dataset:
             their labels: independent of the order and of what is held out.
         note: what a reader did to the images or found in them, in words; empty where nothing.
         images_hash: as `training_hash`, without the labels; empty where it was not computed.
+        reader_note: the part of `note` that a reader wrote.
+        one_scale: whether a reader made both parts by one rule, so that their units are one.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Dataset:
     training_hash: str
     note: str = ""
     images_hash: str = ""
+    reader_note: str = ""
+    one_scale: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -130,7 +134,8 @@ class Dataset:
         arrays = x, y, self.x_test, self.y_test
         names, hashes = self.class_names, image_hashes(x)
         data = _hold_out(self.name, arrays, names, validation_examples, hashes)
-        return dataclasses.replace(data, note=self.note)
+        kept = {k: getattr(self, k) for k in ("note", "reader_note", "one_scale")}
+        return dataclasses.replace(data, **kept)
 
     def without_duplicates(self) -> Dataset:
         """The set without the training and validation images that are test images too.
@@ -153,7 +158,9 @@ class Dataset:
         arrays = {"x_train": x[kept], "y_train": y[kept], "x_test": self.x_test}
         arrays |= {"y_test": self.y_test, "label_names": np.array(self.class_names)}
         held -= int(np.count_nonzero(~kept[len(self.x_train) :]))
-        return make_dataset(self.name, self.name, arrays, held)
+        held = min(held, int(np.count_nonzero(kept)) - self.num_classes)
+        note, one_scale = self.reader_note, self.one_scale
+        return make_dataset(self.name, self.name, arrays, held, note=note, one_scale=one_scale)
 
     def __repr__(self) -> str:
         height, width, channels = self.image_shape
@@ -202,7 +209,8 @@ def make_dataset(
     if not one_scale:
         _check_scale(source, arrays, data)
     repeated = _describe_repetitions(hashes, y_train, image_hashes(x_test))
-    return dataclasses.replace(data, note="; ".join(filter(None, [note, *repeated])))
+    words = "; ".join(filter(None, [note, *repeated]))
+    return dataclasses.replace(data, note=words, reader_note=note, one_scale=one_scale)
 
 
 def _check_classes(

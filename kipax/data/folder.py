@@ -144,6 +144,9 @@ def _head(file: Path) -> Picture:
     with _decoding(file), import_pillow().Image.open(file) as image:
         halved = is_halved(image)  # first: EXIF data may lie behind the pixels
         _check_wide(file, image)
+        if image.format == "TIFF":
+            _check_turned(file, image)
+            image.load()  # Pillow turns these by itself, some versions when they are decoded
         return Picture.of(
             image,
             functools.partial(_open, file),
@@ -164,6 +167,16 @@ def _check_wide(file: Path, image: Image) -> None:
         raise FileError(f"{file} has more than 8 bits and {how}: save it with 8 bits.")
 
 
+def _check_turned(file: Path, image: Image) -> None:
+    """Refuses what some versions of Pillow garble: they decode the rows at the turned width."""
+    turned = _orientation(image) in _TURNED and image.width != image.height
+    if turned and image.info.get("compression") == "raw":
+        raise FileError(
+            f"{file} is an uncompressed TIFF that its orientation tag turns by a quarter, which "
+            "Pillow may decode wrongly: save it upright or as PNG."
+        )
+
+
 def _open(file: Path) -> Image:
     pillow = import_pillow()
     turn = pillow.Image.Transpose
@@ -177,8 +190,8 @@ def _open(file: Path) -> Image:
         8: turn.ROTATE_90,
     }
     with _decoding(file), pillow.Image.open(file) as image:
-        method = methods.get(_orientation(image))
         image.load()
+        method = methods.get(_orientation(image))
         return image.copy() if method is None else image.transpose(method)
 
 

@@ -6,8 +6,9 @@ Sizes and class names as in the data sets' own papers and the TensorFlow Dataset
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
-__all__ = ["KNOWN", "DatasetFacts"]
+__all__ = ["KNOWN", "DatasetFacts", "short_name"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,3 +49,11 @@ KNOWN: dict[str, DatasetFacts] = {
     "cifar10": DatasetFacts((32, 32, 3), tuple(_CIFAR10.split(",")), 50_000, 10_000),
     "cifar100": DatasetFacts((32, 32, 3), tuple(_CIFAR100.split(",")), 50_000, 10_000),
 }
+
+
+def short_name(dataset: str) -> str:
+    """A data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
+    kind, _, path = dataset.partition(":")
+    if kind == "folder":
+        return Path(path).resolve().name
+    return Path(path).stem if kind == "npz" else kind

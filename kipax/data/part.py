@@ -16,7 +16,6 @@ Source: the predictor is LOCO-I's (Weinberger, Seroussi, Sapiro 2000), without i
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,8 @@ import numpy as np
 
 from kipax import files
 from kipax.data.content import balanced_order, image_hashes
-from kipax.data.datasets import ARRAYS, Dataset
+from kipax.data.datasets import ARRAYS, Dataset, make_dataset
+from kipax.data.known import short_name
 from kipax.errors import FileError, UsageError
 
 __all__ = ["decode", "encode", "read_arrays", "take_part", "write_part"]
@@ -139,8 +139,9 @@ def take_part(data: Dataset, examples: int, test_examples: int | None = None) ->
     x_test, y_test = whole.test_part(test_examples)
     arrays = {"x_train": whole.x_train[chosen], "y_train": whole.y_train[chosen]}
     arrays |= {"x_test": x_test, "y_test": y_test}
-    part = Dataset.from_arrays(arrays, name=data.name, class_names=data.class_names)
-    return dataclasses.replace(part, note=data.note)
+    arrays |= {"label_names": np.array(data.class_names)}
+    note = data.reader_note
+    return make_dataset(data.name, data.name, arrays, 0, note=note, one_scale=True)
 
 
 def write_part(path: Path | str, part: Dataset, whole: Dataset) -> None:
@@ -156,10 +157,9 @@ def write_part(path: Path | str, part: Dataset, whole: Dataset) -> None:
                 f"a part holds uint8 images; those of {part.name} are {x.dtype}: "
                 "a part of such a set is no smaller than its npz."
             )
-    kind, _, where = whole.name.partition(":")
     facts = {
         "format": _FORMAT,
-        "of": Path(where).stem if kind in ("npz", "folder") else kind,
+        "of": short_name(whole.name),
         "train": len(whole.x_train) + len(whole.x_validation),
         "test": len(whole.x_test),
     }

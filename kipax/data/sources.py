@@ -14,7 +14,7 @@ from kipax.data.folder import read_folder
 from kipax.data.known import KNOWN, DatasetFacts
 from kipax.errors import UsageError, check_choice
 
-__all__ = ["describe_dataset", "load_dataset", "short_name"]
+__all__ = ["describe_dataset", "load_dataset"]
 
 _PATHS = ("npz", "folder")
 _LARGEST_SIDE = 4096  # no kernel of larger images can be computed
@@ -77,8 +77,9 @@ def load_dataset(
     else:
         _check_name(name)
         arrays, note = tfds.read_tfds(name, data_dir=data_dir, image_size=image_size)
-    pictures = kind == "folder" or (kind not in _PATHS and name != "digits")
-    return make_dataset(name, source, arrays, validation_examples, note=note, one_scale=pictures)
+    # Pictures, and parts, which have a note: one rule made training and test images.
+    one_scale = kind == "folder" or bool(kind == "npz" and note) or kind not in (*_PATHS, "digits")
+    return make_dataset(name, source, arrays, validation_examples, note=note, one_scale=one_scale)
 
 
 def _as_text(name: Any) -> str:
@@ -105,14 +106,6 @@ def describe_dataset(name: str) -> DatasetFacts | None:
         (32, 32, 3)
     """
     return KNOWN.get(name)
-
-
-def short_name(dataset: str) -> str:
-    """A data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
-    kind, _, path = dataset.partition(":")
-    if kind == "folder":
-        return Path(path).resolve().name
-    return Path(path).stem if kind == "npz" else kind
 
 
 def _check_name(name: str) -> None:

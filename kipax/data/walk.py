@@ -87,20 +87,23 @@ def list_pictures(folder: Path, left: LeftOut) -> tuple[list[Path], str]:
 
 
 def count_pictures(folder: Path) -> int:
-    """Number of picture files in a folder and those below it."""
-    return len(list_pictures(folder, LeftOut())[0])
+    """Number of picture files in a folder that is left out and those below it."""
+    files = _files_below(folder, LeftOut(), strict=False)
+    return sum(_is_picture(file) for file in files)
 
 
-def _files_below(folder: Path, left: LeftOut) -> Iterator[Path]:
+def _files_below(folder: Path, left: LeftOut, *, strict: bool = True) -> Iterator[Path]:
+    top = os.path.realpath(folder)
     seen, waiting = set(), [folder]
     while waiting:
         here = waiting.pop()
         real = os.path.realpath(here)
-        if real in seen:
-            left.add("folders linked twice", name=here.name)
+        above = here != folder and os.path.commonpath([real, top]) == real
+        if real in seen or above:  # one above the class holds other classes
+            left.add("links to folders above or read already", name=here.name)
             continue
         seen.add(real)
-        for entry in _entries(here):
+        for entry in _entries(here, strict=strict):
             if _is_hidden(entry.name):
                 left.add("hidden files and folders", name=entry.name)
             elif entry.is_dir():
@@ -109,14 +112,14 @@ def _files_below(folder: Path, left: LeftOut) -> Iterator[Path]:
                 yield entry
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What lies in a folder; a `FileError` for what cannot be read."""
+def _entries(folder: Path, *, strict: bool = True) -> list[Path]:
+    """What lies in a folder; a `FileError` if it cannot be read or, if strict, for dead links."""
     try:
         entries = sorted(folder.iterdir())
+        lost = [entry for entry in entries if not _is_hidden(entry.name) and not entry.exists()]
     except OSError as error:
         raise FileError(f"could not read {folder}: {error.strerror or error}.") from error
-    lost = [entry for entry in entries if not _is_hidden(entry.name) and not entry.exists()]
-    if lost:
+    if lost and strict:
         raise FileError(f"{lost[0]} is a link to what is not there: mend it or remove it.")
     return entries
 

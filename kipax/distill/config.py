@@ -14,7 +14,7 @@ from kipax import architectures
 from kipax.blocks import default_memory_gb
 from kipax.config import MAX_SECONDS_HELP, check_values, config_field
 from kipax.data import Dataset, fit
-from kipax.data.sources import short_name
+from kipax.data.known import short_name
 from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.kernels import BACKENDS, KINDS, KernelSpec

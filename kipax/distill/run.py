@@ -26,7 +26,7 @@ from kipax.blocks import (
 )
 from kipax.blocks.memory import bytes_per_image, bytes_per_pair
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
-from kipax.data.sources import short_name
+from kipax.data.known import short_name
 from kipax.distill.config import (
     Config,
     Method,

@@ -16,7 +16,7 @@ import numpy as np
 from kipax import ridge
 from kipax.architectures import from_name, is_named, names
 from kipax.data import Dataset
-from kipax.data.sources import short_name
+from kipax.data.known import short_name
 from kipax.errors import FailedRunError, UsageError
 from kipax.ledger import Ledger, array_hash, key_of
 from kipax.report import Progress, Reporter

@@ -25,6 +25,8 @@ def test_numbers_are_ordered_by_value():
         (["caf\u00e9", "tea"], ["cafe\u0301", "tea"]),
         (["C", "C++"], ["C", "C++"]),
         (["0", "1", "cat"], ["0", "1", "cat"]),
+        (["00", "01", "02"], ["0", "1", "2"]),
+        (["Cat", "9"], ["cat", "9"]),
     ],
 )
 def test_lists_that_can_be_the_same(first, second):
@@ -48,3 +50,8 @@ def test_lists_that_cannot_are_shown_both(first, second):
         check_same_classes(first, second, "a set", "data")
     assert ", ".join(first) in str(error.value)
     assert ", ".join(second) in str(error.value)
+
+
+def test_the_class_that_differs_is_named():
+    with pytest.raises(UsageError, match="class 2 is 'cow' in a set and 'hen' in data"):
+        check_same_classes(["Cat", "dog", "cow"], ["cat", "dog", "hen"], "a set", "data")

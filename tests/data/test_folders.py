@@ -63,10 +63,11 @@ def test_linked_folders_are_followed_once(tmp_path):
     (tmp_path / "set" / "c").mkdir()
     (tmp_path / "set" / "c" / "linked").symlink_to(tmp_path / "set" / "a")
     (tmp_path / "set" / "c" / "up").symlink_to(tmp_path / "set" / "c")  # a circle
+    (tmp_path / "set" / "c" / "top").symlink_to(tmp_path / "set")  # which holds other classes
     data = _load(tmp_path / "set")
     assert data.class_names == ("a", "b", "c")
     assert len(data.x_train) + len(data.x_test) == 7
-    assert "folders linked twice (1: up)" in data.note
+    assert "links to folders above or read already (2: up, top)" in data.note
 
 
 @pytest.mark.parametrize("place", ["b", "a/gone.png"])
@@ -96,6 +97,7 @@ def test_what_is_left_out_is_counted_and_named(tmp_path):
     _picture(7).save(tmp_path / "train" / "loose.png")
     (tmp_path / "train" / "a" / "notes.txt").write_text("x")
     (tmp_path / "test" / "labels.csv").write_text("x")
+    (tmp_path / "val" / "a" / "gone.png").symlink_to(tmp_path / "nowhere")
     data = _load(tmp_path)
     assert len(data.x_train) == 4
     assert data.note == (
@@ -142,13 +144,16 @@ def test_a_malformed_tag_costs_no_picture(tmp_path):
             exif = Image.Exif()
             exif[0x0112], exif[0x010E] = 1, "x" * 40
             whole = exif.tobytes()
-            for damaged in (whole[:-30], whole[:20] + b"\xff" * (len(whole) - 20)):
-                _picture(10 * seed + i).save(tmp_path / name / f"{i}.jpg", exif=damaged)
-    assert len(_load(tmp_path).x_train) == 2
+            for k, damaged in enumerate((whole[:-30], whole[:20] + b"\xff" * (len(whole) - 20))):
+                picture = _picture(100 * seed + 10 * i + k)
+                picture.save(tmp_path / name / f"{i}{k}.jpg", exif=damaged)
+    data = _load(tmp_path)
+    assert len(data.x_train) + len(data.x_test) == 8
 
 
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_as_their_tag_says(tmp_path, orientation):
+def test_pictures_are_turned_as_their_tag_says(tmp_path, orientation, suffix):
     shown = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
     stored = {  # how a camera stores what is shown
         1: shown,
@@ -166,10 +171,23 @@ def test_pictures_are_turned_as_their_tag_says(tmp_path, orientation):
         (tmp_path / name).mkdir()
         for i in range(2):
             picture = Image.fromarray(np.ascontiguousarray(stored) + np.uint8(i))
-            picture.save(tmp_path / name / f"{i}.png", exif=exif)
+            options = {"webp": {"lossless": True}, "tiff": {"compression": "tiff_lzw"}}
+            file = tmp_path / name / f"{i}.{suffix}"
+            picture.save(file, exif=exif, **options.get(suffix, {}))
     data = _load(tmp_path)
     offsets = np.concatenate([data.x_train, data.x_test])[..., 0] - shown.astype(int)
     assert sorted(set(offsets.ravel().tolist())) == [0, 1]
+
+
+def test_what_pillow_garbles_is_refused(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            _picture(i, size=(4, 3)).save(tmp_path / name / f"{i}.tiff", exif=exif)
+    with pytest.raises(FileError, match=r"uncompressed TIFF that its orientation tag turns"):
+        _load(tmp_path)
 
 
 # -- more than 8 bits ---------------------------------------------------------------------------
