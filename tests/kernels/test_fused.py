@@ -42,7 +42,7 @@ def _kernel_and_pullback(x1, x2, cotangent):
     return [np.asarray(a) for a in (k, *pull(cotangent))]
 
 
-@pytest.mark.parametrize("shape", [(70, 3), (33, 33)])
+@pytest.mark.parametrize("shape", [pytest.param((70, 3), marks=pytest.mark.slow), (33, 33)])
 def test_threads_change_no_bit(monkeypatch, shape):
     x1, x2 = _images(shape[0]), _images(shape[1], seed=1)
     cotangent = np.random.default_rng(2).normal(size=shape).astype(np.float32)

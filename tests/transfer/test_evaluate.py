@@ -273,6 +273,7 @@ def test_shipped_sets_go_by_name(tmp_path, monkeypatch):
         evaluate("digits-convnet-11", config)
 
 
+@pytest.mark.slow
 def test_ten_learned_digits_train_networks_better_than_ten_real_ones(tmp_path):
     config = EvaluateConfig(
         protocol="kip-nn",
