@@ -23,7 +23,9 @@ def _params(cases, longest=_LONGEST) -> list:
 
 
 _FEW = ("fc3", "convvec3", "convnet2", "myrtle5", "deep-global", "linear")
-every_case = pytest.mark.parametrize("case", _params(CASES))
+# Every NTK: its recursion carries the NNGP along. Of the NNGPs, what ends otherwise, a few.
+_COMPARED = [c for c in CASES if c.kind == "ntk" or c.architecture.name in (*_FEW, "myrtle10")]
+every_case = pytest.mark.parametrize("case", _params(_COMPARED))
 few_cases = pytest.mark.parametrize(
     "case",
     _params([c for c in CASES if c.architecture.name in _FEW], (*_LONGEST, "deep-global")),
