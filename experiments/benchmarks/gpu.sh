@@ -97,7 +97,7 @@ fi
 
 # (f) for what is left: KIP
 if [ -n "$rehearse" ]; then
-  distil digits-10 30 --dataset="$data" --architecture=convnet1 --steps=4 --target_batch=50
+  distil digits-10 90 --dataset="$data" --architecture=convnet1 --steps=4 --target_batch=50
 else
   distil cifar10-10 100000 --dataset="$data" --preprocessing=zca --support=10 \
     --target_batch=5000 --steps=1000 --learning_rate=0.04 --label_learning_rate=0.004 \

@@ -14,7 +14,7 @@ if [ -n "$rehearse" ]; then
   backend=portable
   build
   for seed in 0 1; do
-    distil "digits-10-seed-$seed" 20 --dataset=digits --architecture=convnet1 --steps=4 \
+    distil "digits-10-seed-$seed" 60 --dataset=digits --architecture=convnet1 --steps=4 \
       --target_batch=50 --seed=$seed
   done
 else
