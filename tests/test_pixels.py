@@ -1,5 +1,6 @@
 """What pixels may be, and how images on another scale are told from dark or few ones."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -7,6 +8,7 @@ import kipax
 from kipax import Dataset, load_dataset
 from kipax.errors import UsageError
 from kipax.pixels import PixelFacts, as_images
+from kipax.students import StudentSpec
 from tests.real import real_dataset
 from tests.test_support import make_support
 
@@ -248,9 +250,9 @@ def test_a_kernel_takes_the_longest_floats():
 def test_students_take_preprocessed_images_alone(name):
     width = None if name.startswith("wrn") else 4
     shape = (32, 32, 3)
-    network = kipax.students.StudentSpec(name=name, width=width).build(3, shape)
+    network = StudentSpec(name=name, width=width).build(3, shape)
     with pytest.raises(UsageError, match=r"a student takes preprocessed .* got uint8"):
         network.init(
-            kipax.data.step_key(0, kipax.data.sampling.Purpose.INIT),
+            jax.random.key(0),
             np.zeros((1, *shape), np.uint8),
         )
