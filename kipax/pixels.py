@@ -388,5 +388,5 @@ def _averages(flat: np.ndarray) -> np.ndarray:
 
 
 def _quantile(values: np.ndarray, share: float) -> float:
-    """The smallest value that so large a share of the values does not exceed."""
+    """Returns the smallest of the values that at least this share of them does not exceed."""
     return float(np.quantile(values, share, method="higher"))

@@ -14,7 +14,7 @@ from tests.test_support import make_support
 
 
 def _scales(top, mean, deviation):
-    """The ways in which people store the same pictures."""
+    """Functions that store the same pictures as people do: as bytes, from 0 to 1, standardised."""
     return {
         "raw": lambda x: x,
         "wide": lambda x: x.astype(np.int64),
@@ -29,7 +29,7 @@ def _scales(top, mean, deviation):
 
 
 SAME = {"raw", "wide", "float"}
-# Nothing but the shape of a histogram tells these two of digits apart.
+# The ranges of these overlap, so that only the distribution of pixels tells them apart.
 ALIKE = {("standardised", "signed"), ("standardised", "centred"), ("signed", "centred")}
 
 

@@ -56,9 +56,9 @@ def test_the_scripts_end_is_every_stages(tmp_path, monkeypatch):
 
 
 def test_a_killed_stage_leaves_the_rest(tmp_path):
-    """The runner itself is killed: what was printed before is in the file."""
+    """Kills the runner itself: what the stage had printed before is in the file."""
     command = [sys.executable, "-m", "experiments.benchmarks.stage", str(tmp_path), "a", "60"]
-    # Without its runner the stage ends by itself: nobody is left to end it.
+    # With the runner gone, nothing ends the stage: wait until it ends by itself.
     short = FOREVER.replace("60", "3")
     process = subprocess.Popen([*command, sys.executable, "-c", short], cwd=ROOT)
     file = tmp_path / "results.jsonl"

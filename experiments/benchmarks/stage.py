@@ -62,7 +62,7 @@ def parse_object(line: str) -> dict[str, Any] | None:
 
 
 def run_stage(folder: Path, name: str, seconds: float, command: list[str]) -> int:
-    """Runs a command for at most so many seconds; never raises for what the command does.
+    """Runs a command, ends it after `seconds`, and records how it ended, whatever it does.
 
     Returns:
         Its exit status, `OUT_OF_TIME` or `NOT_BEGUN`.

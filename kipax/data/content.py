@@ -51,13 +51,13 @@ def balanced_order(ranking: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def training_hash(hashes: np.ndarray, classes: np.ndarray) -> str:
-    """sha256 of images' hashes with their classes, whatever their order."""
+    """Hashes a set of images with their classes (sha256), whatever their order."""
     lines = sorted(f"{h.tobytes().hex()} {c}" for h, c in zip(hashes, classes, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def images_hash(hashes: np.ndarray) -> str:
-    """sha256 of images' hashes alone, whatever their order."""
+    """Hashes a set of images by their own hashes (sha256), whatever their order."""
     return hashlib.sha256(b"".join(sorted(h.tobytes() for h in hashes))).hexdigest()
 
 

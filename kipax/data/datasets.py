@@ -246,7 +246,7 @@ def _check_scale(source: str, arrays: Mapping[str, np.ndarray], data: Dataset) -
 
 
 def _describe_repetitions(train: np.ndarray, classes: np.ndarray, test: np.ndarray) -> list[str]:
-    """Says of images' hashes how many stand in both parts, and how many in several classes."""
+    """Sentences on how many images are in both parts, and how many in more than one class."""
     found: dict[bytes, set[int]] = {}
     for digest, label in zip(train.tolist(), classes.tolist(), strict=True):
         found.setdefault(digest, set()).add(label)

@@ -145,7 +145,7 @@ def take_part(data: Dataset, examples: int, test_examples: int | None = None) ->
 
 
 def write_part(path: Path | str, part: Dataset, whole: Dataset) -> None:
-    """Writes a part for `read_arrays`, atomically, byte for byte reproducibly.
+    """Writes a part as a file for `read_arrays`; equal parts give equal bytes.
 
     Raises:
         UsageError: images that are not uint8.

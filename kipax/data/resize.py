@@ -119,7 +119,7 @@ def fit_pictures(pictures: Sequence[Picture], image_size: int | None) -> tuple[n
     return x, "; ".join(filter(None, [resized, words]))
 
 
-# -- more than 8 bits ---------------------------------------------------------------------------
+# -- pictures of more than 8 bits a channel -----------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ _NAMED = 3  # examples in a sentence
 
 
 class LeftOut:
-    """Counts what a reader leaves out, by kind, with a few names of each."""
+    """Counts the files that a reader leaves out, by kind, and keeps a few names of each kind."""
 
     def __init__(self) -> None:
         self._count: Counter[str] = Counter()

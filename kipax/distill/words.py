@@ -1,4 +1,4 @@
-"""What a run says when it begins."""
+"""The sentences that a run prints when it begins: its data, kernel, sizes and settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["describe_run", "say_data", "say_differences"]
 
 
 def say_data(config: RunConfig, dataset: Dataset, reporter: Reporter) -> None:
-    """The data set, its preprocessing and augmentation, and what was found in it."""
+    """Says the data set, its preprocessing and augmentation, and what was found in it."""
     words = f"{dataset!r} · {config.preprocessing} preprocessing"
     if config.zca_lambda is not None:
         words += f" (lambda {config.zca_lambda:g})"
@@ -33,7 +33,7 @@ def say_data(config: RunConfig, dataset: Dataset, reporter: Reporter) -> None:
 
 
 def say_differences(stored: Mapping, now: Mapping, reporter: Reporter) -> None:
-    """What a resumed run does not share with its beginning, and may matter."""
+    """Says where a resumed run differs from its beginning: the version of JAX, the blocks."""
     if stored["versions"]["jax"] != jax.__version__:
         reporter.say(
             f"begun with jax {stored['versions']['jax']}, continued with {jax.__version__}: "
@@ -44,7 +44,7 @@ def say_differences(stored: Mapping, now: Mapping, reporter: Reporter) -> None:
 
 
 def describe_run(run: Run) -> str:
-    """Kernel and backend, sizes and blocks, and the chosen values, in three lines."""
+    """Describes a run in three lines: kernel and backend, sizes and blocks, chosen values."""
     config, plan = run.config, run.executor.plan
     targets = config.targets_per_step(len(run.dataset.x_train))
     blocks = len(plan.target_blocks(targets)) + sum(1 for _ in plan.support_blocks(config.support))
@@ -68,7 +68,7 @@ def describe_run(run: Run) -> str:
 
 
 def _backend(config: RunConfig) -> str:
-    """Which kernel computes."""
+    """Names the backend that computes the kernels, and its platform."""
     if all(not s.architecture.spatial_layers for s in config.kernel_specs):
         return f"matrix products on {jax.default_backend()}"
     backend, platform = choose_backend(config.backend), jax.default_backend()

@@ -190,7 +190,7 @@ def test_what_pillow_garbles_is_refused(tmp_path):
         _load(tmp_path)
 
 
-# -- more than 8 bits ---------------------------------------------------------------------------
+# -- pictures of more than 8 bits a channel -----------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from kipax.transfer.subjects import check_data, load_test_data
 
 
 def _permuted(digits, **fields):
-    """The digits with other numbers for their classes."""
+    """Returns the digits with their classes numbered in another order."""
     turn = np.random.default_rng(0).permutation(10)
     return Dataset.from_arrays(
         {
