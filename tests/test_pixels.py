@@ -14,7 +14,7 @@ from tests.test_support import make_support
 
 
 def _scales(top, mean, deviation):
-    """Functions that store the same pictures as people do: as bytes, from 0 to 1, standardised."""
+    """Functions that store the same pictures as people do: as bytes, from 0 to 1, and so on."""
     return {
         "raw": lambda x: x,
         "wide": lambda x: x.astype(np.int64),
