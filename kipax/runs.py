@@ -159,7 +159,7 @@ class RunFolder:
     # -- state ---------------------------------------------------------------------------
 
     def save_latest(self, arrays: Mapping[str, np.ndarray], **beside: np.ndarray) -> None:
-        """Replaces the rolling state; `beside` holds further arrays that a subclass keeps with it."""
+        """Replaces the rolling state; `beside` holds arrays that a subclass keeps with it."""
         content = {_STATE + k: v for k, v in arrays.items()} | beside
         files.write_npz(self.path / "latest.npz", content)
 
