@@ -259,7 +259,9 @@ class PixelFacts:
             **{name: _optional(facts.get(name)) for name in _REACHED},
         )
 
-    def mismatch(self, x: np.ndarray) -> str | None:
+    def mismatch(
+        self, x: np.ndarray, what: str = "these images", of: str = "the training images"
+    ) -> str | None:
         """Says, in words, what shows that images are on another scale; None where nothing does.
 
         A few images may be dark, bright or all of one class, so that they are judged together
@@ -279,6 +281,8 @@ class PixelFacts:
 
         Args:
             x: finite images ``(n, H, W, C)``.
+            what: what they are called in the clause.
+            of: what the images of these facts are called in it.
 
         Returns:
             A clause such as "pixels of these images run from 0 to 1, those of the training images
@@ -290,14 +294,14 @@ class PixelFacts:
         channel = self._revived_channel(x)
         if channel is not None:
             return (
-                f"channel {channel} of these images varies, that of the training images was "
-                f"{self.mean[channel]:g} throughout"
+                f"channel {channel} of {what} varies, that of {of} was {self.mean[channel]:g} "
+                "throughout"
             )
         if not (self._is_beyond(x, low, high) or self._is_scaled(x, low, high)):
-            return self._describe_averages(x, low, high)
+            return self._describe_averages(x, low, high, what, of)
         return (
-            f"pixels of these images run from {low:g} to {high:g}, those of the training images "
-            f"from {self.low:g} to {self.high:g}"
+            f"pixels of {what} run from {low:g} to {high:g}, those of {of} from {self.low:g} to "
+            f"{self.high:g}"
         )
 
     def _is_beyond(self, x: np.ndarray, low: float, high: float) -> bool:
@@ -323,7 +327,9 @@ class PixelFacts:
                     return channel
         return None
 
-    def _describe_averages(self, x: np.ndarray, low: float, high: float) -> str | None:
+    def _describe_averages(
+        self, x: np.ndarray, low: float, high: float, what: str, of: str
+    ) -> str | None:
         """Images that are all darker, or all brighter, than every training image: inverted ones."""
         if self.dimmest is None or self.brightest is None or len(x) < _ENOUGH:
             return None
@@ -341,7 +347,7 @@ class PixelFacts:
         if ends - most < self.dimmest - margin or ends - least > self.brightest + margin:
             return None
         return (
-            f"these images are on average {least:.3g} to {most:.3g} bright, the training images "
+            f"{what} are on average {least:.3g} to {most:.3g} bright, {of} "
             f"{self.dimmest:.3g} to {self.brightest:.3g}, as if one were the other's negative"
         )
 

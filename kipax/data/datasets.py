@@ -239,9 +239,8 @@ def _check_scale(source: str, arrays: Mapping[str, np.ndarray], data: Dataset) -
             f"{source}: x_train holds {train}, x_test {test}: give both in the same units and as "
             "the same kind of number."
         )
-    words = data.pixels.mismatch(data.x_test)
+    words = data.pixels.mismatch(data.x_test, "x_test", "x_train")
     if words is not None:
-        words = words.replace("these images", "x_test").replace("the training images", "x_train")
         raise UsageError(f"{source}: {words}: give both in the same units.")
 
 

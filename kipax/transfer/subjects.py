@@ -154,9 +154,8 @@ def check_data(support: SupportSet, dataset: Dataset) -> None:
         )
     if told("training_hash") == dataset.training_hash:
         return  # its own data, whatever their test part is like
-    words = support.pixels.mismatch(dataset.x_test)
+    words = support.pixels.mismatch(dataset.x_test, f"the test images of {dataset.name}")
     if words is not None:
-        words = words.replace("these images", dataset.name)
         raise UsageError(f"{words}: give images in the same units.")
 
 
