@@ -204,7 +204,7 @@ def make_dataset(
     class_names = _class_names(source, arrays.get("label_names"), len(np.unique(y_train)))
     _check_classes(source, class_names, y_train, y_test)
     hashes = image_hashes(x_train)
-    parts = x_train, y_train, x_test, y_test
+    parts = x_train, y_train, np.array(x_test), y_test  # a copy: the caller may change theirs
     data = _hold_out(name, parts, class_names, validation_examples, hashes)
     if not one_scale:
         _check_scale(source, arrays, data)
@@ -286,8 +286,8 @@ def _hold_out(
         y_train=y_train[kept],
         x_validation=x_train[held],
         y_validation=y_train[held],
-        x_test=np.array(x_test),  # the caller may change theirs
-        y_test=np.array(y_test),
+        x_test=x_test,
+        y_test=y_test,
         class_names=class_names,
         training_hash=training_hash(hashes, y_train),
         images_hash=images_hash(hashes),

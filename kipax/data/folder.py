@@ -208,9 +208,8 @@ def _decoding(file: Path) -> Iterator[None]:
     pillow = import_pillow()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of tags that do not matter here, and of large pictures
+            # Pillow warns of tags that do not matter here, and of large pictures.
+            warnings.simplefilter("ignore")
             yield
     except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:
         raise FileError(f"{file} does not decode as a picture: {error}.") from error
