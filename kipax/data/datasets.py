@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import numbers
 from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from kipax.pixels import PixelFacts, as_array, as_images
 __all__ = [
     "ARRAYS",
     "Dataset",
+    "check_dataset",
     "make_dataset",
 ]
 
@@ -168,6 +170,15 @@ class Dataset:
             f"{self.name} · {height}×{width}×{channels} · {self.num_classes} classes · "
             f"{len(self.x_train):,} train / {len(self.x_validation):,} validation / "
             f"{len(self.x_test):,} test"
+        )
+
+
+def check_dataset(given: Any) -> None:
+    """Raises a `UsageError` unless an argument ``dataset=`` is a `Dataset` or None."""
+    if given is not None and not isinstance(given, Dataset):
+        raise UsageError(
+            "dataset= is a kipax.Dataset, from load_dataset or Dataset.from_arrays; got a "
+            f"{type(given).__name__}."
         )
 
 

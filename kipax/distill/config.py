@@ -14,6 +14,7 @@ from kipax import architectures
 from kipax.blocks import default_memory_gb
 from kipax.config import MAX_SECONDS_HELP, check_values, config_field
 from kipax.data import Dataset, fit
+from kipax.data.datasets import check_dataset
 from kipax.data.known import short_name
 from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice, split_list
@@ -75,11 +76,7 @@ def check_arguments(kind: type, config: Any, *, dataset: Any, resume: Any) -> No
     """Refuses what Python lets through: names for objects, texts for True and False."""
     if not isinstance(config, kind):
         raise UsageError(f"this run takes a {kind.__name__}; got a {type(config).__name__}.")
-    if dataset is not None and not isinstance(dataset, Dataset):
-        raise UsageError(
-            "dataset= is a kipax.Dataset, from load_dataset or Dataset.from_arrays; got a "
-            f"{type(dataset).__name__}."
-        )
+    check_dataset(dataset)
     if not isinstance(resume, bool):
         raise UsageError(f"resume is True or False; got {resume!r}.")
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kipax.data import Dataset
+from kipax.data.datasets import check_dataset
 from kipax.data.recipe import Deferred
 from kipax.errors import FailedRunError, OutOfTime, UsageError
 from kipax.ledger import Ledger, array_hash
@@ -180,8 +181,7 @@ def open_session(
 ) -> Opened:
     """Loads a set and the data that it is tested on; arguments and errors as `evaluate`."""
     reporter = limit_time(reporter or Reporter(), config.max_seconds, remedy=SAME_COMMAND)
-    if dataset is not None and not isinstance(dataset, Dataset):
-        raise UsageError(f"dataset= is a kipax.Dataset; got a {type(dataset).__name__}.")
+    check_dataset(dataset)
     path = None if isinstance(support, SupportSet) else subjects.find_support(support)
     if path is not None:
         support = load(path, data_dir=config.data_dir)
