@@ -19,7 +19,7 @@ import numpy as np
 
 from kipax import files
 from kipax.data import Dataset, Preprocessor, from_arrays
-from kipax.data.recipe import Deferred, Recipe
+from kipax.data.recipe import Deferred, PreprocessingRecipe
 from kipax.errors import FileError, UsageError
 from kipax.files import hash_arrays
 
@@ -92,7 +92,7 @@ def _describe(content: Content, metadata: dict[str, Any]) -> dict[str, np.ndarra
         if sum(a.nbytes for a in arrays.values()) <= _LARGE_BYTES:
             return _prefixed(_PREPROCESSOR, arrays)
     facts = dict(content.metadata.get("config", {})) | dict(content.metadata)
-    recipe = Recipe.of(content.preprocessor, content.images.shape[1:], facts)
+    recipe = PreprocessingRecipe.of(content.preprocessor, content.images.shape[1:], facts)
     metadata["preprocessor_recipe"] = recipe.to_metadata()
     assert content.pictures is not None
     return _prefixed(_RECIPE, recipe.to_arrays()) | {"pictures": content.pictures}
@@ -125,7 +125,7 @@ def read(
     name, digest = metadata.pop("preprocessing"), metadata.pop("preprocessor_hash", None)
     recipe = metadata.pop("preprocessor_recipe", None)
     if recipe is not None:
-        made = Recipe.from_parts(recipe, _without(_RECIPE, arrays))
+        made = PreprocessingRecipe.from_parts(recipe, _without(_RECIPE, arrays))
         preprocessor: Preprocessor = Deferred(made, dataset=dataset, data_dir=data_dir)
     else:
         stored = _read_store(path, digest) if digest else _without(_PREPROCESSOR, arrays)

@@ -22,14 +22,14 @@ from kipax.data.preprocessing import Preprocessor
 from kipax.data.sources import load_dataset
 from kipax.errors import FileError, KipaxError, UsageError
 
-__all__ = ["Deferred", "Recipe"]
+__all__ = ["Deferred", "PreprocessingRecipe"]
 
 _PROBES = 4
 _TOLERANCE = 1e-4  # of the largest entry; another fit moves it by 1e-2, another BLAS by 1e-6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Recipe:
+class PreprocessingRecipe:
     """How a preprocessor was fitted, and what it does to probe images.
 
     Attributes:
@@ -59,7 +59,7 @@ class Recipe:
     @classmethod
     def of(
         cls, preprocessor: Preprocessor, image_shape: tuple[int, ...], facts: Mapping[str, Any]
-    ) -> Recipe:
+    ) -> PreprocessingRecipe:
         """The recipe of a fitted preprocessor.
 
         Args:
@@ -105,7 +105,9 @@ class Recipe:
         return {"probes": self.probes, "whitened": self.whitened}
 
     @classmethod
-    def from_parts(cls, metadata: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Recipe:
+    def from_parts(
+        cls, metadata: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+    ) -> PreprocessingRecipe:
         """The recipe that `to_metadata` and `to_arrays` describe."""
         low, high = metadata["span"]
         probes, whitened = (np.asarray(arrays[name]) for name in ("probes", "whitened"))
@@ -186,12 +188,12 @@ class Deferred:
 
     Args:
         recipe: what to restore.
-        dataset, data_dir: see `Recipe.restore`.
+        dataset, data_dir: see `PreprocessingRecipe.restore`.
     """
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: PreprocessingRecipe,
         *,
         dataset: Dataset | str | None = None,
         data_dir: Path | str | None = None,
@@ -207,17 +209,17 @@ class Deferred:
         return self.recipe.restore(**self._where)  # type: ignore[arg-type]
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """See `Preprocessor.apply`; raises as `Recipe.restore`."""
+        """See `Preprocessor.apply`; raises as `PreprocessingRecipe.restore`."""
         return self._restored.apply(x)
 
     def statistics(self, x: np.ndarray) -> np.ndarray:
-        """See `Preprocessor.statistics`; raises as `Recipe.restore`."""
+        """See `Preprocessor.statistics`; raises as `PreprocessingRecipe.restore`."""
         return self._restored.statistics(x)
 
     def invert(self, x: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
-        """See `Preprocessor.invert`; raises as `Recipe.restore`."""
+        """See `Preprocessor.invert`; raises as `PreprocessingRecipe.restore`."""
         return self._restored.invert(x, statistics)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """See `Preprocessor.to_arrays`; raises as `Recipe.restore`."""
+        """See `Preprocessor.to_arrays`; raises as `PreprocessingRecipe.restore`."""
         return self._restored.to_arrays()

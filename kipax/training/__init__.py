@@ -1,21 +1,35 @@
-"""Training networks: one loop, alone or for several settings at once."""
+"""Training networks: one loop for every network, objective and teacher."""
 
-from kipax.training.loop import (
-    Recipe,
-    Setting,
-    Trained,
-    accuracy,
-    critical_learning_rate,
-    train_student,
-)
-from kipax.training.together import train_together
+from kipax.training.batches import Batch, Batches, LabelledBatches
+from kipax.training.critical import critical_learning_rate
+from kipax.training.evaluation import accuracy, predict
+from kipax.training.fit import Hook, Teacher, fit
+from kipax.training.hooks import Checkpoint, Selection
+from kipax.training.objectives import CrossEntropy, MeanSquare, Objective
+from kipax.training.recipes import Descent, Recipe, Setting
+from kipax.training.state import TrainState
+from kipax.training.students import Trained, train_student, train_together
 
 __all__ = [
+    "Batch",
+    "Batches",
+    "Checkpoint",
+    "CrossEntropy",
+    "Descent",
+    "Hook",
+    "LabelledBatches",
+    "MeanSquare",
+    "Objective",
     "Recipe",
+    "Selection",
     "Setting",
+    "Teacher",
+    "TrainState",
     "Trained",
     "accuracy",
     "critical_learning_rate",
+    "fit",
+    "predict",
     "train_student",
     "train_together",
 ]

@@ -19,7 +19,7 @@ from kipax.loading import load
 from kipax.report import SAME_COMMAND, Reporter, limit_time
 from kipax.students import StudentSpec
 from kipax.support import SupportSet
-from kipax.training.loop import Recipe
+from kipax.training import Recipe
 from kipax.transfer import subjects
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.points import FORMULAS, Point, Session, choose_student, with_architecture

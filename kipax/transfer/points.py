@@ -22,15 +22,14 @@ from kipax.ledger import Ledger, array_hash, key_of
 from kipax.report import Progress, Reporter
 from kipax.students import StudentSpec, is_finite_only
 from kipax.support import SupportSet
-from kipax.training.loop import (
+from kipax.training import (
     Recipe,
     Setting,
     Trained,
     accuracy,
     critical_learning_rate,
-    train_student,
+    train_together,
 )
-from kipax.training.together import train_together
 from kipax.transfer.protocols import EvaluationProtocol
 
 __all__ = ["FORMULAS", "Point", "Session", "choose_student", "with_architecture"]
@@ -211,16 +210,15 @@ class Session:
             self._advance(behind, "step", now - clock[0] if step > 1 else None)  # 1 compiles
             clock[0] = now
 
-        common: dict[str, Any] = {
-            "recipe": first.recipe,
-            "validation": self.validation,
-            "on_step": on_step,
-        }
-        data = support.images, support.labels
-        if len(points) == 1:
-            trained = [train_student(network, *data, setting=settings[0], **common)]
-        else:
-            trained = train_together(network, *data, settings=settings, **common)
+        trained = train_together(
+            network,
+            support.images,
+            support.labels,
+            recipe=first.recipe,
+            settings=settings,
+            validation=self.validation,
+            on_step=on_step,
+        )
         for fact, rate, one in zip(facts, rates, trained, strict=True):
             record = fact | {
                 "method": support.metadata.get("method"),

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 
 from kipax.errors import UsageError, check_choice
-from kipax.training.loop import LOSSES, Recipe
+from kipax.training import Recipe
+from kipax.training.recipes import LOSSES
 
 __all__ = ["GRIDS", "EvaluationProtocol", "protocol_by_name", "protocol_names"]
 
@@ -35,7 +36,7 @@ class EvaluationProtocol:
         network: the student; empty for the architecture that the set was distilled with.
         width: its channels; None for the network's own.
         normalisation: None for the network's own.
-        losses: of `kipax.training.loop`; with several, validation chooses.
+        losses: of `kipax.training.recipes`; with several, validation chooses.
         optimizer, schedule, batch_size: see `kipax.transfer.Recipe`.
         augmentation: likewise, without the ``_noflip`` of digits.
         learning_rates: the grid; factors of the critical rate if `relative`.

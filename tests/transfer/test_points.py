@@ -8,7 +8,6 @@ import pytest
 from kipax import architectures
 from kipax.errors import FailedRunError, UsageError
 from kipax.students import StudentSpec
-from kipax.training.loop import train_student
 from kipax.transfer import (
     EvaluateConfig,
     Point,
@@ -31,10 +30,10 @@ def test_finished_points_are_not_trained_again(support, tmp_path, monkeypatch):
     def counting(*args, **kwargs):
         if len(trainings) == stop_after:
             raise KeyboardInterrupt
-        trainings.append(kwargs["setting"])
-        return train_student(*args, **kwargs)
+        trainings.extend(kwargs["settings"])
+        return train_together(*args, **kwargs)
 
-    monkeypatch.setattr("kipax.transfer.points.train_student", counting)
+    monkeypatch.setattr(points, "train_together", counting)
     stop_after = 2
     with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
         evaluate(support, config)
@@ -87,7 +86,7 @@ def test_a_network_beyond_the_devices_memory(support, monkeypatch):
     def fail(*args, **kwargs):
         raise jax.errors.JaxRuntimeError(words)
 
-    monkeypatch.setattr(points, "train_student", fail)
+    monkeypatch.setattr(points, "train_together", fail)
     config = EvaluateConfig(protocol="kip-nn", seeds=1, **FAST)
     words = "RESOURCE_EXHAUSTED: Out of memory"
     with pytest.raises(

@@ -11,15 +11,18 @@ import pytest
 
 from kipax.errors import UsageError
 from kipax.students import StudentSpec, empirical_ntk, init_variables
-from kipax.training.loop import SCHEDULES, _positions, _step
-from kipax.transfer import (
+from kipax.training import (
+    LabelledBatches,
     Recipe,
     Setting,
     accuracy,
     critical_learning_rate,
+    predict,
     train_student,
     train_together,
 )
+from kipax.training.fit import _update
+from kipax.training.recipes import SCHEDULES
 
 SHAPE = (4, 4, 1)
 
@@ -76,12 +79,12 @@ def test_training_is_optax_with_l2_momentum_and_cosine(loss):
 def test_one_compilation_serves_every_point():
     network = _network(width=7)  # of this test alone
     _train(Recipe(steps=2), Setting(0.1, 0.0, 0), network=network)
-    before = _step._cache_size()
+    before = _update._cache_size()
     for setting in (Setting(0.2, 1e-3, 1), Setting(0.01, 1e-1, 2), Setting(0.4, 1e-7, 3)):
         _train(Recipe(steps=3), setting, network=network)
-    assert _step._cache_size() == before
+    assert _update._cache_size() == before
     _train(Recipe(steps=2, loss="xent"), Setting(0.1, 0.0, 0), network=network)
-    assert _step._cache_size() == before + 1
+    assert _update._cache_size() == before + 1
 
 
 def test_training_repeats_itself():
@@ -173,6 +176,8 @@ def test_points_trained_together_are_those_trained_one_by_one(augmentation):
     assert at_once[1].diverged_at == 5
     with pytest.raises(UsageError, match="share a seed"):
         train_together(network, x, y, settings=[Setting(1, 0, 0), Setting(1, 0, 1)], recipe=recipe)
+    with pytest.raises(UsageError, match="one or more"):
+        train_together(network, x, y, settings=[], recipe=recipe)
 
 
 @pytest.mark.parametrize("train", [train_student, train_together])
@@ -191,19 +196,47 @@ def test_labels_and_classes_of_another_shape(train):
 
 
 def test_batches_cover_every_image_equally():
-    batches = _positions(10, 4, seed=0)
-    seen = np.concatenate([next(batches) for _ in range(5)])
+    x = np.arange(10)[:, None, None, None]
+    batches = LabelledBatches(x, np.eye(10), size=4, seed=0)
+    order = [batches(step) for step in range(5)]
+    seen = np.concatenate([batch.index for batch in order])
     assert np.bincount(seen).tolist() == [2] * 10
-    assert next(_positions(4, 4, seed=0)) is None
+    # Two shuffled epochs, one after the other, as one generator draws them.
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(seen, np.r_[rng.permutation(10), rng.permutation(10)])
+    for step in (3, 0, 4, 1, 2):  # addressed by step, whatever was asked for before
+        batch = batches(step)
+        np.testing.assert_array_equal(batch.index, order[step].index)
+        np.testing.assert_array_equal(batch.x.ravel(), batch.index)
+        np.testing.assert_array_equal(np.argmax(batch.y, axis=1), batch.index)
+    whole = LabelledBatches(x, np.eye(10), size=10, seed=0)(7)
+    np.testing.assert_array_equal(whole.x, x)
 
 
 def test_schedules():
-    cosine, drop, warmup = (SCHEDULES[n] for n in ("cosine", "drop", "warmup_cosine"))
-    assert [cosine(0, 100), cosine(50, 100)] == pytest.approx([1.0, 0.5])
-    assert [drop(50, 100), drop(51, 100)] == [1.0, 0.1]
-    assert [warmup(0, 2000), warmup(499, 2000), warmup(500, 2000)] == pytest.approx([1 / 500, 1, 1])
-    assert warmup(1999, 2000) == pytest.approx(0.01, abs=1e-4)
-    assert warmup(49, 100) == pytest.approx(1.0)
+    """As the protocols state them, whatever optax's own say at the ends."""
+
+    def cosine(step, steps):
+        return 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    def warmup_cosine(step, steps):
+        warmup = min(500, steps // 2)
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.01 + 0.99 * cosine(step - warmup, steps - warmup)
+
+    expected = {
+        "constant": lambda step, steps: 1.0,
+        "cosine": cosine,
+        "drop": lambda step, steps: 1.0 if step <= steps // 2 else 0.1,
+        "warmup_cosine": warmup_cosine,
+    }
+    assert set(expected) == set(SCHEDULES)
+    for name, schedule in expected.items():
+        for steps in (1, 2, 7, 100, 1500):
+            values = jax.vmap(SCHEDULES[name](steps))(jnp.arange(steps))
+            wanted = [schedule(step, steps) for step in range(steps)]
+            np.testing.assert_allclose(values, wanted, atol=1e-6, err_msg=f"{name}, {steps}")
 
 
 def test_batch_normalisation_trains():
@@ -214,13 +247,27 @@ def test_batch_normalisation_trains():
     assert "batch_stats" in trained.last
 
 
-def test_accuracy_streams_ragged_batches(monkeypatch):
+def test_predictions_stream_ragged_batches():
     network = _network()
     variables = init_variables(network, jax.random.key(0), SHAPE)
     x, _, y = _data(11)
-    expected = np.mean(np.argmax(network.apply(variables, x).logits, axis=1) == y)
-    monkeypatch.setattr("kipax.training.loop.EVALUATION_BATCH", 4)
-    assert accuracy(network, variables, x, y) == pytest.approx(expected)
+    whole = network.apply(variables, x)
+    streamed = predict(network, variables, x, features=("hidden1",), size=4)
+    np.testing.assert_allclose(streamed.logits, whole.logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(streamed.penultimate, whole.penultimate, rtol=1e-5, atol=1e-6)
+    assert list(streamed.features) == ["hidden1"]
+    assert accuracy(network, variables, x, y) == np.mean(np.argmax(whole.logits, axis=1) == y)
+    with pytest.raises(UsageError, match="one image or more; got none"):
+        predict(network, variables, x[:0])
+
+
+def test_what_is_not_finite_is_wrong():
+    network = _network()
+    variables = init_variables(network, jax.random.key(0), SHAPE)
+    x, _, _ = _data(4)
+    x[1] = np.nan
+    classes = np.argmax(network.apply(variables, x).logits, axis=1)
+    assert accuracy(network, variables, x, classes) == 0.75
 
 
 @pytest.mark.parametrize(

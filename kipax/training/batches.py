@@ -1,0 +1,112 @@
+"""What a training step sees: batches, each addressed by the number of its step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kipax.augment import augment_batch
+from kipax.errors import UsageError
+
+__all__ = ["Batch", "Batches", "LabelledBatches"]
+
+
+class Batch(NamedTuple):
+    """The images of one step, augmented and mixed already, so that all see the same.
+
+    Attributes:
+        x: what the student sees, preprocessed, ``(n, H, W, C)``. Several views of the same n
+            images follow each other, ``(views * n, H, W, C)``.
+        y: labels ``(n, classes)``; None where there are none.
+        index: each image's position in its data set ``(n,)``; None where it has none.
+        x_teacher: what the teacher sees; None for `x`.
+        x_averaged: what the averaged copy of the student sees; None for `x`.
+    """
+
+    x: Any
+    y: Any = None
+    index: Any = None
+    x_teacher: Any = None
+    x_averaged: Any = None
+
+
+Batches = Callable[[int], Batch]
+"""A function of the step alone (from 0), so that a resumed training sees what it would have."""
+
+
+class LabelledBatches:
+    """Batches of arrays: shuffled epochs that follow each other without a gap.
+
+    Args:
+        x: preprocessed images ``(n, H, W, C)``.
+        y: labels ``(n, classes)``.
+        size: images a step; the whole set in its order where it is not larger.
+        seed: of the order and of the augmentation.
+        augmentation: see `kipax.augment.batches`.
+
+    Example:
+        >>> batches = LabelledBatches(np.zeros((6, 4, 4, 1)), np.eye(6), size=4, seed=0)
+        >>> batches(3).x.shape, batches(3).index.shape
+        ((4, 4, 4, 1), (4,))
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        size: int,
+        seed: int,
+        augmentation: str = "none",
+    ):
+        if not len(x) or len(x) != len(y):
+            raise UsageError(
+                "training needs images and a row of labels for each; got "
+                f"{len(x)} images and {len(y)} rows."
+            )
+        self._x, self._y, self._size, self._seed = x, y, size, seed
+        self._augmentation = augmentation
+        self._key = jax.random.fold_in(jax.random.key(seed), 1)  # the draw has the seed's own
+        self._rng = np.random.default_rng(seed)
+        self._drawn = 0
+        self._orders: dict[int, np.ndarray] = {}  # of the last two epochs drawn
+        self._whole: Batch | None = None
+        if len(x) <= size:  # sent to the device once
+            index = np.arange(len(x))
+            self._whole = Batch(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), index)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step from 0 on."""
+        batch = self._whole
+        if batch is None:
+            index = self._positions(step)
+            batch = Batch(self._x[index], self._y[index], index)
+        if self._augmentation == "none":
+            return batch
+        key = jax.random.fold_in(self._key, step)
+        return batch._replace(x=_augment(self._augmentation, batch.x, key))
+
+    def _positions(self, step: int) -> np.ndarray:
+        """Where a step's images lie: its part of the endless row of shuffled epochs."""
+        count, start = len(self._x), step * self._size
+        first, last = start // count, (start + self._size - 1) // count
+        row = np.concatenate([self._epoch(number) for number in range(first, last + 1)])
+        return row[start - first * count :][: self._size]
+
+    def _epoch(self, number: int) -> np.ndarray:
+        """An epoch's order: one generator draws them one after the other."""
+        if number not in self._orders:
+            if number < self._drawn:  # an earlier one: from the beginning
+                self._rng, self._drawn = np.random.default_rng(self._seed), 0
+            for drawn in range(self._drawn, number + 1):
+                before = {drawn - 1: self._orders[drawn - 1]} if drawn - 1 in self._orders else {}
+                self._orders = before | {drawn: self._rng.permutation(len(self._x))}
+            self._drawn = number + 1
+        return self._orders[number]
+
+
+_augment = jax.jit(augment_batch, static_argnums=0)

@@ -1,0 +1,246 @@
+"""The one loop that trains networks.
+
+A loop in Python around a jitted step, not `lax.scan`: on CPUs convolutions inside a scan are
+many times slower.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from kipax.errors import UsageError
+from kipax.students import Outputs, init_variables
+from kipax.training.batches import Batch, Batches
+from kipax.training.objectives import Objective
+from kipax.training.recipes import Descent, Setting
+from kipax.training.sharing import divided, mesh_for, on_all
+from kipax.training.state import TrainState
+
+__all__ = ["Hook", "Teacher", "fit", "init_state"]
+
+Teacher = Callable[[Batch], Outputs]
+"""Gives a batch's outputs: from its `x` (or `x_teacher`), or from its `index`."""
+
+
+class Hook:
+    """What watches a training; the base does nothing.
+
+    Example:
+        >>> class Losses(Hook):
+        ...     def __init__(self):
+        ...         self.seen = []
+        ...
+        ...     def after(self, step, state, metrics):
+        ...         self.seen.append(float(metrics["loss"]))
+    """
+
+    def begin(self, state: TrainState) -> TrainState:
+        """Is called with the first state and gives the one to begin with."""
+        return state
+
+    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> bool | None:
+        """Is called after each update with the number of updates; True ends the training.
+
+        `metrics` lies on the device: reading a number waits for the step.
+        """
+        return None
+
+    def end(self, step: int, state: TrainState) -> None:
+        """Is called once at the end, which may be an early one."""
+
+
+class _Task(NamedTuple):
+    """What is compiled into a step."""
+
+    network: nn.Module
+    objective: Objective
+    direction: optax.GradientTransformation
+
+
+class _Rates(NamedTuple):
+    """What differs between settings and steps."""
+
+    learning_rate: Any
+    l2: Any
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _update(
+    task: _Task,
+    state: TrainState,
+    batch: Batch,
+    teacher: Outputs | None,
+    key: jax.Array,
+    rates: _Rates,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update of one setting."""
+    network, objective, direction = task
+
+    def apply(params: Any, x: Any) -> tuple[Outputs, dict[str, Any]]:
+        out, moved = network.apply(
+            {"params": params, **state.batch_stats},
+            x,
+            train=True,
+            mutable=list(state.batch_stats),
+            rngs={"dropout": jax.random.fold_in(key, state.step)},
+        )
+        return out, dict(moved)
+
+    averaged = None
+    if objective.averaging is not None:
+        x = batch.x if batch.x_averaged is None else batch.x_averaged
+        averaged = jax.lax.stop_gradient(apply(state.averaged, x)[0])
+
+    def loss_fn(trained: dict[str, Any]) -> tuple[jax.Array, Any]:
+        student, moved = apply(trained["params"], batch.x)
+        loss, metrics, objective_state = objective(
+            trained["aux"], state.objective_state, student, teacher, batch, averaged
+        )
+        penalty = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(trained))
+        return loss + 0.5 * rates.l2 * penalty, (moved, metrics, objective_state)
+
+    trained = {"params": state.params, "aux": state.aux}
+    (loss, carried), gradient = jax.value_and_grad(loss_fn, has_aux=True)(trained)
+    moved, metrics, objective_state = carried
+    update, opt_state = direction.update(gradient, state.opt_state, trained)
+    trained = jax.tree.map(lambda p, u: p - rates.learning_rate * u, trained, update)
+    copy = state.averaged
+    if objective.averaging is not None:
+        copy = optax.incremental_update(trained["params"], copy, 1 - objective.averaging)
+    after = TrainState(
+        state.step + 1,
+        trained["params"],
+        moved,
+        copy,
+        trained["aux"],
+        objective_state,
+        opt_state,
+    )
+    return after, {"loss": loss, **metrics}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _updates(task: _Task, state: TrainState, batch, teacher, key, rates: _Rates):
+    """One update of several settings, stacked."""
+    return jax.vmap(lambda s, r: _update(task, s, batch, teacher, key, r))(state, rates)
+
+
+def init_state(
+    network: nn.Module,
+    batch: Batch,
+    teacher: Outputs | None,
+    *,
+    objective: Objective,
+    descent: Descent,
+    settings: Sequence[Setting],
+) -> TrainState:
+    """The state before the first step: the network's draw and a fresh optimiser.
+
+    Args:
+        network: a student.
+        batch: of the first step.
+        teacher: its outputs for that batch; None without one.
+        objective: see `fit`.
+        descent: see `fit`.
+        settings: see `fit`.
+    """
+    seed = settings[0].seed
+    variables = init_variables(network, jax.random.key(seed), np.shape(batch.x)[1:])
+    params = variables.pop("params")
+
+    def shapes(tree: Any) -> Any:
+        return jax.eval_shape(lambda: tree)
+
+    student = jax.eval_shape(lambda x: network.apply({"params": params, **variables}, x), batch.x)
+    key = jax.random.fold_in(jax.random.key(seed), 2)
+    aux, state = objective.init(key, student, None if teacher is None else shapes(teacher))
+    opt_state = descent.direction.init({"params": params, "aux": aux})
+    copy = params if objective.averaging is not None else {}
+    first = TrainState(jnp.int32(0), params, variables, copy, aux, state, opt_state)
+    if len(settings) == 1:
+        return first
+    stack = len(settings)
+    return jax.tree.map(lambda a: jnp.broadcast_to(a, (stack, *jnp.shape(a))), first)
+
+
+def fit(
+    network: nn.Module,
+    batches: Batches,
+    *,
+    objective: Objective,
+    descent: Descent,
+    settings: Sequence[Setting],
+    teacher: Teacher | None = None,
+    hooks: Sequence[Hook] = (),
+) -> TrainState:
+    """Trains a network: with one setting, or with several at once, stacked.
+
+    With several devices each batch is shared among as many as divide it, and the state is on
+    all of them: the result is the same to rounding.
+
+    Args:
+        network: a student of `kipax.students`, or any Flax module that gives `Outputs` and
+            takes ``train``.
+        batches: see `kipax.training.batches`.
+        objective: what to minimise.
+        descent: optimiser, schedule and number of steps.
+        settings: learning rates and L2, of one seed; memory grows with their number.
+        teacher: gives each batch's outputs, outside the compiled step, so that it may be
+            anything; None for objectives that need none.
+        hooks: watch the training, in their order.
+
+    Returns:
+        The state after the last step, stacked if there are several settings.
+
+    Raises:
+        UsageError: no settings, or of several seeds.
+
+    Cost: one forward and backward pass of the network a step, and what batches, teacher and
+    objective cost; with an averaged copy one more forward pass.
+    """
+    _check_settings(settings)
+    several = len(settings) > 1
+    task = _Task(network, objective, descent.direction)
+    factors = np.asarray(jax.vmap(descent.schedule)(jnp.arange(descent.steps)))
+    rates = np.array([s.learning_rate for s in settings], np.float64)
+    l2 = np.array([s.l2 for s in settings], np.float32)
+    key = jax.random.fold_in(jax.random.key(settings[0].seed), 3)
+    first = batches(0)
+    mesh = mesh_for(first)
+    outputs = None if teacher is None else teacher(first)
+    state = init_state(
+        network, first, outputs, objective=objective, descent=descent, settings=settings
+    )
+    for hook in hooks:
+        state = hook.begin(state)
+    state, step = on_all(mesh, state), int(np.max(state.step))
+    while step < descent.steps:
+        batch = divided(mesh, batches(step))
+        outputs = None if teacher is None else divided(mesh, teacher(batch))
+        rate = _Rates(np.float32(rates * factors[step]), l2)
+        if several:
+            state, metrics = _updates(task, state, batch, outputs, key, rate)
+        else:
+            one = jax.tree.map(lambda r: r[0], rate)
+            state, metrics = _update(task, state, batch, outputs, key, one)
+        step += 1
+        if any([hook.after(step, state, metrics) for hook in hooks]):  # each is told
+            break
+    for hook in hooks:
+        hook.end(step, state)
+    return state
+
+
+def _check_settings(settings: Sequence[Setting]) -> None:
+    if not settings or any(setting.seed != settings[0].seed for setting in settings):
+        raise UsageError(
+            f"settings trained together are one or more that share a seed; got {list(settings)}."
+        )

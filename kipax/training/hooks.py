@@ -1,0 +1,172 @@
+"""Hooks of `fit`: the best network by validation, and a state on disk to go on from."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kipax.runs import SECONDS_BETWEEN_SAVES, RunFolder
+from kipax.training.evaluation import accuracies
+from kipax.training.fit import Hook
+from kipax.training.state import TrainState, from_arrays, to_arrays
+
+__all__ = ["Checkpoint", "Selection", "Told"]
+
+_NEVER = -1
+
+
+class Selection(Hook):
+    """Keeps the variables of the best validation accuracy; ends where every network diverged.
+
+    Each array has a row for each setting that is trained. Equal accuracies choose the later step;
+    without validation images the last step is the best.
+
+    Attributes:
+        best, last: variables; a diverged network's `last` are those it was found so with.
+        best_step: number of updates of the best ``(settings,)``.
+        accuracies: by setting and evaluated step; NaN where not known.
+        losses: at the last evaluated step.
+        diverged_at: number of updates; -1 if never.
+
+    Args:
+        network: a student.
+        steps: after how many updates it is looked at.
+        settings: how many are trained at once.
+        validation: preprocessed images and their classes; None without any.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        steps: Sequence[int],
+        *,
+        settings: int = 1,
+        validation: tuple[np.ndarray, np.ndarray] | None = None,
+    ):
+        self.network, self.steps = network, list(steps)
+        self.settings, self.validation = settings, validation
+        self.best: Any = None
+        self.last: Any = None
+        self.best_step = np.zeros(settings, np.int64)
+        self.accuracies = np.full((settings, len(self.steps)), math.nan)
+        self.losses = np.full(settings, math.nan)
+        self.diverged_at = np.full(settings, _NEVER, np.int64)
+
+    @property
+    def carried(self) -> dict[str, Any]:
+        """What a `Checkpoint` keeps of it."""
+        names = ("best", "last", "best_step", "accuracies", "losses", "diverged_at")
+        return {name: getattr(self, name) for name in names}
+
+    @carried.setter
+    def carried(self, values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def begin(self, state: TrainState) -> TrainState:
+        """See `Hook`."""
+        self.best = self.last = state.variables
+        return state
+
+    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> bool:
+        """See `Hook`."""
+        if step not in self.steps:
+            return False
+        place, alive = self.steps.index(step), self.diverged_at == _NEVER
+        losses = np.asarray(metrics["loss"]).reshape(self.settings)
+        self.losses = np.where(alive, losses, self.losses)
+        self.last = self._choose(alive, state.variables, self.last)
+        self.diverged_at[alive & ~np.isfinite(losses)] = step
+        alive &= np.isfinite(losses)
+        if alive.any() and self.validation is not None:
+            images, classes = self.validation
+            found = accuracies(self.network, state.variables, images, classes, self.settings)
+            self.accuracies[alive, place] = np.array(found)[alive]
+            best = np.max(np.nan_to_num(self.accuracies, nan=-1.0), axis=1)
+            better = alive & (self.accuracies[:, place] >= best)
+        else:
+            better = alive
+        self.best = self._choose(better, state.variables, self.best)
+        self.best_step[better] = step
+        return not alive.any()
+
+    def _choose(self, rows: np.ndarray, new: Any, old: Any) -> Any:
+        """The new tree's rows where `rows` says so, else the old one's."""
+        if self.settings == 1:
+            return new if rows[0] else old
+        return _where(rows, new, old)
+
+
+@jax.jit
+def _where(rows: jax.Array, new: Any, old: Any) -> Any:
+    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(rows.reshape(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(choose, new, old)
+
+
+class Checkpoint(Hook):
+    """Saves the state, and goes on from it: a resumed training ends with the same bits.
+
+    Args:
+        folder: whose rolling state it is.
+        beside: hooks whose ``carried`` trees are saved along; they come before it in `fit`.
+        seconds: between two saves; 0 saves after every step.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        beside: Sequence[Any] = (),
+        seconds: float = SECONDS_BETWEEN_SAVES,
+    ):
+        self._folder, self._beside, self._seconds = folder, tuple(beside), seconds
+        self._saved_at = time.monotonic()
+        self._saved_step = _NEVER
+
+    def begin(self, state: TrainState) -> TrainState:
+        """The folder's state, where there is one."""
+        self._saved_at = time.monotonic()
+        arrays = self._folder.load_latest()
+        if arrays is None:
+            return state
+        restored, carried = from_arrays(arrays, self._tree(state))
+        for hook, values in zip(self._beside, carried, strict=True):
+            hook.carried = values
+        return restored
+
+    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
+        """See `Hook`."""
+        if time.monotonic() - self._saved_at >= self._seconds:
+            self._save(step, state)
+
+    def end(self, step: int, state: TrainState) -> None:
+        """See `Hook`."""
+        if self._saved_step != step:
+            self._save(step, state)
+
+    def _tree(self, state: TrainState) -> tuple[TrainState, list[Any]]:
+        return state, [hook.carried for hook in self._beside]
+
+    def _save(self, step: int, state: TrainState) -> None:
+        self._folder.save_latest(to_arrays(self._tree(state)))
+        self._saved_at, self._saved_step = time.monotonic(), step
+
+
+class Told(Hook):
+    """Calls a function after each update with the number of updates."""
+
+    def __init__(self, tell: Callable[[int], None]):
+        self._tell = tell
+
+    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
+        """See `Hook`."""
+        self._tell(step)
