@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 
 from kipax import files, load_dataset, plots
-from kipax.augment import image_ops, targets
+from kipax.augment import augment, flip, policies
 from kipax.console import run_command
 from kipax.errors import UsageError
 
@@ -25,23 +25,23 @@ _COLUMNS = 8
 def _rows(images: np.ndarray) -> dict[str, np.ndarray]:
     """Each operation at the strongest level that the policy uses, on all images."""
     levels: dict[str, int] = {}
-    for name, _, level in (slot for sub in targets.POLICY for slot in sub):
+    for name, _, level in (slot for sub in policies.POLICY for slot in sub):
         levels[name] = max(level, levels.get(name, 0))
     x = jnp.asarray(images, jnp.float32)
     rows: dict[str, jax.Array] = {"image": x}
     for name, level in sorted(levels.items()):
-        amount = targets.magnitude(name, level)
-        number = targets.NAMES.index(name)
-        batched = jax.vmap(targets.apply_operation, (None, 0, None, None))
+        amount = policies.magnitude(name, level)
+        number = policies.NAMES.index(name)
+        batched = jax.vmap(policies.apply_operation, (None, 0, None, None))
         label = f"{name} {amount:g}" if amount else name
         rows[label] = batched(jnp.asarray(number), x, jnp.asarray(amount), jnp.asarray(1.0))
-    rows["flip"] = jax.vmap(image_ops.flip)(x)
+    rows["flip"] = jax.vmap(flip)(x)
     indices = np.arange(len(x))
     for step in range(3):
-        augmented = targets.augment(images, indices, seed=0, step=step, fraction=1.0)
+        augmented = augment(images, indices, seed=0, step=step, fraction=1.0)
         rows[f"policy, step {step}"] = jnp.asarray(augmented)
     keys = jax.random.split(jax.random.key(0), len(x))
-    rows["rotation and shift"] = jax.vmap(targets.jitter)(keys, x)
+    rows["rotation and shift"] = jax.vmap(policies.jitter)(keys, x)
     return {name: np.asarray(row).astype(np.uint8) for name, row in rows.items()}
 
 

@@ -59,7 +59,7 @@ ALLOWED = {
     "matplotlib": {"plots.py"},
     "tensorflow": {"data/tfds.py"},
     "tensorflow_datasets": {"data/tfds.py"},
-    "dm_pix": {"augment/image_ops.py"},
+    "dm_pix": {"augment/geometry.py"},
     "PIL": {"data/resize.py", "exports.py"},
     "torch": {"exports.py"},
     "courier": {"blocks/courier.py"},

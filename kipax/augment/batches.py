@@ -13,6 +13,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from kipax.augment.geometry import flip, warp
+from kipax.augment.occlusion import rectangle
 from kipax.errors import check_choice
 
 __all__ = ["AUGMENTATIONS", "Strengths", "augment_batch", "augment_pair"]
@@ -92,45 +94,32 @@ def _shift(x, key, s: Strengths, siamese: bool):
 
 def _cutout(x, key, s: Strengths, siamese: bool):
     """A square of zeros about a point of the image, cut off at its border."""
-    u, inside = _draw(key, len(x), siamese=siamese), jnp.ones(x.shape[:3], bool)
-    for axis, side in enumerate(x.shape[1:3]):
-        length = math.floor(side * s.cutout + 0.5)
-        start = jnp.floor(u[:, axis] * (side + 1 - length % 2)) - length // 2
-        place = jnp.arange(side)
-        hit = (place >= start[:, None]) & (place < start[:, None] + length)
-        inside &= hit[:, :, None] if axis == 0 else hit[:, None, :]
-    return jnp.where(inside[..., None], 0.0, x)
+    u, sides = _draw(key, len(x), siamese=siamese), jnp.array(x.shape[1:3])
+    lengths = jnp.array([math.floor(side * s.cutout + 0.5) for side in x.shape[1:3]])
+    corners = jnp.floor(u * (sides + 1 - lengths % 2)) - lengths // 2
+    covered = jax.vmap(lambda corner: rectangle(x.shape[1:3], corner, lengths))(corners)
+    return jnp.where(covered[..., None], 0.0, x)
 
 
 def _flip(x, key, s: Strengths, siamese: bool):
     chosen = _draw(key, len(x), siamese=siamese)[:, 0] < 0.5
-    return jnp.where(_columns(chosen), x[:, :, ::-1], x)
+    return jnp.where(_columns(chosen), flip(x), x)
 
 
-def _resample(x: jax.Array, matrices: jax.Array) -> jax.Array:
-    """``out[p] = x[c + matrix (p - c)]``, bilinear, zeros from outside; matrices ``(n, 2, 2)``."""
-    centre = (jnp.array(x.shape[1:3]) - 1) / 2
-    grid = jnp.stack(jnp.meshgrid(*(jnp.arange(n) for n in x.shape[1:3]), indexing="ij"), -1)
-
-    def one(image, matrix):
-        place = (grid - centre) @ matrix.T + centre
-        sample = lambda channel: jax.scipy.ndimage.map_coordinates(  # noqa: E731
-            channel, [place[..., 0], place[..., 1]], order=1, mode="constant"
-        )
-        return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
-
-    return jax.vmap(one)(x, matrices)
+def _turn(x: jax.Array, matrices: jax.Array) -> jax.Array:
+    """Each image warped by its matrix ``(n, 2, 2)``, linearly, zeros from outside."""
+    return jax.vmap(lambda image, m: warp(image, m, order=1, mode="constant"))(x, matrices)
 
 
 def _scale(x, key, s: Strengths, siamese: bool):
     factors = _draw(key, len(x), siamese=siamese) * (s.scale - 1 / s.scale) + 1 / s.scale
-    return _resample(x, jax.vmap(jnp.diag)(factors))
+    return _turn(x, jax.vmap(jnp.diag)(factors))
 
 
 def _rotate(x, key, s: Strengths, siamese: bool):
     angle = (2 * _draw(key, len(x), siamese=siamese)[:, 0] - 1) * math.radians(s.degrees)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
-    return _resample(x, jnp.stack([jnp.stack([cos, -sin], 1), jnp.stack([sin, cos], 1)], 1))
+    return _turn(x, jnp.stack([jnp.stack([cos, -sin], 1), jnp.stack([sin, cos], 1)], 1))
 
 
 def _one_of(*operations: Callable, strengths: Strengths) -> Callable:

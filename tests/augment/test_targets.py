@@ -1,46 +1,32 @@
 """Augmentations against Pillow and SciPy, and keys that depend on the image alone."""
 
-import pathlib
-
 import jax
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage
 
-from kipax.augment import image_ops, targets
-from kipax.augment.targets import NAMES, POLICY, apply_operation, augment, magnitude
+from kipax.augment import colour, policies, rotation, warp
+from kipax.augment.policies import NAMES, POLICY, apply_operation, magnitude
+from kipax.augment.targets import augment
 from kipax.errors import UsageError
+from tests.augment.pictures import PHOTOS, made_up, photos
 
-PHOTOS = pathlib.Path(__file__).parents[3] / "shared" / "data" / "photos"
 GREY = (128, 128, 128)
-
-
-def _made_up(n=8):
-    rng = np.random.default_rng(0)
-    steps = rng.normal(size=(n, 32, 32, 3)).cumsum(axis=1).cumsum(axis=2)
-    return np.clip(128 + 5 * steps, 0, 255).astype(np.uint8)
-
-
-def _photos():
-    crops = []
-    for file in sorted(PHOTOS.glob("*.png")):
-        picture = Image.open(file).convert("RGB")
-        crops += [np.asarray(picture.resize((32, 32))), np.asarray(picture)[80:112, 120:152]]
-    return np.stack(crops)
 
 
 @pytest.fixture(params=["made up", "photos"])
 def pictures(request):
     if request.param == "made up":
-        return _made_up()
+        return made_up()
     if not PHOTOS.exists():
         pytest.skip("the photos are not beside the project")
-    return _photos()
+    return photos()
 
 
 def _pillow(name, picture, amount):
     affine = {
+        "ShearX": (1, amount, 0, 0, 1, 0),
         "ShearY": (1, 0, 0, amount, 1, 0),
         "TranslateX": (1, 0, amount, 0, 1, 0),
         "TranslateY": (1, 0, 0, 0, 1, amount),
@@ -59,7 +45,7 @@ def _pillow(name, picture, amount):
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "Identity"])
 def test_operation_is_pillows(name, pictures):
     batched = jax.jit(jax.vmap(apply_operation, (None, 0, None, None)))
-    signs = (1.0, -1.0) if name in targets._GEOMETRIC else (1.0,)
+    signs = (1.0, -1.0) if name in policies._GEOMETRIC else (1.0,)
     for level in (0, 1, 5, 9):
         for sign in signs:
             amount = magnitude(name, level)
@@ -71,13 +57,13 @@ def test_operation_is_pillows(name, pictures):
             # Pillow cuts off a float; one grey level where it falls on a whole number.
             assert off.max() <= 1, (level, sign)
             assert np.mean(off > 0) <= 0.02, (level, sign)
-            if name in targets._GEOMETRIC:
+            if name in policies._GEOMETRIC:
                 assert off.max() == 0
 
 
 def test_flat_images_stay():
     flat = np.full((4, 4, 3), 90.0, np.float32)
-    for operation in (image_ops.auto_contrast, image_ops.equalize):
+    for operation in (colour.auto_contrast, colour.equalize):
         np.testing.assert_array_equal(operation(flat, 0.0), flat)
 
 
@@ -85,8 +71,8 @@ def test_flat_images_stay():
 def test_resampling_is_a_rotation_and_a_shift(degrees, shift, pictures):
     """What Keras does: SciPy's affine transform about the centre, linear, nearest border."""
     x = pictures[0, ..., :1].astype(np.float32)
-    turn = np.asarray(image_ops.rotation(degrees))
-    got = image_ops.resample(x, turn, turn @ np.array(shift), order=1, mode="nearest")
+    turn = np.asarray(rotation(degrees))
+    got = warp(x, turn, turn @ np.array(shift), order=1, mode="nearest")
     angle = np.deg2rad(degrees)
     matrix = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     centre = np.array([15.5, 15.5])
@@ -111,7 +97,7 @@ def test_jitter_stays_within_its_range():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_image_is_augmented_alike_in_any_block(channels):
-    x = _made_up(12)[..., :channels]
+    x = made_up(12)[..., :channels]
     indices = np.arange(100, 112)
     whole = augment(x, indices, seed=3, step=5, fraction=0.7)
     order = np.array([7, 2, 2, 11])
@@ -121,14 +107,14 @@ def test_an_image_is_augmented_alike_in_any_block(channels):
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"step": 6}])
 def test_every_step_and_seed_draws_anew(change):
-    x, indices = _made_up(12), np.arange(12)
+    x, indices = made_up(12), np.arange(12)
     options = {"seed": 3, "step": 5, "fraction": 1.0}
     one, other = (augment(x, indices, **options | c) for c in ({}, change))
     assert np.mean([not np.array_equal(a, b) for a, b in zip(one, other, strict=True)]) > 0.6
 
 
 def test_fraction():
-    x = np.tile(_made_up(1), (400, 1, 1, 1))[..., :1]
+    x = np.tile(made_up(1), (400, 1, 1, 1))[..., :1]
     indices = np.arange(400)
     np.testing.assert_array_equal(augment(x, indices, seed=0, step=0, fraction=0.0), x)
     half = augment(x, indices, seed=0, step=0, fraction=0.5)
@@ -138,7 +124,7 @@ def test_fraction():
 
 def test_every_sub_policy_and_flip_is_drawn():
     assert [len(sub) for sub in POLICY] == [2] * 25
-    picture = np.tile(_made_up(1), (2000, 1, 1, 1))
+    picture = np.tile(made_up(1), (2000, 1, 1, 1))
     out = augment(picture, np.arange(2000), seed=0, step=0, fraction=1.0)
     plain = np.mean([np.array_equal(o, picture[0]) for o in out])
     flipped = np.mean([np.array_equal(o, picture[0][:, ::-1]) for o in out])

@@ -1,78 +1,35 @@
-"""AutoAugment's operations on single images, as Pillow computes them, in JAX.
+"""Changes of colour on single raw images, as Pillow computes them, in JAX.
 
-An image is ``(H, W, 3)`` float32 with whole values from 0 to 255. Sampling comes from dm-pix;
-what dm-pix computes otherwise than Pillow (contrast about each channel's own mean, brightness
-as a sum) or not at all is written out here in Pillow's integer arithmetic.
+An image is ``(H, W, 3)`` float32 with whole values from 0 to 255. What dm-pix computes otherwise
+than Pillow (contrast about each channel's own mean, brightness as a sum) or not at all is written
+out here in Pillow's integer arithmetic.
 """
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import jax
 import jax.numpy as jnp
+
+from kipax.augment.geometry import dm_pix
 
 __all__ = [
     "auto_contrast",
     "brightness",
     "color",
+    "color_jitter",
     "contrast",
     "equalize",
-    "flip",
+    "greyscale",
+    "hue",
     "identity",
     "invert",
     "posterize",
-    "resample",
-    "rotation",
     "sharpness",
     "solarize",
 ]
 
-FILL = 128.0  # grey, for pixels from outside the image
 
-
-def _pix() -> ModuleType:
-    try:
-        import dm_pix
-    except ImportError as error:
-        raise ImportError("augmentation needs dm-pix: pip install dm-pix") from error
-    return dm_pix
-
-
-# -- geometry ---------------------------------------------------------------------------------
-
-
-def resample(
-    x: jax.Array, matrix: jax.Array, offset: jax.Array, *, order: int, mode: str
-) -> jax.Array:
-    """``out[p] = x[c + matrix (p - c) + offset]``, p and c (the centre) as (row, column).
-
-    Args:
-        x: ``(H, W, C)``.
-        matrix: ``(2, 2)``.
-        offset: ``(2,)`` in pixels.
-        order: 0 takes the nearest pixel, 1 interpolates linearly.
-        mode: ``constant`` fills with grey 128, ``nearest`` repeats the border.
-    """
-    centre = jnp.array([(x.shape[0] - 1) / 2, (x.shape[1] - 1) / 2])
-    whole = jnp.eye(3).at[:2, :2].set(matrix)
-    shift = jnp.append(centre - matrix @ centre + offset, 0.0)
-    return _pix().affine_transform(x, whole, offset=shift, order=order, mode=mode, cval=FILL)
-
-
-def rotation(degrees: jax.Array) -> jax.Array:
-    """The matrix for `resample` that turns a picture counter-clockwise."""
-    angle = jnp.deg2rad(degrees)
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    return jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
-
-
-def flip(x: jax.Array) -> jax.Array:
-    """Left and right exchanged."""
-    return _pix().flip_left_right(x)
-
-
-# -- colour: each takes an image and a magnitude ------------------------------------------------
+# -- each takes an image and a magnitude --------------------------------------------------------
 
 
 def identity(x: jax.Array, _: jax.Array) -> jax.Array:
@@ -87,7 +44,7 @@ def invert(x: jax.Array, _: jax.Array) -> jax.Array:
 
 def solarize(x: jax.Array, threshold: jax.Array) -> jax.Array:
     """Inverts values from `threshold` (0 to 256) on."""
-    return jnp.round(255.0 * _pix().solarize(x / 255.0, (threshold - 0.5) / 255.0))
+    return jnp.round(255.0 * dm_pix().solarize(x / 255.0, (threshold - 0.5) / 255.0))
 
 
 def posterize(x: jax.Array, bits: jax.Array) -> jax.Array:
@@ -152,3 +109,50 @@ def sharpness(x: jax.Array, factor: jax.Array) -> jax.Array:
     smooth = jnp.floor(total / 13.0 + 0.5)
     inside = jnp.zeros(x.shape[:2], bool).at[1:-1, 1:-1].set(True)[..., None]
     return _blend(jnp.where(inside, smooth, x), x, factor)
+
+
+# -- at random ----------------------------------------------------------------------------------
+
+
+def hue(x: jax.Array, turn: jax.Array) -> jax.Array:
+    """Turns each pixel's hue by a share of the circle, -1/2 to 1/2; rounded to whole values."""
+    return jnp.round(255.0 * dm_pix().adjust_hue(x / 255.0, turn))
+
+
+def greyscale(x: jax.Array, _: jax.Array | None = None) -> jax.Array:
+    """The luma in all three channels."""
+    return jnp.broadcast_to(_grey(x), x.shape)
+
+
+def color_jitter(
+    key: jax.Array,
+    x: jax.Array,
+    *,
+    brightness: float = 0.4,
+    contrast: float = 0.4,
+    saturation: float = 0.4,
+    hue: float = 0.1,
+) -> jax.Array:
+    """Brightness, contrast, saturation and hue changed in a random order.
+
+    Args:
+        key: a JAX key.
+        x: ``(H, W, 3)``, whole values from 0 to 255.
+        brightness: the factor is drawn evenly from 1 less this (at least 0) to 1 more.
+        contrast: likewise.
+        saturation: likewise.
+        hue: the turn is drawn evenly from -`hue` to `hue`, at most 1/2.
+
+    Source: as torchvision's ``ColorJitter``.
+    """
+    of_order, of_amounts = jax.random.split(key)
+    strengths = jnp.array([brightness, contrast, saturation, hue])
+    low = jnp.maximum(1 - strengths, 0.0).at[3].set(-hue)
+    high = (1 + strengths).at[3].set(hue)
+    amounts = jax.random.uniform(of_amounts, (4,), minval=low, maxval=high)
+    for kind in jax.random.permutation(of_order, 4):
+        x = jax.lax.switch(kind, _JITTERED, x, amounts[kind])
+    return x
+
+
+_JITTERED = (brightness, contrast, color, hue)

@@ -1,0 +1,223 @@
+"""Where the pixels of a changed image come from: one `warp` for raw images and for batches."""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = [
+    "crop_and_resize",
+    "elastic",
+    "flip",
+    "random_box",
+    "random_resized_crop",
+    "rotation",
+    "sample",
+    "warp",
+]
+
+
+def dm_pix() -> ModuleType:
+    """The module, imported when it is needed, or an ImportError that says how to get it."""
+    try:
+        import dm_pix as module
+    except ImportError as error:
+        raise ImportError("augmentation needs dm-pix: pip install dm-pix") from error
+    return module
+
+
+_TRIES = 10  # torchvision's, for a box that fits
+
+
+def sample(
+    x: jax.Array, places: jax.Array, *, order: int, mode: str, fill: float = 0.0
+) -> jax.Array:
+    """An image's values at any places.
+
+    Args:
+        x: ``(H, W, C)``.
+        places: (row, column) in pixels, ``(H', W', 2)``.
+        order: 0 takes the nearest pixel, 1 interpolates linearly.
+        mode: ``constant`` fills with `fill` from outside, ``nearest`` repeats the border.
+        fill: see `mode`.
+
+    Returns:
+        ``(H', W', C)``.
+    """
+    if order == 1 and mode == "nearest":  # twice as fast, and the bits of earlier versions
+        shape = (*places.shape[:2], x.shape[-1])
+        axes = [jnp.broadcast_to(places[..., axis, None], shape) for axis in (0, 1)]
+        channels = jnp.broadcast_to(jnp.arange(shape[-1]), shape)
+        return dm_pix().flat_nd_linear_interpolate(x, jnp.stack([*axes, channels]))
+
+    def channel(plane: jax.Array) -> jax.Array:
+        axes = [places[..., 0], places[..., 1]]
+        return jax.scipy.ndimage.map_coordinates(plane, axes, order=order, mode=mode, cval=fill)
+
+    return jax.vmap(channel, in_axes=-1, out_axes=-1)(x)
+
+
+def _grid(height: int, width: int) -> jax.Array:
+    """The (row, column) of each pixel ``(H, W, 2)``."""
+    return jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
+
+
+def warp(
+    x: jax.Array,
+    matrix: jax.Array,
+    offset: jax.Array | float = 0.0,
+    *,
+    order: int,
+    mode: str,
+    fill: float = 0.0,
+) -> jax.Array:
+    """``out[p] = x[c + matrix (p - c) + offset]``, p and the centre c as (row, column).
+
+    Args:
+        x: ``(H, W, C)``.
+        matrix: ``(2, 2)``.
+        offset: ``(2,)`` in pixels.
+        order: see `sample`.
+        mode: see `sample`.
+        fill: see `sample`.
+    """
+    centre = jnp.array([(x.shape[0] - 1) / 2, (x.shape[1] - 1) / 2])
+    # Sums in this order: images augmented by earlier versions are found again to the bit.
+    places = _grid(*x.shape[:2]) @ matrix.T + (centre - matrix @ centre + offset)
+    return sample(x, places, order=order, mode=mode, fill=fill)
+
+
+def rotation(degrees: jax.Array) -> jax.Array:
+    """The matrix for `warp` that turns a picture counter-clockwise."""
+    angle = jnp.deg2rad(degrees)
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    return jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
+
+
+def flip(x: jax.Array) -> jax.Array:
+    """Left and right exchanged, of an image or a batch ``(..., H, W, C)``."""
+    return x[..., ::-1, :]
+
+
+def _blurring(side: int, sigma: float) -> np.ndarray:
+    """The Gaussian blur of a line as a matrix ``(side, side)``, mirrored about its last pixels."""
+    reach = int(4 * sigma)
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    places = np.pad(np.arange(side), reach, mode="reflect") if side > 1 else np.zeros(2 * reach + 1)
+    matrix = np.zeros((side, side))
+    for row in range(side):
+        np.add.at(matrix[row], places[row : row + 2 * reach + 1].astype(int), weights)
+    return matrix / weights.sum()
+
+
+def elastic(
+    key: jax.Array, x: jax.Array, *, alpha: float = 50.0, sigma: float = 5.0, fill: float = 0.0
+) -> jax.Array:
+    """Moves each pixel by ``alpha / 2`` times noise from -1 to 1 that was blurred with `sigma`.
+
+    Args:
+        key: a JAX key.
+        x: ``(H, W, C)``.
+        alpha: twice the displacement before the blur, in pixels.
+        sigma: of the blur, in pixels.
+        fill: taken from outside.
+
+    Source: Simard et al. 2003; the scale is that of torchvision's ``ElasticTransform``.
+    """
+    height, width = x.shape[:2]
+    noise = jax.random.uniform(key, (2, height, width), minval=-1.0, maxval=1.0)
+    rows, columns = _blurring(height, sigma), _blurring(width, sigma)
+    moved = 0.5 * alpha * jnp.einsum("ij,kjl,ml->ikm", rows, noise, columns)
+    places = _grid(height, width) + jnp.moveaxis(moved, 1, -1)
+    return sample(x, places, order=1, mode="constant", fill=fill)
+
+
+def random_box(
+    key: jax.Array,
+    shape: tuple[int, int],
+    *,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    inside: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A box of whole pixels in an image, as torchvision draws it, in ten tries.
+
+    Args:
+        key: a JAX key.
+        shape: the image's (height, width).
+        scale: range of the share of its area, drawn evenly.
+        ratio: range of width / height, its logarithm drawn evenly.
+        inside: whether the box must be smaller than the image along both axes.
+
+    Returns:
+        Upper left corner (row, column), size (height, width), and whether one of the tries was
+        a box that fits.
+    """
+    of_area, of_ratio, of_place = jax.random.split(key, 3)
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    area = jax.random.uniform(of_area, (_TRIES,), minval=scale[0], maxval=scale[1])
+    aspect = jnp.exp(jax.random.uniform(of_ratio, (_TRIES,), minval=low, maxval=high))
+    area = area * shape[0] * shape[1]
+    sizes = jnp.round(jnp.stack([jnp.sqrt(area / aspect), jnp.sqrt(area * aspect)], axis=1))
+    most = jnp.array(shape) - (1 if inside else 0)
+    fits = jnp.all((sizes > 0) & (sizes <= most), axis=1)
+    size = sizes[jnp.argmax(fits)]
+    place = jnp.floor(jax.random.uniform(of_place, (2,)) * (jnp.array(shape) - size + 1))
+    return place, size, jnp.any(fits)
+
+
+def crop_and_resize(
+    x: jax.Array, corner: jax.Array, box: jax.Array, size: tuple[int, int], *, method: str
+) -> jax.Array:
+    """A box of an image at another size, smoothed where it gets smaller, as Pillow does.
+
+    Args:
+        x: ``(H, W, C)``.
+        corner: (row, column) of the box.
+        box: its (height, width) in pixels.
+        size: (height, width) of the result.
+        method: ``linear`` or ``cubic``.
+
+    Returns:
+        ``(*size, C)``.
+    """
+    scale = jnp.array(size) / box
+    shape = (*size, x.shape[-1])
+    return jax.image.scale_and_translate(x, shape, (0, 1), scale, -corner * scale, method)
+
+
+def random_resized_crop(
+    key: jax.Array,
+    x: jax.Array,
+    size: tuple[int, int],
+    *,
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    method: str = "linear",
+) -> jax.Array:
+    """A random box of an image at another size.
+
+    Args:
+        key: a JAX key.
+        x: ``(H, W, C)``.
+        size: (height, width) of the result.
+        scale: see `random_box`.
+        ratio: see `random_box`.
+        method: ``linear`` or ``cubic``, which may overshoot the range of the values.
+
+    Returns:
+        ``(*size, C)``. Where no try fits: the middle, as large as the ratios allow.
+
+    Source: Szegedy et al. 2015; drawn as torchvision's ``RandomResizedCrop`` draws.
+    """
+    height, width = x.shape[:2]
+    corner, box, fits = random_box(key, (height, width), scale=scale, ratio=ratio)
+    whole = np.clip(width / height, *ratio)
+    middle = np.array([min(height, round(width / whole)), min(width, round(height * whole))])
+    box = jnp.where(fits, box, middle)
+    corner = jnp.where(fits, corner, (np.array([height, width]) - middle) // 2)
+    return crop_and_resize(x, corner, box, size, method=method)
