@@ -150,19 +150,10 @@ def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolu
 
     Source: Nguyen et al. 2021, equation 1 and appendix A.
     """
-    if isinstance(ridge, np.ndarray) and ridge.ndim == 0:
-        ridge = ridge.item()
-    if isinstance(ridge, bool) or not isinstance(ridge, numbers.Real) or not 0 < ridge < math.inf:
-        raise UsageError(f"the ridge must be positive and finite; got {ridge}; 1e-6 is usual.")
-    k_ss = _check_matrix(k_ss, "the support kernel")
+    ridge = _check_ridge(ridge)
+    k_ss = _check_support_kernel(k_ss)
     size = len(k_ss)
-    if k_ss.shape != (size, size) or not size:
-        raise UsageError(f"a support kernel is square and not empty; got {k_ss.shape}.")
     y_support = _check_matrix(y_support, "labels", size)
-    if not np.all(np.isfinite(k_ss)):
-        raise FailedRunError(
-            "the support kernel is not finite: images have diverged; try a smaller learning rate."
-        )
     k_reg = 0.5 * (k_ss + k_ss.T) + np.eye(size) * (ridge * np.trace(k_ss) / size)
     try:
         factor = scipy.linalg.cho_factor(k_reg, lower=True)
@@ -182,6 +173,26 @@ def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolu
         raise UsageError("labels must be finite; some are NaN or infinite.")
     alpha = scipy.linalg.cho_solve(factor, y_support)
     return RidgeSolution(alpha, k_reg, ridge, float(1.0 / rcond), factor)
+
+
+def _check_ridge(ridge: float) -> float:
+    if isinstance(ridge, np.ndarray) and ridge.ndim == 0:
+        ridge = ridge.item()
+    if isinstance(ridge, bool) or not isinstance(ridge, numbers.Real) or not 0 < ridge < math.inf:
+        raise UsageError(f"the ridge must be positive and finite; got {ridge}; 1e-6 is usual.")
+    return ridge
+
+
+def _check_support_kernel(k_ss: np.ndarray) -> np.ndarray:
+    k_ss = _check_matrix(k_ss, "the support kernel")
+    size = len(k_ss)
+    if k_ss.shape != (size, size) or not size:
+        raise UsageError(f"a support kernel is square and not empty; got {k_ss.shape}.")
+    if not np.all(np.isfinite(k_ss)):
+        raise FailedRunError(
+            "the support kernel is not finite: images have diverged; try a smaller learning rate."
+        )
+    return k_ss
 
 
 def _ill_conditioned(condition: float, ridge: float) -> FailedRunError:

@@ -126,3 +126,16 @@ def test_paths_are_taken(tmp_path):
 def test_numpy_numbers_are_taken():
     config = KIPConfig(support=np.int64(20), learning_rate=np.float32(0.5))
     assert (type(config.support), type(config.learning_rate)) == (int, float)
+
+
+def test_a_field_that_a_run_lacks_is_what_nobody_set():
+    """A flag that came after the run began counts as unset, and is filled in as others are."""
+    given = KIPConfig(dataset="cifar10", preprocessing="zca", learning_rate=0.5, seed=3)
+    today = config.resolve(given, training_examples=50_000)
+    unset = config.resolved_defaults(today, training_examples=50_000)
+    assert unset["learning_rate"] == 0.04
+    assert unset["zca_lambda"] == 0.1
+    assert unset["target_batch"] == "5000"
+    assert unset["eval_every"] == today.eval_every == 100
+    assert unset["final_learning_rate"] is None
+    assert unset["seed"] == 0

@@ -6,9 +6,10 @@ Sizes and class names as in the data sets' own papers and the TensorFlow Dataset
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
-__all__ = ["KNOWN", "DatasetFacts", "short_name"]
+__all__ = ["KNOWN", "DatasetFacts", "may_be_mirrored", "short_name"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,13 +19,16 @@ class DatasetFacts:
     Attributes:
         image_shape: height, width, channels.
         class_names: in label order.
-        train_examples, test_examples: sizes of the official parts.
+        train_examples: size of the official training part.
+        test_examples: likewise.
+        mirrored: whether a mirrored image is still one of its class.
     """
 
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     train_examples: int
     test_examples: int
+    mirrored: bool = True
 
 
 _DIGITS = tuple("0123456789")
@@ -42,13 +46,37 @@ _CIFAR100 = (
 )
 
 KNOWN: dict[str, DatasetFacts] = {
-    "digits": DatasetFacts((8, 8, 1), _DIGITS, 1437, 360),
-    "mnist": DatasetFacts((28, 28, 1), _DIGITS, 60_000, 10_000),
+    "digits": DatasetFacts((8, 8, 1), _DIGITS, 1437, 360, mirrored=False),
+    "mnist": DatasetFacts((28, 28, 1), _DIGITS, 60_000, 10_000, mirrored=False),
     "fashion_mnist": DatasetFacts((28, 28, 1), tuple(_FASHION.split(",")), 60_000, 10_000),
-    "svhn_cropped": DatasetFacts((32, 32, 3), _DIGITS, 73_257, 26_032),
+    "svhn_cropped": DatasetFacts((32, 32, 3), _DIGITS, 73_257, 26_032, mirrored=False),
     "cifar10": DatasetFacts((32, 32, 3), tuple(_CIFAR10.split(",")), 50_000, 10_000),
     "cifar100": DatasetFacts((32, 32, 3), tuple(_CIFAR100.split(",")), 50_000, 10_000),
 }
+
+# Words in the names of other sets whose pictures are digits or letters.
+_CHARACTERS = {"digits", "emnist", "kmnist", "letters", "mnist", "omniglot", "svhn"}
+_FASHION_NAMES = {"fashionmnist", "fashion"}
+
+
+def may_be_mirrored(dataset: str) -> bool:
+    """Whether images of a data set may be mirrored: a fact of the known ones.
+
+    Of others their name decides: one with a word such as ``digits``, ``letters`` or ``mnist`` is
+    taken for characters.
+
+    Args:
+        dataset: its name, with or without a path.
+
+    Example:
+        >>> may_be_mirrored("cifar10"), may_be_mirrored("npz:my_digits.npz")
+        (True, False)
+    """
+    name = short_name(dataset)
+    if name in KNOWN:
+        return KNOWN[name].mirrored
+    words = set(re.split(r"[\W_]+", name.lower()))
+    return bool(words & _FASHION_NAMES) or not words & _CHARACTERS
 
 
 def short_name(dataset: str) -> str:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kipax import files
 from kipax.data import part, tfds
 from kipax.data.datasets import ARRAYS, Dataset, make_dataset
@@ -60,26 +62,37 @@ def load_dataset(
     """
     name = _as_text(name)
     _check_size(image_size)
-    data_dir = None if data_dir is None else files.expand(data_dir)
-    kind, colon, path = name.partition(":")
-    path = str(files.expand(path)) if path else path
-    source, note = path if kind in _PATHS else name, ""
-    if kind in _PATHS and not path:
-        raise UsageError(f"a path must follow {kind}: as in {kind}:PATH; got {name!r}.")
+    source, arrays, note, one_scale = _read(name, data_dir, image_size)
+    return make_dataset(name, source, arrays, validation_examples, note=note, one_scale=one_scale)
+
+
+def _read(
+    name: str, data_dir: Path | str | None, image_size: int | None
+) -> tuple[str, dict[str, np.ndarray], str, bool]:
+    """Where a set was read from, its arrays, a note, and whether one rule made all its images."""
+    kind, _, path = name.partition(":")
     if image_size is not None and kind in ("npz", "digits"):
         raise UsageError(f"image_size is for pictures in folders and of TFDS; {kind} has one size.")
-    if colon and kind == "npz":
-        arrays, note = part.read_arrays(path)
-    elif colon and kind == "folder":
-        arrays, note = read_folder(path, image_size)
+    if kind in _PATHS:
+        path = _path_of(name)
+        arrays, note = part.read_arrays(path) if kind == "npz" else read_folder(path, image_size)
     elif name == "digits":
-        arrays = files.read_npz(Path(__file__).with_name("digits.npz"), ARRAYS)
+        arrays, note = files.read_npz(Path(__file__).with_name("digits.npz"), ARRAYS), ""
     else:
         _check_name(name)
+        data_dir = None if data_dir is None else files.expand(data_dir)
         arrays, note = tfds.read_tfds(name, data_dir=data_dir, image_size=image_size)
     # Pictures, and parts, which have a note: one rule made training and test images.
     one_scale = kind == "folder" or bool(kind == "npz" and note) or kind not in (*_PATHS, "digits")
-    return make_dataset(name, source, arrays, validation_examples, note=note, one_scale=one_scale)
+    return path if kind in _PATHS else name, arrays, note, one_scale
+
+
+def _path_of(name: str) -> str:
+    """The path that follows ``npz:`` or ``folder:``."""
+    kind, _, path = name.partition(":")
+    if not path:
+        raise UsageError(f"a path must follow {kind}: as in {kind}:PATH; got {name!r}.")
+    return str(files.expand(path))
 
 
 def _as_text(name: Any) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "check_arguments",
     "default_workdir",
     "resolve",
+    "resolved_defaults",
 ]
 
 INITS = ("real", "noise")
@@ -145,11 +146,6 @@ class RunConfig:
             raise UsageError(f"seed must lie between 0 and 2**32 - 1; got {self.seed}.")
         if (self.validation_examples or 0) < 0:
             raise UsageError("validation_examples must not be negative.")
-
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """The fields' default values: those of a run that was begun before a field was there."""
-        return {f.name: f.default for f in dataclasses.fields(self)}
 
     @property
     def may_change(self) -> set[str]:
@@ -340,6 +336,26 @@ def resolve(config: Config, *, training_examples: int | None = None) -> Config:
         every = max(1, -(-(config.steps or 1) // 10))
         config = dataclasses.replace(config, eval_every=every)
     return config
+
+
+def resolved_defaults(config: RunConfig, *, training_examples: int) -> dict[str, Any]:
+    """What each field would be had nobody set it, the other fields as they are.
+
+    A run that was begun before a field was there counts as one that did not set it.
+
+    Args:
+        config: a resolved config.
+        training_examples: see `resolve`.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        values[field.name] = field.default
+        if field.default is None:
+            change: dict[str, Any] = {field.name: None}
+            unset = dataclasses.replace(config, **change)
+            resolved = resolve(unset, training_examples=training_examples)
+            values[field.name] = getattr(resolved, field.name)
+    return values
 
 
 def _defaults(config: RunConfig) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from kipax.distill.config import (
     check_arguments,
     default_workdir,
     resolve,
+    resolved_defaults,
 )
 from kipax.distill.state import initial_images
 from kipax.distill.words import describe_run, say_data, say_differences
@@ -230,20 +231,8 @@ def start_run(
     """
     check_arguments(method.config, config, dataset=dataset, resume=resume)
     reporter = limit_time(reporter, config.max_seconds, remedy="continue with --resume")
-    if dataset is None:
-        dataset = load_dataset(
-            config.dataset,
-            validation_examples=resolve(config).validation_examples or 0,
-            data_dir=config.data_dir,
-            image_size=config.image_size,
-        )
-    else:
-        config = _of_given(config, dataset)
-    config = resolve(config, training_examples=len(dataset.x_train))
-    config.check_dataset(dataset)
+    config, dataset = _open_data(config, dataset)
     say_data(config, dataset, reporter)
-    for spec in config.kernel_specs:
-        spec.architecture.check_image_shape(dataset.image_shape)
     preprocessor = fit_preprocessor(config.preprocessing, dataset, zca_lambda=config.zca_lambda)
     targets = DatasetTargets(dataset, preprocessor, augment_fraction=config.augmentation)
     images, statistics, classes = initial_images(config, dataset, preprocessor)
@@ -272,6 +261,24 @@ def start_run(
         yield run
 
 
+def _open_data(config: Config, dataset: Dataset | None) -> tuple[Config, Dataset]:
+    """The resolved config and its data set, loaded where none is given."""
+    if dataset is None:
+        dataset = load_dataset(
+            config.dataset,
+            validation_examples=resolve(config).validation_examples or 0,
+            data_dir=config.data_dir,
+            image_size=config.image_size,
+        )
+    else:
+        config = _of_given(config, dataset)
+    config = resolve(config, training_examples=len(dataset.x_train))
+    config.check_dataset(dataset)
+    for spec in config.kernel_specs:
+        spec.architecture.check_image_shape(dataset.image_shape)
+    return config, dataset
+
+
 def _identity(config: RunConfig, dataset: Dataset, *, method: Method, plan: BlockPlan) -> Identity:
     return Identity(
         method=method.name,
@@ -285,7 +292,7 @@ def _identity(config: RunConfig, dataset: Dataset, *, method: Method, plan: Bloc
             "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
         },
         free=config.may_change,
-        defaults=config.defaults,
+        defaults=resolved_defaults(config, training_examples=len(dataset.x_train)),
     )
 
 

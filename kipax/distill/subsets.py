@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from kipax import files, ridge
+from kipax.blocks import MakeExecutor, make_local
 from kipax.config import config_field
 from kipax.data import Dataset
 from kipax.distill.config import Method, RunConfig
@@ -97,6 +98,7 @@ def run_subsets(
     workdir: Path | str | None = None,
     resume: bool = False,
     reporter: Reporter | None = None,
+    make_executor: MakeExecutor = make_local,
 ) -> list[SubsetRow]:
     """Accuracy of random subsets of a pool, with true labels and with solved ones.
 
@@ -117,6 +119,7 @@ def run_subsets(
         workdir=workdir,
         resume=resume,
         reporter=reporter or Reporter(),
+        make_executor=make_executor,
     ) as run:
         pool = _make_pool(run)
     rows = [_natural(pool, size, config) for size in config.sizes("natural")]

@@ -115,15 +115,8 @@ def _update(
     copy = state.averaged
     if objective.averaging is not None:
         copy = optax.incremental_update(trained["params"], copy, 1 - objective.averaging)
-    after = TrainState(
-        state.step + 1,
-        trained["params"],
-        moved,
-        copy,
-        trained["aux"],
-        objective_state,
-        opt_state,
-    )
+    params, aux = trained["params"], trained["aux"]
+    after = TrainState(state.step + 1, params, moved, copy, aux, objective_state, opt_state)
     return after, {"loss": loss, **metrics}
 
 
@@ -183,18 +176,16 @@ def fit(
 ) -> TrainState:
     """Trains a network: with one setting, or with several at once, stacked.
 
-    With several devices each batch is shared among as many as divide it, and the state is on
-    all of them: the result is the same to rounding.
+    Each batch is divided among as many devices as divide it evenly; the result is the same to
+    rounding. A step costs one forward and one backward pass.
 
     Args:
-        network: a student of `kipax.students`, or any Flax module that gives `Outputs` and
-            takes ``train``.
+        network: a student of `kipax.students`, or any Flax module like them.
         batches: see `kipax.training.batches`.
         objective: what to minimise.
         descent: optimiser, schedule and number of steps.
         settings: learning rates and L2, of one seed; memory grows with their number.
-        teacher: gives each batch's outputs, outside the compiled step, so that it may be
-            anything; None for objectives that need none.
+        teacher: gives a batch's outputs, outside the compiled step; None without one.
         hooks: watch the training, in their order.
 
     Returns:
@@ -202,41 +193,43 @@ def fit(
 
     Raises:
         UsageError: no settings, or of several seeds.
-
-    Cost: one forward and backward pass of the network a step, and what batches, teacher and
-    objective cost; with an averaged copy one more forward pass.
     """
     _check_settings(settings)
-    several = len(settings) > 1
-    task = _Task(network, objective, descent.direction)
-    factors = np.asarray(jax.vmap(descent.schedule)(jnp.arange(descent.steps)))
-    rates = np.array([s.learning_rate for s in settings], np.float64)
-    l2 = np.array([s.l2 for s in settings], np.float32)
-    key = jax.random.fold_in(jax.random.key(settings[0].seed), 3)
     first = batches(0)
     mesh = mesh_for(first)
     outputs = None if teacher is None else teacher(first)
-    state = init_state(
-        network, first, outputs, objective=objective, descent=descent, settings=settings
-    )
+    common: dict[str, Any] = {"objective": objective, "descent": descent, "settings": settings}
+    state = init_state(network, first, outputs, **common)
     for hook in hooks:
         state = hook.begin(state)
     state, step = on_all(mesh, state), int(np.max(state.step))
+    advance = _make_step(_Task(network, objective, descent.direction), descent, settings)
     while step < descent.steps:
         batch = divided(mesh, batches(step))
         outputs = None if teacher is None else divided(mesh, teacher(batch))
-        rate = _Rates(np.float32(rates * factors[step]), l2)
-        if several:
-            state, metrics = _updates(task, state, batch, outputs, key, rate)
-        else:
-            one = jax.tree.map(lambda r: r[0], rate)
-            state, metrics = _update(task, state, batch, outputs, key, one)
+        state, metrics = advance(step, state, batch, outputs)
         step += 1
         if any([hook.after(step, state, metrics) for hook in hooks]):  # each is told
             break
     for hook in hooks:
         hook.end(step, state)
     return state
+
+
+def _make_step(task: _Task, descent: Descent, settings: Sequence[Setting]) -> Callable[..., Any]:
+    """A function of (step, state, batch, teacher's outputs) that gives the next state, metrics."""
+    factors = np.asarray(jax.vmap(descent.schedule)(jnp.arange(descent.steps)))
+    rates = np.array([s.learning_rate for s in settings], np.float64)
+    l2 = np.array([s.l2 for s in settings], np.float32)
+    key = jax.random.fold_in(jax.random.key(settings[0].seed), 3)
+
+    def advance(step: int, state: TrainState, batch: Batch, outputs: Outputs | None):
+        rate = _Rates(np.float32(rates * factors[step]), l2)
+        if len(settings) > 1:
+            return _updates(task, state, batch, outputs, key, rate)
+        return _update(task, state, batch, outputs, key, _Rates(*(r[0] for r in rate)))
+
+    return advance
 
 
 def _check_settings(settings: Sequence[Setting]) -> None:

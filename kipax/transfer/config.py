@@ -50,6 +50,9 @@ class EvaluateConfig:
     normalisation: str | None = config_field(
         None, "none, layer, instance or batch (the network's own)"
     )
+    mirror: bool | None = config_field(
+        None, "whether training images may be mirrored (by data set: not digits and letters)"
+    )
     losses: str = config_field("", "mse, xent or mse,xent (by protocol)")
     steps: int | None = config_field(None, "updates of a student (by protocol; kip-nn 5,000)")
     grid: str = config_field("paper", "points of kip-nn: paper (20), small (4) or one")
@@ -94,7 +97,7 @@ class EvaluateConfig:
         """Refuses what the protocol would not look at."""
         idle: tuple[str, ...] = ("grid", "full_data") if self.protocol != "kip-nn" else ()
         if self.protocol == "krr":
-            idle += ("width", "normalisation", "losses", "steps", "seeds")
+            idle += ("width", "normalisation", "losses", "steps", "seeds", "mirror")
         if self.protocol != "kip-nn":
             idle += ("together",)  # one point has no company
         if self.draws is not None and not self.baselines:
@@ -125,7 +128,7 @@ class EvaluateConfig:
         changes: dict[str, Any] = {"checkpoints": self.checkpoints}
         if self.protocol == "kip-nn":
             changes["learning_rates"], changes["l2"] = GRIDS[self.grid]
-        for name in ("width", "normalisation", "seeds"):
+        for name in ("width", "normalisation", "seeds", "mirror"):
             if getattr(self, name) is not None:
                 changes[name] = getattr(self, name)
         if losses := tuple(dict.fromkeys(split_list(self.losses))):

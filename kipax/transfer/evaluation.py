@@ -23,7 +23,7 @@ from kipax.training import Recipe
 from kipax.transfer import subjects
 from kipax.transfer.config import EvaluateConfig
 from kipax.transfer.points import FORMULAS, Point, Session, choose_student, with_architecture
-from kipax.transfer.protocols import EvaluationProtocol, shows_characters
+from kipax.transfer.protocols import EvaluationProtocol
 from kipax.transfer.results import Result
 from kipax.transfer.subjects import Subject
 
@@ -72,16 +72,10 @@ def evaluate_subject(
     if protocol.validation_examples:
         alive.sort(key=lambda r: -r[0]["validation_best"])
     best, name, point = alive[0]
-    runs, draws = [best], subject.alternatives[name]
-    for seed in range(1, protocol.seeds):
-        again = dataclasses.replace(point, seed=seed)
-        run = session.train(draws[seed % len(draws)], again)
-        counts["points"] += 1
-        if run["diverged_at"] is None:
-            runs.append(run)
-        else:
-            counts["diverged"] += 1
-    tests = [r[0]["test_best"] for r in alive[:_TOP]]
+    further = _repeat(session, subject.alternatives[name], point, protocol.seeds)
+    runs = [best, *(run for run in further if run["diverged_at"] is None)]
+    counts["points"] += len(further)
+    counts["diverged"] += 1 + len(further) - len(runs)
     chosen = {"loss": point.recipe.loss, "rate": point.rate, "l2": point.l2}
     chosen |= {"learning_rate": best["learning_rate"], "steps": best["best_step"]}
     if len(subject.alternatives) > 1:
@@ -90,13 +84,29 @@ def evaluate_subject(
         subject=subject.name,
         network=words,
         accuracy=float(np.mean([r["test_best"] for r in runs])),
-        deviation=float(np.std([r["test_best"] for r in runs])) if len(runs) > 1 else None,
+        deviation=_deviation(runs),
         last=float(np.mean([r["test_last"] for r in runs])),
         count=len(runs),
-        top_deviation=float(np.std(tests)) if len(tests) > 1 else None,
+        top_deviation=_deviation([record for record, *_ in alive[:_TOP]]),
         chosen=chosen,
         **counts,
     )
+
+
+def _repeat(
+    session: Session, draws: Sequence[SupportSet], point: Point, seeds: int
+) -> list[dict[str, Any]]:
+    """The chosen training with seeds from 1 on, on one draw after the other."""
+    return [
+        session.train(draws[seed % len(draws)], dataclasses.replace(point, seed=seed))
+        for seed in range(1, seeds)
+    ]
+
+
+def _deviation(records: Sequence[dict[str, Any]]) -> float | None:
+    """Of the test accuracies of several trainings; None of one."""
+    tests = [record["test_best"] for record in records]
+    return float(np.std(tests)) if len(tests) > 1 else None
 
 
 def grid_points(
@@ -326,7 +336,7 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
         rows.append(Subject("random real", {"": real}))
     if config.full_data:
         whole = subjects.full_data_set(support, session.dataset)
-        change = "crop" if shows_characters(session.name) else "flip_crop"
+        change = "flip_crop" if protocol.mirrors(session.name) else "crop"
         told = f"all real, {change.replace('_', ' and ')}"
         for augmentation, name in (("none", "all real"), (change, told)):
             steps = None if config.steps else subjects.full_data_steps(augmentation)

@@ -7,9 +7,9 @@ student, its training, and which network's accuracy is reported.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 
+from kipax.data.known import may_be_mirrored
 from kipax.errors import UsageError, check_choice
 from kipax.training import Recipe
 from kipax.training.recipes import LOSSES
@@ -23,7 +23,12 @@ GRIDS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "small": ((0.5, 2.0), (0.0, 1e-3)),
     "one": ((1.0,), (1e-3,)),
 }
-_CHARACTERS = re.compile("(?<!fashion)(?<!fashion.)mnist|svhn|digits|letters|omniglot", re.I)
+# Updates of kip-nn that are not 5,000, by data set and loss; Nguyen et al. 2021, appendix A.
+_KIP_STEPS = {
+    ("svhn_cropped", "mse"): 10_000,
+    ("svhn_cropped", "xent"): 10_000,
+    ("cifar100", "mse"): 25_000,
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +44,7 @@ class EvaluationProtocol:
         losses: of `kipax.training.recipes`; with several, validation chooses.
         optimizer, schedule, batch_size: see `kipax.transfer.Recipe`.
         augmentation: likewise, without the ``_noflip`` of digits.
+        mirror: whether images may be mirrored; None for what is known of the data set.
         learning_rates: the grid; factors of the critical rate if `relative`.
         relative: see `learning_rates`.
         l2: the grid.
@@ -60,6 +66,7 @@ class EvaluationProtocol:
     schedule: str = "cosine"
     batch_size: int = 100
     augmentation: str = "none"
+    mirror: bool | None = None
     learning_rates: tuple[float, ...] = (1.0,)
     relative: bool = False
     l2: tuple[float, ...] = (0.0,)
@@ -95,10 +102,14 @@ class EvaluationProtocol:
             return "the last network" if self.trains else "nothing is chosen"
         return f"{', '.join(choices)} by validation accuracy"
 
+    def mirrors(self, dataset: str) -> bool:
+        """Whether a data set's images may be mirrored under this protocol."""
+        return may_be_mirrored(dataset) if self.mirror is None else self.mirror
+
     def recipe(self, loss: str, *, images: int, dataset: str) -> Recipe:
         """The training of a set of so many images of a data set."""
         augmentation = self.augmentation
-        if augmentation in ("dsa", "frepo") and shows_characters(dataset):
+        if augmentation in ("dsa", "frepo") and not self.mirrors(dataset):
             augmentation += "_noflip"
         return Recipe(
             loss=loss,
@@ -110,19 +121,12 @@ class EvaluationProtocol:
         )
 
 
-def shows_characters(dataset: str) -> bool:
-    """Whether a data set, by its name, is one of digits or letters, which must not be mirrored."""
-    return _CHARACTERS.search(dataset) is not None
-
-
 def _epochs(epochs: int, batch_size: int) -> Callable[[int, str, str], int]:
     return lambda images, dataset, loss: epochs * -(-images // batch_size)
 
 
 def _kip_steps(images: int, dataset: str, loss: str) -> int:
-    if dataset.startswith("svhn"):
-        return 10_000
-    return 25_000 if dataset.startswith("cifar100") and loss == "mse" else 5_000
+    return _KIP_STEPS.get((dataset, loss), 5_000)
 
 
 def _frepo_steps(images: int, dataset: str, loss: str) -> int:

@@ -1,5 +1,7 @@
 """Protocols: constants, selection rules, refused values, the paper's numbers, finished points."""
 
+import dataclasses
+
 import pytest
 
 import kipax
@@ -29,6 +31,10 @@ def test_protocols_have_the_constants_of_their_sources():
         assert dsa.recipe("xent", images=10, dataset=name).augmentation == "dsa_noflip"
     for name in ("fashion_mnist", "Fashion-MNIST", "fashionmnist", "cifar10"):
         assert dsa.recipe("xent", images=10, dataset=name).augmentation == "dsa"
+    for mirror, augmentation in ((True, "dsa"), (False, "dsa_noflip")):  # the user knows better
+        told = dataclasses.replace(dsa, mirror=mirror)
+        for name in ("mnist", "cifar10"):
+            assert told.recipe("xent", images=10, dataset=name).augmentation == augmentation
     assert dsa.recipe("xent", images=10, dataset="cifar10").steps == 1000
     frepo = protocol_by_name("frepo")
     sizes = {10: 1000, 100: 2000, 500: 5000, 1000: 10_000, 5000: 40_000}
