@@ -1,8 +1,9 @@
 """Training networks: one loop for every network, objective and teacher."""
 
+from kipax.students import predict
 from kipax.training.batches import Batch, Batches, LabelledBatches
 from kipax.training.critical import critical_learning_rate
-from kipax.training.evaluation import accuracy, predict
+from kipax.training.evaluation import accuracy
 from kipax.training.fit import Hook, Teacher, fit
 from kipax.training.hooks import Checkpoint, Selection
 from kipax.training.objectives import CrossEntropy, MeanSquare, Objective

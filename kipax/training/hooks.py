@@ -15,7 +15,8 @@ import numpy as np
 from kipax.runs import SECONDS_BETWEEN_SAVES, RunFolder
 from kipax.training.evaluation import accuracies
 from kipax.training.fit import Hook
-from kipax.training.state import TrainState, from_arrays, to_arrays
+from kipax.training.state import TrainState
+from kipax.trees import tree_from_arrays, tree_to_arrays
 
 __all__ = ["Checkpoint", "Selection", "Told"]
 
@@ -138,7 +139,7 @@ class Checkpoint(Hook):
         arrays = self._folder.load_latest()
         if arrays is None:
             return state
-        restored, carried = from_arrays(arrays, self._tree(state))
+        restored, carried = tree_from_arrays(arrays, self._tree(state))
         for hook, values in zip(self._beside, carried, strict=True):
             hook.carried = values
         return restored
@@ -157,7 +158,7 @@ class Checkpoint(Hook):
         return state, [hook.carried for hook in self._beside]
 
     def _save(self, step: int, state: TrainState) -> None:
-        self._folder.save_latest(to_arrays(self._tree(state)))
+        self._folder.save_latest(tree_to_arrays(self._tree(state)))
         self._saved_at, self._saved_step = time.monotonic(), step
 
 

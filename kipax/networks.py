@@ -1,0 +1,254 @@
+"""`TrainedNetwork`: a network's variables and everything needed to use it; one file.
+
+The file is a plain npz: ``variables[...]`` by their paths, ``preprocessor_*``, and ``metadata``,
+one JSON string. No pickles, no wall-clock times: equal trainings give equal bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from kipax import files
+from kipax.data import Dataset, Preprocessor, from_arrays
+from kipax.data.raw import preprocess_raw
+from kipax.errors import FileError, KipaxError, UsageError
+from kipax.pixels import PixelFacts
+from kipax.students import Outputs, StudentSpec, init_variables, predict
+from kipax.trees import tree_from_arrays, tree_to_arrays
+
+__all__ = ["NETWORK_FILE", "TrainedNetwork", "load_network"]
+
+NETWORK_FILE = "network.npz"  # in a run's folder
+FORMAT_VERSION = 1
+_KIND = "network"
+_FACTS = ("class_names", "image_shape", "dataset", "pixels")  # that using it needs
+_PREPROCESSOR, _VARIABLES = "preprocessor_", "variables"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A trained network.
+
+    Attributes:
+        spec: which network.
+        variables: parameters and, if it has any, batch statistics.
+        preprocessor: treats new images as the training images were.
+        metadata: JSON-ready facts: ``dataset``, ``class_names``, ``image_shape``, ``pixels``
+            (the training images' `PixelFacts`), ``method``, how it was trained, accuracies with
+            their rule, ``kipax_version``.
+
+    Raises:
+        UsageError: the variables are not those of the network, or not finite; metadata lack a
+            field.
+
+    Example:
+        >>> network = load_network("runs/digits-teacher")  # doctest: +SKIP
+        >>> network.predict(images)  # doctest: +SKIP
+    """
+
+    spec: StudentSpec
+    variables: dict[str, Any]
+    preprocessor: Preprocessor
+    metadata: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        missing = [name for name in _FACTS if name not in self.metadata]
+        if missing:
+            raise UsageError(f"metadata of a network lack {', '.join(missing)}.")
+        arrays = tree_to_arrays(self.variables)
+        try:
+            like = _template(self.module, self.image_shape)
+            tree_from_arrays(arrays, like, what=f"a {self.spec.name}")
+        except FileError as error:
+            raise UsageError(str(error)) from error
+        for name, leaf in arrays.items():
+            if not np.all(np.isfinite(leaf)):
+                raise UsageError(f"a trained network is finite; its {name} is not.")
+
+    # -- facts ---------------------------------------------------------------------------
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        return tuple(self.metadata["class_names"])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the images that it takes."""
+        height, width, channels = self.metadata["image_shape"]
+        return int(height), int(width), int(channels)
+
+    @property
+    def pixels(self) -> PixelFacts:
+        """What the training images' pixels were."""
+        return PixelFacts.from_metadata(self.metadata["pixels"])
+
+    @functools.cached_property
+    def module(self) -> nn.Module:
+        """The Flax network."""
+        return self.spec.build(len(self.class_names), self.image_shape)
+
+    def __str__(self) -> str:
+        m = self.metadata
+        height, width, channels = self.image_shape
+        sentence = (
+            f"{self.spec.describe()}, for images of {height}×{width}×{channels} "
+            f"({len(self.class_names)} classes), {m.get('method', 'trained')} on {m['dataset']}, "
+            f"{self.preprocessor.name} preprocessing"
+        )
+        if m.get("test_accuracy") is not None:
+            sentence += f"; test accuracy {m['test_accuracy']:.3f}"
+            sentence += f" ({m['rule']})" if m.get("rule") else ""
+        return sentence + "."
+
+    __repr__ = __str__
+
+    # -- use -----------------------------------------------------------------------------
+
+    def preprocess(self, x: np.ndarray) -> np.ndarray:
+        """Raw images ``(n, H, W[, C])``, pixel units as in its training set, to its inputs.
+
+        Warns where they cannot be on the training images' scale.
+
+        Raises:
+            UsageError: the images have another size, layout or number of channels, or hold what
+                is no finite number.
+        """
+        return preprocess_raw(
+            x,
+            image_shape=self.image_shape,
+            pixels=self.pixels,
+            preprocessor=self.preprocessor,
+        )
+
+    def outputs(self, x: np.ndarray, *, features: Sequence[str] = ()) -> Outputs:
+        """Logits, penultimate activations and chosen features of preprocessed images.
+
+        Args:
+            x: preprocessed images ``(n, H, W, C)``.
+            features: names of the intermediate activations to give.
+        """
+        return predict(self.module, self.variables, x, features=features)
+
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        """Logits ``(n, classes)`` of raw images ``(n, H, W[, C])``."""
+        return np.asarray(self.outputs(self.preprocess(x)).logits)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Classes ``(n,)`` of raw images."""
+        return np.argmax(self.scores(x), axis=1)
+
+    def check_fits(self, dataset: Dataset) -> None:
+        """Raises a `UsageError` unless a data set has this network's image shape and classes."""
+        shape, classes = self.image_shape, len(self.class_names)
+        if dataset.image_shape != shape or dataset.num_classes != classes:
+            raise UsageError(
+                f"this network takes images {shape} of {classes} classes; {dataset.name} has "
+                f"{dataset.image_shape} and {dataset.num_classes}."
+            )
+
+    # -- the file ------------------------------------------------------------------------
+
+    def save(self, path: Path | str) -> None:
+        """Writes the network to an npz file, atomically.
+
+        Raises:
+            UsageError: metadata are not JSON's plain values.
+            FileError: the file cannot be written.
+        """
+        facts = dict(self.metadata) | {
+            "format_version": FORMAT_VERSION,
+            "kind": _KIND,
+            "preprocessing": self.preprocessor.name,
+            "spec": dataclasses.asdict(self.spec),
+        }
+        try:
+            text = json.dumps(facts, sort_keys=True)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"metadata of a network must be JSON's plain values: {error}."
+            ) from error
+        arrays = {_VARIABLES + k: v for k, v in tree_to_arrays(self.variables).items()}
+        arrays |= {_PREPROCESSOR + k: v for k, v in self.preprocessor.to_arrays().items()}
+        files.write_npz(path, arrays | {"metadata": np.array(text)})
+
+
+def load_network(path: Path | str) -> TrainedNetwork:
+    """Reads a network that kipax wrote: a file, or the folder of the run that trained it.
+
+    Args:
+        path: ``network.npz`` or a folder that holds one.
+
+    Raises:
+        FileError: missing, damaged, truncated, foreign, or from a newer kipax.
+
+    Example:
+        >>> load_network("missing.npz")  # doctest: +IGNORE_EXCEPTION_DETAIL
+        Traceback (most recent call last):
+        kipax.errors.FileError: could not read missing.npz: No such file or directory.
+    """
+    file = files.expand(path)
+    if file.is_dir():
+        if not (file / NETWORK_FILE).is_file():
+            raise FileError(f"{file} is a folder without a {NETWORK_FILE}: name a file or a run's.")
+        file = file / NETWORK_FILE
+    arrays = files.read_npz(file)
+    try:
+        return _from_arrays(file, arrays)
+    except FileError:
+        raise
+    except KeyError as error:
+        raise FileError(f"{file} is damaged: its metadata lack {error}.") from error
+    except (KipaxError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise FileError(f"{file} is damaged: {error}") from error
+
+
+def _from_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> TrainedNetwork:
+    held = ", ".join(sorted(arrays)[:5]) or "nothing"
+    if "metadata" not in arrays:
+        raise FileError(f"{file} is no network: it lacks metadata; it holds {held}.")
+    metadata = json.loads(str(arrays["metadata"][()]))
+    if not isinstance(metadata, dict) or metadata.get("kind") != _KIND:
+        what = " It is a support set: kipax.load reads it." if "images" in arrays else ""
+        raise FileError(f"{file} is no network: its metadata do not say so.{what}")
+    version = metadata.pop("format_version")
+    if version != FORMAT_VERSION:
+        raise FileError(
+            f"{file} has format version {version}; this kipax reads {FORMAT_VERSION}: upgrade "
+            "kipax."
+        )
+    del metadata["kind"]
+    spec = StudentSpec(**metadata.pop("spec"))
+    preprocessor = from_arrays(metadata.pop("preprocessing"), _part(arrays, _PREPROCESSOR))
+    shape = tuple(int(side) for side in metadata["image_shape"])
+    module = spec.build(len(metadata["class_names"]), shape)  # type: ignore[arg-type]
+    like = _template(module, shape)
+    try:
+        variables = tree_from_arrays(_part(arrays, _VARIABLES), like, what=spec.describe())
+    except FileError as error:
+        raise FileError(f"{file} is damaged: {error}") from error
+    network = TrainedNetwork(spec, variables, preprocessor, metadata)
+    _ = str(network), network.pixels
+    blank = np.full((1, *shape), preprocessor.low, np.float32)
+    if preprocessor.apply(blank).shape != blank.shape:
+        raise ValueError("its preprocessing is for images of another shape.")
+    return network
+
+
+def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+
+def _template(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
+    """A network's variables, as shapes."""
+    init = functools.partial(init_variables, module, image_shape=shape)  # type: ignore[arg-type]
+    return jax.eval_shape(init, jax.random.key(0))
