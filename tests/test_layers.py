@@ -41,6 +41,8 @@ ROOMS = [
     "transfer",
     "flags",
     "console",
+    "commands",
+    "__main__",
 ]
 HEAVY = [
     "tensorflow",
