@@ -124,6 +124,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["kipax", "kipax.*"]),
+    entry_points={"console_scripts": ["kipax = kipax.commands:main"]},
     package_data={
         "kipax.data": ["digits.npz"],
         "kipax": ["py.typed"],

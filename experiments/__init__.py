@@ -1,1 +1,1 @@
-"""Command-line programs: thin, one call into kipax each."""
+"""What needs a checkout: the paper's figures, benchmarks, and `kipax.commands` by ``python -m``."""

@@ -16,7 +16,7 @@ from kipax.augment import augment, flip, policies
 from kipax.console import run_command
 from kipax.errors import UsageError
 
-flags.DEFINE_string("dataset", "cifar10", "an RGB data set, as for experiments.kip")
+flags.DEFINE_string("dataset", "cifar10", "an RGB data set, as for kipax kip")
 flags.DEFINE_string("data_dir", None, "where prepared TensorFlow Datasets lie")
 flags.DEFINE_string("out", "runs/augmentations.png", "the picture to write")
 _COLUMNS = 8

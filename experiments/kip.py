@@ -1,17 +1,6 @@
-"""Kernel Inducing Points: learn a few images (and labels) that stand for a data set.
+"""The command ``kipax kip``, from a checkout: ``python -m experiments.kip``."""
 
-Claim: ten learned digits classify the test digits with an accuracy of about 0.95 by kernel
-ridge regression with the ConvNet NTK; ten real ones reach 0.58 to 0.73.
-
-Command:  python -m experiments.kip --dataset=digits --support=10
-Expected: test accuracy 0.950 from 0.667; 9 to 12 s on 2 CPU cores, jax 0.10.2, a minute without the
-          fused kernel. Seed 1 gave 0.925; the 360 test images alone mean a spread of 0.01.
-
-Source: Nguyen et al. 2021, arXiv:2107.13034.
-"""
-
-from kipax import console
-from kipax.distill import KIPConfig, run_kip
+from kipax.commands.kip import main
 
 if __name__ == "__main__":
-    console.run_experiment(KIPConfig, run_kip)
+    main()

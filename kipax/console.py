@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
@@ -27,7 +27,15 @@ from kipax.distill import RunResult
 from kipax.distill.config import RunConfig
 from kipax.errors import KipaxError, OutOfTime, UsageError
 
-__all__ = ["ConsoleReporter", "describe_duration", "run_command", "run_experiment", "summarise"]
+__all__ = [
+    "ConsoleReporter",
+    "describe_duration",
+    "fail",
+    "print_result",
+    "run_command",
+    "run_experiment",
+    "summarise",
+]
 
 flags.disclaim_key_flags()  # flags belong to the program that calls
 
@@ -125,7 +133,7 @@ def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -
     reporter.say(f"{result.workdir}/  {' '.join(written)}")
     support = f"{result.workdir}/support.npz"
     reporter.say(f'next: kipax.load("{support}").predict(my_images)')
-    evaluate = f"python -m experiments.evaluate {shlex.quote(support)} --baselines"
+    evaluate = f"kipax evaluate {shlex.quote(support)} --baselines"
     reporter.say(f"      {evaluate}{_where_data_lie(config)}")
     return {
         "test_accuracy": after,
@@ -148,12 +156,15 @@ def _where_data_lie(config: RunConfig) -> str:
     return "".join(f" --{k}={shlex.quote(str(v))}" for k, v in given.items() if v is not None)
 
 
-def run_experiment(config_class: type, run: Callable[..., RunResult]) -> None:
+def run_experiment(
+    config_class: type, run: Callable[..., RunResult], *, about: str | None = None
+) -> None:
     """A whole command: flags from a config dataclass, one run, its results.
 
     Args:
         config_class: a dataclass of `kipax.distill`.
         run: ``run(config, workdir=, resume=, reporter=) -> RunResult``.
+        about: what ``--help`` says before the flags; None for the program's docstring.
     """
     config_flags.define_flags(config_class)
     flags.DEFINE_string("workdir", None, "folder of the run (runs/<data>-<network>-<support>...)")
@@ -166,18 +177,38 @@ def run_experiment(config_class: type, run: Callable[..., RunResult]) -> None:
         reporter.close()
         return summarise(reporter, result, config)
 
-    run_command(command)
+    run_command(command, about=about)
 
 
-def run_command(command: Callable[..., dict[str, Any]], *, operand: str | None = None) -> None:
+class _HelpFlag(flags.BooleanFlag):
+    """Prints what a command does and its own flags, and leaves with status 0 (absl's has 1)."""
+
+    def __init__(self, about: str) -> None:
+        super().__init__("help", False, "show this help", short_name="?")
+        self._about = about
+
+    def parse(self, argument: Any) -> None:
+        super().parse(argument)
+        if self.value:
+            print_result(f"{self._about.strip()}\n\nflags:\n{flags.FLAGS.main_module_help()}")
+            sys.exit(0)
+
+
+def run_command(
+    command: Callable[..., dict[str, Any]],
+    *,
+    operand: str | None = None,
+    about: str | None = None,
+) -> None:
     """Parses the flags, runs a command and prints its result as one JSON line.
 
     Args:
         command: gets a reporter, and the operand if there is one; returns what to print.
         operand: what the one word beside the flags is, such as a file; None takes flags only.
+        about: what ``--help`` says before the flags; None for the program's docstring.
     """
     flags.DEFINE_boolean("debug", False, "show the traceback of an error")
-    app.define_help_flags()
+    flags.DEFINE_flag(_HelpFlag(about or sys.modules["__main__"].__doc__ or ""))
     reporter = ConsoleReporter()
     try:
         try:
@@ -187,29 +218,29 @@ def run_command(command: Callable[..., dict[str, Any]], *, operand: str | None =
         finally:
             reporter.close()  # before anything is printed below its bar
     except flags.Error as error:
-        _fail(f"{error} (--help lists the flags)", status=2)
+        fail(f"{error} (--help lists the flags)", status=2)
     except OutOfTime as error:
         reporter.say(str(error))
-        _print_result(json.dumps(error.facts))
+        print_result(json.dumps(error.facts))
     except KeyboardInterrupt as error:
-        _fail(str(error) or "stopped", status=130)
+        fail(str(error) or "stopped", status=130)
     except (KipaxError, ImportError) as error:
         if flags.FLAGS.is_parsed() and flags.FLAGS.debug:
             raise
-        _fail(str(error), status=2 if isinstance(error, UsageError) else 1)
+        fail(str(error), status=2 if isinstance(error, UsageError) else 1)
     else:
-        _print_result(json.dumps(result))
+        print_result(json.dumps(result))
 
 
-def _print_result(line: str) -> None:
-    """Prints the JSON line; a reader that has gone (``| head``) is no error, a full disk is one."""
+def print_result(text: str) -> None:
+    """Prints to stdout; a reader that has gone (``| head``) is no error, a full disk is one."""
     try:
-        print(line, flush=True)
+        print(text, flush=True)
     except OSError as error:
         with open(os.devnull, "w") as nowhere:  # or Python tries again as it ends
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            _fail(f"could not print the result: {error.strerror or error}.", status=1)
+            fail(f"could not print the result: {error.strerror or error}.", status=1)
 
 
 def _check_words(words: list[str], operand: str | None) -> None:
@@ -220,7 +251,8 @@ def _check_words(words: list[str], operand: str | None) -> None:
         raise UsageError(f"one {operand} is needed beside the flags; got {given} (see --help).")
 
 
-def _fail(message: str, *, status: int) -> NoReturn:
+def fail(message: str, *, status: int) -> NoReturn:
+    """Leaves with a sentence on stderr."""
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
     sys.exit(status)

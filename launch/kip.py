@@ -1,7 +1,7 @@
-"""Kernel Inducing Points with workers; every flag of experiments.kip, and those of a pool.
+"""Kernel Inducing Points with workers; every flag of kipax kip, and those of a pool.
 
 Command:  python -m launch.kip --num_workers=4 --dataset=digits --support=10
-Expected: the result of experiments.kip with the same flags, bit for bit.
+Expected: the result of kipax kip with the same flags, bit for bit.
 Needs:    Python 3.10 with kipax[launchpad], or --engine=ray with kipax[ray]; see
           launch/README.md.
 """

@@ -1,7 +1,7 @@
-"""Label Solve with workers; every flag of experiments.label_solve, and those of a pool.
+"""Label Solve with workers; every flag of kipax label_solve, and those of a pool.
 
 Command:  python -m launch.label_solve --num_workers=4 --dataset=digits --support=10
-Expected: the result of experiments.label_solve with the same flags, bit for bit.
+Expected: the result of kipax label_solve with the same flags, bit for bit.
 Needs:    Python 3.10 with kipax[launchpad], or --engine=ray with kipax[ray]; see
           launch/README.md.
 """

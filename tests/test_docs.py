@@ -9,6 +9,7 @@ import pytest
 
 import kipax
 from kipax import KIPConfig, load_dataset, run_kip
+from kipax.commands import list_commands
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/*.md")])
@@ -28,6 +29,16 @@ def test_commands_are_there(page):
     for module in re.findall(r"python -m ([a-z_.]+)", page.read_text()):
         if not module.endswith("."):
             assert importlib.util.find_spec(module) is not None, module
+
+
+@pages
+def test_kipax_has_the_commands(page):
+    """Every ``kipax NAME`` in code, whether a block or within a line."""
+    text = page.read_text()
+    code = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    code += re.findall(r"`([^`\n]+)`", text)
+    named = re.findall(r"(?:^|&& )kipax ([a-z_-]+)", "\n".join(code), re.MULTILINE)
+    assert {name.replace("-", "_") for name in named} <= set(list_commands())
 
 
 def test_every_page_is_in_the_site():

@@ -43,6 +43,8 @@ ROOMS = [
     "transfer",
     "flags",
     "console",
+    "commands",
+    "__main__",
 ]
 HEAVY = [
     "tensorflow",

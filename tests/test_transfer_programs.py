@@ -20,7 +20,7 @@ def folder(tmp_path_factory):
     status, _, err = _run("kip", *flags, f"--workdir={path}")
     assert status == 0, err
     assert f'next: kipax.load("{path}/support.npz")' in err
-    assert f"python -m experiments.evaluate {path}/support.npz --baselines" in err
+    assert f"kipax evaluate {path}/support.npz --baselines" in err
     return path
 
 

@@ -5,8 +5,8 @@ a file of 1 MB (10 images of 32 x 32 x 3).
 
 Command:  python -m experiments.benchmarks.pack runs/cifar10-convnet-10 cifar10-10.tar
           mkdir run && tar -xf cifar10-10.tar -C run
-          python -m experiments.kip --workdir=run --resume ...        (the same data and flags)
-          python -m experiments.evaluate run --dataset=npz:cifar10.npz
+          kipax kip --workdir=run --resume ...        (the same data and flags)
+          kipax evaluate run --dataset=npz:cifar10.npz
 Expected: seconds. run.json, latest.npz, metrics.jsonl, and support.npz with its whitening as a
           recipe: the finished set, or that of the last checkpoint, which its metadata says.
 """

@@ -4,7 +4,7 @@ Claim: a step of 10 images against 1,000 targets takes at most 20 % more than it
 entries in one call, preprocessing, residuals, solve and update included.
 
 Command:  python -m experiments.benchmarks.step --dataset=npz:cifar10.npz --target_batch=1000
-Expected: see experiments/benchmarks/README.md; a minute. Any flag of experiments.kip may be given.
+Expected: see experiments/benchmarks/README.md; a minute. Any flag of kipax kip may be given.
 """
 
 import dataclasses

@@ -5,7 +5,7 @@ executor with two threads; the server's CPU time is under 5 % of the workers' at
 and 5,000 targets.
 
 Command:  python -m experiments.benchmarks.workers --dataset=npz:cifar10.npz --target_batch=4000
-Expected: see experiments/benchmarks/README.md; some minutes. Any flag of experiments.kip.
+Expected: see experiments/benchmarks/README.md; some minutes. Any flag of kipax kip.
 Needs:    Python 3.10 with kipax[launchpad].
 """
 

@@ -4,10 +4,10 @@ Claim: for each of the kernels ConvNet, ConvVec3 and ConvVec8, the set learned w
 is best, the one learned with all three ("all") a close second, the others fall behind.
 
 Command:  python -m experiments.paper.figure1 --dataset=digits --support=10
-Expected: see experiments/results/README.md. The flags of experiments.kip may be given; four KIP
+Expected: see experiments/results/README.md. The flags of kipax kip may be given; four KIP
           runs, kept in runs/figure1-... and resumed. The paper: CIFAR-10, 100 images, no
           whitening, fixed labels. For the right half, networks instead of kernels, run
-          experiments.evaluate with --protocol=kip-nn --architectures=convnet,convvec3,convvec8
+          kipax evaluate with --protocol=kip-nn --architectures=convnet,convvec3,convvec8
           on each of these folders.
 """
 

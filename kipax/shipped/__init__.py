@@ -1,8 +1,7 @@
 """Distilled sets that come with kipax: `kipax.load` takes their names.
 
 Each was made by a command of experiments/results/README.md (the digits with
-``--checkpoint_every=5`` as well) and written by
-``python -m experiments.checkpoints --ship=NAME``.
+``--checkpoint_every=5`` as well) and written by ``kipax checkpoints --ship=NAME``.
 """
 
 from __future__ import annotations

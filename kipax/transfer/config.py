@@ -26,7 +26,7 @@ class EvaluateConfig:
         "krr", "krr, kip-nn, dc, dsa or frepo; see kipax.transfer.protocols"
     )
     dataset: str | None = config_field(
-        None, "data set to test on, as for experiments.kip (what the file says)"
+        None, "data set to test on, as for kipax kip (what the file says)"
     )
     data_dir: str | None = config_field(
         None, "where prepared TensorFlow Datasets lie (its own default)"

@@ -1,0 +1,23 @@
+"""Kernel Inducing Points: learn a few images (and labels) that stand for a data set.
+
+Claim: ten learned digits classify the test digits with an accuracy of about 0.95 by kernel
+ridge regression with the ConvNet NTK; ten real ones reach 0.58 to 0.73.
+
+Command:  kipax kip --dataset=digits --support=10
+Expected: test accuracy 0.950 from 0.667; 9 to 12 s on 2 CPU cores, jax 0.10.2, a minute without the
+          fused kernel. Seed 1 gave 0.925; the 360 test images alone mean a spread of 0.01.
+
+Source: Nguyen et al. 2021, arXiv:2107.13034.
+"""
+
+from absl import flags
+
+from kipax import console
+from kipax.distill import KIPConfig, run_kip
+
+flags.disclaim_key_flags()  # flags belong to the program that calls
+
+
+def main() -> None:
+    """Runs the command on `sys.argv`."""
+    console.run_experiment(KIPConfig, run_kip, about=__doc__)
