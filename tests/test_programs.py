@@ -125,7 +125,7 @@ def test_debug_shows_the_traceback(tmp_path):
     "how", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT]
 )
 def test_killed_and_resumed_is_the_same_run(tmp_path, how):
-    flags = [*FAST[:2], "--target_batch=50", "--steps=400", "--checkpoint_every=5"]
+    flags = [*FAST[:2], "--target_batch=50", "--steps=150", "--checkpoint_every=5"]
     status, _, err = _run("kip", *flags, f"--workdir={tmp_path / 'whole'}")
     assert status == 0, err
     process = _start("kip", *flags, f"--workdir={tmp_path / 'cut'}")

@@ -13,14 +13,15 @@ import numpy as np
 
 from kipax.data.classes import natural_order
 from kipax.data.content import split_by_content
-from kipax.data.resize import WIDE_MODES, Picture, fit_pictures, import_pillow, is_halved
+from kipax.data.resize import WIDE_MODES, Picture, fit_pictures, import_pillow, is_halved, to_rgb
 from kipax.data.walk import PICTURES, LeftOut, class_folders, count_pictures, list_pictures
 from kipax.errors import FileError, UsageError
+from kipax.files import expand
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["read_folder"]
+__all__ = ["read_folder", "read_picture"]
 
 _PARTS = ("train", "test")
 _PART_LIKE = ("train", "training", "test", "testing", "val", "valid", "validation")
@@ -137,6 +138,17 @@ def _check_classes(root: Path, names: list[str], parts: Mapping[str, Classes]) -
 
 
 # -- single pictures --------------------------------------------------------------------------
+
+
+def read_picture(path: Path | str) -> np.ndarray:
+    """One picture file as it is shown, uint8 ``(H, W, 3)``.
+
+    Raises:
+        FileError: it is not there, or no picture that can be read.
+        UsageError: it has more than 8 bits a channel.
+        ImportError: Pillow is missing.
+    """
+    return to_rgb(_head(expand(path)))
 
 
 def _head(file: Path) -> Picture:

@@ -207,6 +207,17 @@ def _flatten(picture: Picture, colour: bool, depth: _Depth) -> Image:
         raise FileError(f"{picture.name} does not convert to RGB: {error}.") from error
 
 
+def to_rgb(picture: Picture) -> np.ndarray:
+    """One picture's pixels, uint8 ``(H, W, 3)``, transparency laid on white.
+
+    Raises:
+        UsageError: it has more than 8 bits a channel.
+    """
+    if picture.wide or picture.halved:
+        raise UsageError(f"{picture.name} has more than 8 bits a channel: save it with 8.")
+    return np.asarray(_flatten(picture, True, _Depth()).convert("RGB"), np.uint8)
+
+
 def _to_array(image: Image) -> np.ndarray:
     array = np.asarray(image, np.uint8)
     return array if array.ndim == 3 else array[..., None]

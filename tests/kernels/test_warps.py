@@ -19,6 +19,9 @@ SOURCES = pathlib.Path(fused.__file__).parent
 _FLAGS = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-fno-math-errno"]
 
 
+pytestmark = pytest.mark.slow  # the emulation takes two minutes to compile
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     skip_unless_it_runs("fused")

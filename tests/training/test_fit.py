@@ -1,6 +1,7 @@
 """The loop: exact resuming, teachers, views, parameters and state of an objective, devices."""
 
 import dataclasses
+import functools
 import os
 import subprocess
 import sys
@@ -159,20 +160,20 @@ def test_own_parameters_state_and_averaged_copy_are_what_a_plain_loop_makes():
     copy = params
     optimizer = optax.adam(optax.cosine_decay_schedule(0.05, 12))
     opt_state = optimizer.init((params, aux))
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss_fn(trained, copy, carried, batch, teacher):
+        student = network.apply({"params": trained[0]}, batch.x)
+        averaged = network.apply({"params": copy}, batch.x)
+        loss, metrics, after = objective(trained[1], carried, student, teacher, batch, averaged)
+        norm = optax.tree.norm(trained, squared=True)
+        return loss + 0.5e-3 * norm, (metrics, after)
+
     for step in range(5):
         batch = batches(step)
-
-        def loss_fn(trained, copy=copy, carried=carried, batch=batch):
-            student = network.apply({"params": trained[0]}, batch.x)
-            averaged = network.apply({"params": copy}, batch.x)
-            loss, metrics, after = objective(
-                trained[1], carried, student, _teacher(batch), batch, averaged
-            )
-            norm = optax.tree.norm(trained, squared=True)
-            return loss + 0.5e-3 * norm, (metrics, after)
-
-        (loss, (metrics, carried)), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
-            (params, aux)
+        (loss, (metrics, carried)), gradient = loss_fn(
+            (params, aux), copy, carried, batch, _teacher(batch)
         )
         update, opt_state = optimizer.update(gradient, opt_state)
         params, aux = optax.apply_updates((params, aux), update)

@@ -233,8 +233,8 @@ def test_schedules():
     }
     assert set(expected) == set(SCHEDULES)
     for name, schedule in expected.items():
-        for steps in (1, 2, 7, 100, 1500):
-            values = jax.vmap(SCHEDULES[name](steps))(jnp.arange(steps))
+        for steps in (1, 2, 7, 1500):
+            values = jax.jit(jax.vmap(SCHEDULES[name](steps)))(jnp.arange(steps))
             wanted = [schedule(step, steps) for step in range(steps)]
             np.testing.assert_allclose(values, wanted, atol=1e-6, err_msg=f"{name}, {steps}")
 

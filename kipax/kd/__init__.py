@@ -1,0 +1,1 @@
+"""Networks distilled from networks, or from distilled sets."""

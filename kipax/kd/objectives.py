@@ -1,0 +1,111 @@
+"""What a student is trained for: to say of each image what the teacher says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from kipax.errors import UsageError, check_choice
+from kipax.training import Objective
+
+__all__ = ["LOSSES", "SIGNALS", "Distil", "teacher_probabilities"]
+
+LOSSES = ("kl", "l1", "l2", "hard")
+SIGNALS = ("full", "top_k", "argmax", "smoothed", "standardised")
+
+
+def teacher_probabilities(logits: jax.Array, signal: Distil) -> jax.Array:
+    """What is told of a teacher's logits, as probabilities at the temperature.
+
+    * ``full``: ``softmax(logits / tau)``;
+    * ``top_k``: of the k largest logits alone, renormalised;
+    * ``argmax``: all on the largest;
+    * ``smoothed``: 1 - e on the largest and e shared by all classes;
+    * ``standardised``: of logits brought to mean 0 and deviation 1, image by image.
+
+    Args:
+        logits: ``(n, classes)``.
+        signal: whose `signal`, `temperature`, `top_k` and `smoothing` are used.
+    """
+    classes = logits.shape[-1]
+    best = jax.nn.one_hot(jnp.argmax(logits, axis=-1), classes)
+    if signal.signal == "argmax":
+        return best
+    if signal.signal == "smoothed":
+        return (1 - signal.smoothing) * best + signal.smoothing / classes
+    if signal.signal == "top_k":
+        least = jax.lax.top_k(logits, min(signal.top_k, classes))[0][..., -1:]
+        logits = jnp.where(logits >= least, logits, -jnp.inf)
+    if signal.signal == "standardised":
+        logits = _standardise(logits)
+    return jax.nn.softmax(logits / signal.temperature)
+
+
+def _standardise(logits: jax.Array) -> jax.Array:
+    centred = logits - jnp.mean(logits, axis=-1, keepdims=True)
+    return centred / (jnp.std(logits, axis=-1, keepdims=True) + 1e-7)
+
+
+@dataclasses.dataclass(frozen=True)
+class Distil(Objective):
+    """The student's outputs brought to the teacher's.
+
+    * ``kl``: forward ``KL(p_teacher || p_student)`` at temperature tau, a mean over images;
+    * ``l1``, ``l2``: mean absolute or square difference of ``logits / tau``;
+    * ``hard``: cross-entropy with the teacher's class.
+
+    The metrics are ``agreement``, the share of images that both put in the same class.
+
+    Attributes:
+        loss: one of `LOSSES`.
+        temperature: tau.
+        scale: factor of the loss: tau^2 keeps gradients the same size at any tau, as Hinton et
+            al. 2015 advise; papers differ.
+        signal: what of the teacher is told, see `teacher_probabilities`; of ``kl`` alone.
+        top_k: k.
+        smoothing: e.
+
+    Raises:
+        UsageError: an unknown name, or a number out of range.
+    """
+
+    loss: str = "kl"
+    temperature: float = 4.0
+    scale: float = 1.0
+    signal: str = "full"
+    top_k: int = 5
+    smoothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_choice("loss", self.loss, LOSSES)
+        check_choice("signal", self.signal, SIGNALS)
+        if not self.temperature > 0:
+            raise UsageError(f"temperature must be positive; got {self.temperature}.")
+        if self.top_k < 1:
+            raise UsageError(f"top_k must be at least 1; got {self.top_k}.")
+        if not 0 <= self.smoothing < 1:
+            raise UsageError(f"smoothing runs from 0 to below 1; got {self.smoothing}.")
+        if self.loss != "kl" and self.signal != "full":
+            raise UsageError(
+                f"signal has no effect on the loss {self.loss}; got {self.signal}: take loss=kl."
+            )
+
+    def __call__(self, aux, state, student, teacher, batch, averaged=None):
+        """See `kipax.training.Objective`."""
+        same = jnp.argmax(student.logits, axis=-1) == jnp.argmax(teacher.logits, axis=-1)
+        metrics = {"agreement": jnp.mean(same)}
+        return self.scale * self._distance(student.logits, teacher.logits), metrics, state
+
+    def _distance(self, student: jax.Array, teacher: jax.Array) -> jax.Array:
+        if self.loss == "hard":
+            chosen = jnp.argmax(teacher, axis=-1)[:, None]
+            return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(student), chosen, axis=-1))
+        if self.loss == "kl":
+            p = teacher_probabilities(teacher, self)
+            log_q = jax.nn.log_softmax(student / self.temperature)
+            log_p = jnp.log(jnp.where(p > 0, p, 1.0))
+            return jnp.mean(jnp.sum(p * (log_p - log_q), axis=-1))
+        gap = (student - teacher) / self.temperature
+        return jnp.mean(jnp.abs(gap) if self.loss == "l1" else gap**2)

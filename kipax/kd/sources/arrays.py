@@ -1,0 +1,112 @@
+"""Sources of given images: a data set's, another data set's, a distilled set's."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kipax.data import Dataset, balanced_batch
+from kipax.errors import UsageError
+from kipax.kd.sources.base import ImageSpace
+from kipax.support import SupportSet
+
+__all__ = ["Images", "from_dataset", "from_support"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Images:
+    """Given images.
+
+    Attributes:
+        name: as on a command line.
+        raw: in the teacher's units, float32 or uint8 ``(n, H, W, C)``.
+        words: where they come from and how they were made to fit.
+    """
+
+    name: str
+    raw: np.ndarray
+    words: str
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.raw)
+
+    def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
+        """See `kipax.kd.sources.Source`; the seed changes nothing."""
+        return np.asarray(self.raw[index], np.float32)
+
+    def describe(self) -> str:
+        """See `kipax.kd.sources.Source`."""
+        return self.words
+
+
+def from_dataset(
+    name: str, dataset: Dataset, space: ImageSpace, *, own: bool, part: int | None, seed: int
+) -> Images:
+    """A data set's training images, of another size or number of channels made to fit.
+
+    Args:
+        name: as on a command line.
+        dataset: whose; its labels are not used, but for a balanced part.
+        space: of the teacher.
+        own: whether the teacher was trained on it, so that its pixels are in the teacher's units;
+            otherwise they are spread from their range to the teacher's.
+        part: so many images, the same number of each class; None for all.
+        seed: of the part.
+
+    Raises:
+        UsageError: the part is larger than the set, or no multiple of the classes.
+    """
+    x, words = dataset.x_train, f"{len(dataset.x_train):,} training images of {dataset.name}"
+    if part is not None:
+        if part > len(x):
+            raise UsageError(f"{name} has {len(x):,} training images; got a part of {part:,}.")
+        chosen = balanced_batch(jax.random.key(seed), dataset.y_train, part)
+        x, words = x[np.sort(chosen)], f"{part:,} of the {words}, balanced"
+    if own:
+        return Images(name, x, words)
+    low, high = dataset.pixels.low, dataset.pixels.high
+    return Images(name, _fit(x, low, high, space), words + _changes(x.shape[1:], space))
+
+
+def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:
+    """The images of a distilled set, un-whitened and unclipped.
+
+    Args:
+        name: as on a command line.
+        support: the set.
+        space: of the teacher.
+    """
+    raw = support.preprocessor.invert(support.images, support.statistics)
+    low, high = support.preprocessor.low, support.preprocessor.high
+    words = f"{len(support)} distilled images, {support.preprocessor.name} preprocessing undone"
+    words += ", not clipped" + _changes(raw.shape[1:], space)
+    return Images(name, _fit(raw, low, high, space), words)
+
+
+def _fit(x: np.ndarray, low: float, high: float, space: ImageSpace) -> np.ndarray:
+    """Images in a teacher's size, channels and units."""
+    height, width, channels = space.shape
+    made = np.asarray(x, np.float32)
+    if made.shape[-1] != channels:
+        if channels == 1:
+            made = made[..., :3] @ np.array([[0.299], [0.587], [0.114]], np.float32)
+        else:
+            made = np.repeat(made[..., :1], channels, axis=-1)
+    if made.shape[1:3] != (height, width):
+        shape = (len(made), height, width, channels)
+        made = np.asarray(jax.image.resize(jnp.asarray(made), shape, "linear"))
+    return space.low + (made - low) * ((space.high - space.low) / max(high - low, 1e-12))
+
+
+def _changes(shape: tuple[int, ...], space: ImageSpace) -> str:
+    words = f", spread over the teacher's {space.low:g} to {space.high:g}"
+    if tuple(shape[:2]) != space.shape[:2]:
+        words += f", resized from {shape[0]} x {shape[1]}"
+    if shape[2] != space.shape[2]:
+        words += ", in grey" if space.shape[2] == 1 else ", its one channel repeated"
+    return words

@@ -1,0 +1,128 @@
+"""What a source of images is, and the images that a teacher takes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["Drawn", "ImageSpace", "Source", "fit_pictures", "keys_for"]
+
+_CHUNK = 256  # pictures drawn at once
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSpace:
+    """The raw images that a teacher takes.
+
+    Attributes:
+        shape: height, width, channels.
+        low: of its training pixels, the smallest.
+        high: likewise, the largest.
+        mean: of its training pixels by channel; empty where not known.
+        deviation: likewise.
+    """
+
+    shape: tuple[int, int, int]
+    low: float
+    high: float
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+
+class Source(Protocol):
+    """Images that anyone can make again: a function of seed and index."""
+
+    @property
+    def name(self) -> str:
+        """As it is written on a command line."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """How many different images there are; None without an end."""
+        ...
+
+    def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
+        """Raw images in the teacher's own units, float32 ``(n, H, W, C)``.
+
+        Args:
+            index: which ones ``(n,)``; below `size`, where there is one.
+            seed: of every random choice.
+        """
+        ...
+
+    def describe(self) -> str:
+        """What it shows, and how it was made to fit the teacher, in words."""
+        ...
+
+
+def keys_for(index: jax.Array, seed: int) -> jax.Array:
+    """A key for each image: of the seed and its index alone."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
+
+
+def fit_pictures(pictures: jax.Array, space: ImageSpace, *, stretch: bool) -> jax.Array:
+    """Pictures ``(n, H, W, 3)`` from 0 to 1 in a teacher's channels and units.
+
+    Args:
+        pictures: red, green, blue.
+        space: of the teacher; one channel takes the luma.
+        stretch: whether each picture is spread over the whole range first, so that a dull part
+            of a photo is as strong as a digit.
+    """
+    if space.shape[-1] == 1:
+        pictures = pictures @ jnp.array([[0.299], [0.587], [0.114]])
+    elif space.shape[-1] == 4:
+        pictures = jnp.concatenate([pictures, jnp.ones_like(pictures[..., :1])], axis=-1)
+    if stretch:
+        axes = (1, 2, 3)
+        low = jnp.min(pictures, axis=axes, keepdims=True)
+        span = jnp.max(pictures, axis=axes, keepdims=True) - low
+        pictures = jnp.where(span > 1e-6, (pictures - low) / jnp.maximum(span, 1e-6), pictures)
+    return space.low + (space.high - space.low) * pictures
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Drawn:
+    """A source whose pictures are drawn by a function of a key.
+
+    Attributes:
+        name: as on a command line.
+        space: of the teacher.
+        draw: ``draw(keys, (H, W))`` gives pictures ``(n, H, W, 3)`` from 0 to 1.
+        words: what it shows.
+        stretch: see `fit_pictures`.
+    """
+
+    name: str
+    space: ImageSpace
+    draw: Callable[[jax.Array, tuple[int, int]], jax.Array]
+    words: str
+    stretch: bool = False
+    size: int | None = None
+
+    def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
+        """See `Source`."""
+        parts = []
+        for start in range(0, len(index), _CHUNK):
+            part = index[start : start + _CHUNK]
+            whole = np.pad(part, (0, _CHUNK - len(part)), mode="edge")  # compiled once
+            pictures = self.draw(keys_for(jnp.asarray(whole), seed), self.space.shape[:2])
+            made = fit_pictures(pictures, self.space, stretch=self.stretch)
+            parts.append(np.asarray(made, np.float32)[: len(part)])
+        return np.concatenate(parts)
+
+    def describe(self) -> str:
+        """See `Source`."""
+        return f"{self.words}, {_fitted(self.space, stretch=self.stretch)}"
+
+
+def _fitted(space: ImageSpace, *, stretch: bool) -> str:
+    words = "each stretched to" if stretch else "scaled to"
+    words += f" the teacher's {space.low:g} to {space.high:g}"
+    return words + (", in grey" if space.shape[-1] == 1 else "")

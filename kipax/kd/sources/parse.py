@@ -1,0 +1,164 @@
+"""Sources by the words of a command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from kipax import files
+from kipax.data import Dataset, load_dataset
+from kipax.data.folder import read_picture
+from kipax.errors import UsageError, check_choice
+from kipax.kd.sources.arrays import from_dataset, from_support
+from kipax.kd.sources.base import Drawn, ImageSpace, Source
+from kipax.kd.sources.combined import Blend, Concatenation
+from kipax.kd.sources.noise import Noise
+from kipax.kd.sources.photo import check_photo, draw_patches, make_pyramid
+from kipax.kd.sources.shaders import Shaders
+from kipax.loading import load
+
+__all__ = ["SOURCES", "SourceReader"]
+
+SOURCES = {
+    "data": "the teacher's own training images; data:N a balanced part of them",
+    "dataset:NAME": "another data set's training images",
+    "support:FILE": "the images of a distilled set",
+    "photo": "patches of the photo that comes with kipax; photo:FILE of another",
+    "shaders": "pictures of analytic formulae",
+    "noise": "normal noise with the teacher's statistics; noise:uniform",
+    "blend:W:A,B": "W times one source and 1 - W times another",
+    "concat:A,B": "several sources in turn",
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SourceReader:
+    """Makes sources for one teacher.
+
+    Attributes:
+        space: the images that the teacher takes.
+        own_data: loads the teacher's own data set, where it has one.
+        data_dir: where TensorFlow Datasets lie.
+        seed: of parts.
+    """
+
+    space: ImageSpace
+    own_data: Callable[[], Dataset]
+    data_dir: str | None = None
+    seed: int = 0
+
+    def read(self, text: str) -> Source:
+        """The source that a text names, see `SOURCES`.
+
+        Raises:
+            UsageError: an unknown source, or one that does not fit the teacher.
+            FileError: a file cannot be read.
+        """
+        kind, colon, rest = text.partition(":")
+        readers: dict[str, Callable[[str], Source]] = {
+            "data": self._data,
+            "dataset": self._dataset,
+            "support": self._support,
+            "photo": self._photo,
+            "shaders": self._shaders,
+            "noise": self._noise,
+            "blend": self._blend,
+            "concat": self._concat,
+        }
+        check_choice("source", kind, tuple(readers))
+        if colon and not rest:
+            raise UsageError(f"something must follow {kind}: in a source; got {text!r}.")
+        return readers[kind](rest)
+
+    @property
+    def _grey(self) -> bool:
+        return self.space.shape[-1] == 1
+
+    def _data(self, rest: str) -> Source:
+        if rest and not rest.isdecimal():
+            raise UsageError(f"data:N takes a number of images; got data:{rest}.")
+        part = int(rest) if rest else None
+        name = f"data:{rest}" if rest else "data"
+        data = self.own_data()
+        return from_dataset(name, data, self.space, own=True, part=part, seed=self.seed)
+
+    def _dataset(self, rest: str) -> Source:
+        self._check_given("dataset", rest, "NAME")
+        data = load_dataset(rest, data_dir=self.data_dir)
+        name = f"dataset:{rest}"
+        return from_dataset(name, data, self.space, own=False, part=None, seed=self.seed)
+
+    def _support(self, rest: str) -> Source:
+        self._check_given("support", rest, "FILE")
+        support = load(rest, data_dir=self.data_dir)
+        return from_support(f"support:{rest}", support, self.space)
+
+    def _photo(self, rest: str) -> Source:
+        name = f"photo:{rest}" if rest else "photo"
+        photo = read_picture(rest) if rest else _shipped_photo()
+        shape = self.space.shape[:2]
+        check_photo(photo, shape)
+        pyramid = make_pyramid(photo)
+        where = Path(rest).name if rest else "the photo that comes with kipax"
+        return Drawn(
+            name,
+            self.space,
+            lambda keys, shape: draw_patches(pyramid, keys, shape),
+            f"patches of {where} ({photo.shape[0]} x {photo.shape[1]})",
+            stretch=self._grey,
+        )
+
+    def _shaders(self, rest: str) -> Source:
+        self._check_bare("shaders", rest)
+        return Shaders(self.space, stretch=self._grey)
+
+    def _noise(self, rest: str) -> Source:
+        kind = rest or "normal"
+        check_choice("noise", kind, ("normal", "uniform"))
+        return Noise(self.space, kind)
+
+    def _blend(self, rest: str) -> Source:
+        weight, _, pair = rest.partition(":")
+        names = split_sources(pair)
+        try:
+            share = float(weight)
+        except ValueError:
+            share = -1.0
+        if not 0 <= share <= 1 or len(names) != 2:
+            raise UsageError(
+                "a blend is a weight from 0 to 1 and two sources, as in "
+                f"blend:0.5:photo,noise; got blend:{rest}."
+            )
+        return Blend(share, self.read(names[0]), self.read(names[1]))
+
+    def _concat(self, rest: str) -> Source:
+        names = split_sources(rest)
+        if len(names) < 2:
+            raise UsageError(f"concat takes two sources or more, commas between; got {rest!r}.")
+        return Concatenation(tuple(self.read(name) for name in names))
+
+    def _check_given(self, kind: str, rest: str, what: str) -> None:
+        if not rest:
+            raise UsageError(f"{kind} needs a name, as in {kind}:{what}.")
+
+    def _check_bare(self, kind: str, rest: str) -> None:
+        if rest:
+            raise UsageError(f"nothing follows {kind} in a source; got {kind}:{rest}.")
+
+
+def split_sources(text: str) -> list[str]:
+    """The sources of a list; commas within blends and concatenations belong to these.
+
+    Example:
+        >>> split_sources("photo,noise:uniform")
+        ['photo', 'noise:uniform']
+    """
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _shipped_photo() -> np.ndarray:
+    file = Path(__file__).with_name("photo.npz")
+    return files.read_npz(file, ["photo"])["photo"]

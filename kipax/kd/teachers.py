@@ -1,0 +1,333 @@
+"""Teachers: a trained network, a distilled set, any function, several of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kipax.data import Dataset, Preprocessor, Standard
+from kipax.errors import FailedRunError, UsageError
+from kipax.files import hash_arrays
+from kipax.kd.sources.base import ImageSpace
+from kipax.networks import TrainedNetwork
+from kipax.students import Outputs
+from kipax.support import SupportSet
+from kipax.trees import tree_to_arrays
+
+__all__ = [
+    "Ensemble",
+    "FunctionTeacher",
+    "KernelTeacher",
+    "NetworkTeacher",
+    "Teacher",
+    "kernel_teacher",
+]
+
+_SCORE_SCALE = 10.0  # logits from regression scores, whose classes differ by about 1
+
+
+class Teacher(Protocol):
+    """Whatever gives logits of images, and says which images it takes."""
+
+    @property
+    def space(self) -> ImageSpace:
+        """The raw images that it takes."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of its logits, in order."""
+        ...
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """What its students' inputs are made by."""
+        ...
+
+    @property
+    def dataset(self) -> str:
+        """The name of its training data; empty where it is not known."""
+        ...
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What tells it from other teachers, JSON-ready."""
+        ...
+
+    def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Logits ``(n, classes)`` of the same images, raw and preprocessed."""
+        ...
+
+    def describe(self) -> str:
+        """In words."""
+        ...
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(module: nn.Module, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+    out: Any = module.apply(variables, x)
+    return out.logits
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class NetworkTeacher:
+    """A trained network, in evaluation mode."""
+
+    network: TrainedNetwork
+
+    @property
+    def space(self) -> ImageSpace:
+        """See `Teacher`."""
+        pixels = self.network.pixels
+        shape = self.network.image_shape
+        return ImageSpace(shape, pixels.low, pixels.high, pixels.mean, pixels.deviation)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """See `Teacher`."""
+        return self.network.class_names
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """See `Teacher`."""
+        return self.network.preprocessor
+
+    @property
+    def dataset(self) -> str:
+        """See `Teacher`."""
+        return str(self.network.metadata["dataset"])
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """See `Teacher`."""
+        digest = hash_arrays(tree_to_arrays(self.network.variables))
+        return {"teacher": self.network.spec.describe(), "teacher_hash": digest[:16]}
+
+    def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Teacher`."""
+        return _apply(self.network.module, self.network.variables, x)
+
+    def describe(self) -> str:
+        """See `Teacher`."""
+        return str(self.network).rstrip(".")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class KernelTeacher:
+    """A distilled set: the scores of kernel ridge regression, times a factor, as logits.
+
+    Attributes:
+        support: the set.
+        scale: of the scores; see `kernel_teacher`.
+        rule: how it was chosen, in words.
+    """
+
+    support: SupportSet
+    scale: float = _SCORE_SCALE
+    rule: str = "fixed"
+
+    @property
+    def space(self) -> ImageSpace:
+        """See `Teacher`."""
+        pixels, height_width_channels = self.support.pixels, self.support.images.shape[1:]
+        shape: Any = tuple(height_width_channels)
+        return ImageSpace(shape, pixels.low, pixels.high, pixels.mean, pixels.deviation)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """See `Teacher`."""
+        return self.support.class_names
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """See `Teacher`."""
+        return self.support.preprocessor
+
+    @property
+    def dataset(self) -> str:
+        """See `Teacher`."""
+        return str(self.support.metadata["dataset"])
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """See `Teacher`."""
+        arrays = {"images": self.support.images, "labels": self.support.labels}
+        return {
+            "teacher": f"{len(self.support)} images, {self.support.architecture.name}",
+            "teacher_hash": hash_arrays(arrays)[:16],
+            "teacher_scale": self.scale,
+        }
+
+    def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Teacher`."""
+        return self.scale * self.support.scores_of_preprocessed(np.asarray(x))
+
+    def describe(self) -> str:
+        """See `Teacher`."""
+        words = f"{self.support}".rstrip(".")
+        return f"{words}; its scores times {self.scale:g} ({self.rule}) are the logits"
+
+
+def kernel_teacher(support: SupportSet, dataset: Dataset | None = None) -> KernelTeacher:
+    """A distilled set as a teacher.
+
+    Scores are near 0 and 1 (less 1 / classes) and are no logits yet: they are multiplied by the
+    factor of lowest cross-entropy on validation images, or by 10 where there are none.
+
+    Args:
+        support: the set.
+        dataset: its data set, whose validation images choose; None, or without any, for 10.
+
+    Example:
+        >>> import kipax
+        >>> teacher = kernel_teacher(kipax.load("digits-convnet-10"))  # doctest: +SKIP
+    """
+    if dataset is None or not len(dataset.x_validation):
+        return KernelTeacher(support)
+    scores = support.scores(dataset.x_validation)
+    factors = np.geomspace(1.0, 300.0, 60)
+    picked = np.arange(len(scores)), dataset.y_validation
+    losses = [-np.mean(_log_softmax(f * scores)[picked]) for f in factors]
+    best = float(factors[int(np.argmin(losses))])
+    rule = f"lowest cross-entropy on {len(scores):,} validation images"
+    return KernelTeacher(support, round(best, 3), rule)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FunctionTeacher:
+    """Any function of raw images.
+
+    Attributes:
+        function: ``function(raw float32 (n, H, W, C))`` gives logits ``(n, classes)``, or
+            probabilities if `probabilities`.
+        space: the images that it takes.
+        class_names: of what it gives, in order.
+        name: tells it from others; also in the run's record.
+        probabilities: whether it gives probabilities (of an API's five likeliest classes, say, the
+            others 0), whose logarithms are then the logits.
+    """
+
+    function: Callable[[np.ndarray], Any]
+    space: ImageSpace
+    class_names: tuple[str, ...]
+    name: str = "function"
+    probabilities: bool = False
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """Standardises by the mean and deviation of its images, or by the range."""
+        space = self.space
+        middle = (space.low + space.high) / 2
+        mean = np.array(space.mean or (middle,) * space.shape[-1])
+        spread = np.array(space.deviation or ((space.high - space.low) / 4,) * space.shape[-1])
+        return Standard(mean, spread, space.low, space.high)
+
+    @property
+    def dataset(self) -> str:
+        """See `Teacher`: not known."""
+        return ""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `Teacher`."""
+        return {"teacher": self.name}
+
+    def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Teacher`.
+
+        Raises:
+            UsageError: it gives another shape.
+            FailedRunError: it gives what is not finite.
+        """
+        out = np.asarray(self.function(np.asarray(raw, np.float32)), np.float32)
+        expected = len(raw), len(self.class_names)
+        if out.shape != expected:
+            raise UsageError(
+                f"a teacher gives a row of {expected[1]} numbers an image, here {expected}; "
+                f"{self.name} gave {out.shape}."
+            )
+        if not np.all(np.isfinite(out)):
+            raise FailedRunError(f"the teacher {self.name} gave what is not finite.")
+        return np.log(np.maximum(out, 1e-8)) if self.probabilities else out
+
+    def describe(self) -> str:
+        """See `Teacher`."""
+        kind = "probabilities" if self.probabilities else "logits"
+        return f"the function {self.name}, {kind} of {len(self.class_names)} classes"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Several teachers of the same images and classes: the logarithm of their mean probability.
+
+    Raises:
+        UsageError: none, or teachers that differ in images, classes or preprocessing.
+    """
+
+    teachers: Sequence[Teacher]
+
+    def __post_init__(self) -> None:
+        if not self.teachers:
+            raise UsageError("an ensemble has one teacher or more; got none.")
+        first = self.teachers[0]
+        for other in self.teachers[1:]:
+            same = other.space.shape == first.space.shape and (
+                other.class_names == first.class_names
+            )
+            arrays = [t.preprocessor.to_arrays() for t in (first, other)]
+            if not same or hash_arrays(arrays[0]) != hash_arrays(arrays[1]):
+                raise UsageError(
+                    "teachers of an ensemble share images, classes and preprocessing; "
+                    f"{other.describe()} does not fit {first.describe()}."
+                )
+
+    @property
+    def space(self) -> ImageSpace:
+        """See `Teacher`."""
+        return self.teachers[0].space
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """See `Teacher`."""
+        return self.teachers[0].class_names
+
+    @property
+    def preprocessor(self) -> Preprocessor:
+        """See `Teacher`."""
+        return self.teachers[0].preprocessor
+
+    @property
+    def dataset(self) -> str:
+        """See `Teacher`."""
+        return self.teachers[0].dataset
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `Teacher`."""
+        return {"teacher": "ensemble", "teachers": [t.facts for t in self.teachers]}
+
+    def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Teacher`."""
+        each = jnp.stack([jax.nn.log_softmax(jnp.asarray(t.logits(raw, x))) for t in self.teachers])
+        return np.asarray(jax.nn.logsumexp(each, axis=0) - np.log(len(self.teachers)))
+
+    def describe(self) -> str:
+        """See `Teacher`."""
+        return "an ensemble of " + "; ".join(t.describe() for t in self.teachers)
+
+
+def as_outputs(logits: Any) -> Outputs:
+    """Logits as what `kipax.training.fit` hands to an objective."""
+    return Outputs(logits, logits, {})
