@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -19,23 +19,16 @@ _KEPT_SUPPORTS = 2  # a block of the step before may still be computed
 
 
 class TaskComputer:
-    """Computes tasks on the devices of this process; thread-safe.
+    """Computes tasks on all devices of this process; thread-safe.
 
     Args:
         targets: the run's.
-        devices: which to use; all of this process's by default.
         keep_bytes: what preprocessed targets may take on a device, see `LocalExecutor`; None
             keeps none there.
     """
 
-    def __init__(
-        self,
-        targets: TargetSource,
-        devices: Sequence[jax.Device] | None = None,
-        *,
-        keep_bytes: int | None = None,
-    ):
-        self.devices = tuple(devices or jax.local_devices())
+    def __init__(self, targets: TargetSource, *, keep_bytes: int | None = None):
+        self.devices = tuple(jax.local_devices())
         kept = {d: keep_on(d, targets, keep_bytes) for d in self.devices}
         self.keeps_targets = None not in kept.values()
         self._sources = {d: targets if source is None else source for d, source in kept.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Iterable, Iterator, Sequence
 
-import jax
 import numpy as np
 
 from kipax.blocks.computer import TaskComputer
@@ -28,7 +27,6 @@ class LocalExecutor(SummingExecutor):
     Args:
         targets: where target images and labels come from.
         plan: the block sizes.
-        devices: which to use; all of this process's by default.
         keep_bytes: for accelerators. Preprocessed targets are kept on each device while they
             take no more than this, and no more than half of what it has left; beyond, or where
             the preprocessing is not known to `kipax.data.on_device` and targets are augmented,
@@ -41,11 +39,10 @@ class LocalExecutor(SummingExecutor):
         targets: TargetSource,
         plan: BlockPlan,
         *,
-        devices: Sequence[jax.Device] | None = None,
         keep_bytes: int | None = None,
     ):
         super().__init__(plan, targets.num_classes)
-        self._computer = TaskComputer(targets, devices, keep_bytes=keep_bytes)
+        self._computer = TaskComputer(targets, keep_bytes=keep_bytes)
         self.devices = self._computer.devices
         self._ahead = keep_bytes is not None and not self._computer.keeps_targets
 
