@@ -179,13 +179,14 @@ def unpack_task(message: Message) -> Task:
     described = message.get("task", dict)
     try:
         kind = TASKS[described["op"]]
-        types = {f.name: get_type_hints(kind)[f.name] for f in dataclasses.fields(kind)}
+        hints = get_type_hints(kind)
+        types = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
         task = kind(**{name: _read_field(message, name, t) for name, t in types.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise WireError(f"refused a task that is none: {error}.") from error
     known = types.keys() | {"op"}
-    lossless = not isinstance(task, TargetPassTask) or task.loss in LOSSES
-    if not lossless or not described.keys() <= known or not message.arrays.keys() <= known:
+    sound = described.keys() <= known and message.arrays.keys() <= known
+    if not sound or (isinstance(task, TargetPassTask) and task.loss not in LOSSES):
         raise WireError(f"refused a task that makes no sense: {described!r:.200}.")
     return task
 
