@@ -87,7 +87,7 @@ def _check_use(support: SupportSet) -> None:
         raise ValueError("its preprocessing is for images of another shape.")
     if support.statistics is not None and support.statistics.shape[1] != 2:
         raise ValueError(f"its statistics have the shape {support.statistics.shape}.")
-    ridge_scale = support.metadata["ridge"]
+    ridge_scale = support.ridge
     if isinstance(ridge_scale, bool) or not isinstance(ridge_scale, (int, float)):
         raise ValueError(f"its ridge is no number but {ridge_scale!r}.")
     if not 0 < ridge_scale < float("inf"):

@@ -5,10 +5,8 @@ The file's format is that of `kipax.support_file`.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import functools
-import html
 import json
 import warnings
 from collections.abc import Iterator, Mapping
@@ -17,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kipax import exports, files, plots, ridge, support_file
+from kipax import exports, files, plots, rendering, ridge, support_checks, support_file
 from kipax.architectures import Architecture
 from kipax.data import Dataset, Preprocessor
 from kipax.errors import UsageError
 from kipax.kernels import KernelFn, make_kernel_fn
-from kipax.pixels import PixelFacts, as_array, as_images
+from kipax.pixels import PixelFacts, as_images
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,37 +64,8 @@ class SupportSet:
         for field in ("images", "labels", "statistics"):
             given = getattr(self, field)
             if given is not None:
-                object.__setattr__(self, field, _finite_single(given, field))
-        names = self.metadata.get("class_names") if isinstance(self.metadata, Mapping) else None
-        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
-            raise UsageError(
-                f"metadata of a support set lacks 'class_names', texts; got {names!r}."
-            )
-        if not len(self.images):
-            raise UsageError("a support set has at least one image.")
-        if self.images.ndim != 4 or self.labels.ndim != 2 or len(self.images) != len(self.labels):
-            raise UsageError(
-                "a support set has images (n, height, width, channels) and labels (n, classes); "
-                f"got {self.images.shape} and {self.labels.shape}."
-            )
-        if self.labels.shape[1] != len(self.class_names):
-            raise UsageError(
-                f"labels have {self.labels.shape[1]} classes but there are "
-                f"{len(self.class_names)} class names."
-            )
-        statistics, pictures = self.statistics, self.pictures
-        if statistics is not None and (statistics.ndim != 2 or len(statistics) != len(self.images)):
-            raise UsageError(
-                f"statistics have the shape ({len(self.images)}, k), a row an image; got "
-                f"{statistics.shape}."
-            )
-        if pictures is not None and (
-            pictures.shape != self.images.shape or pictures.dtype != np.uint8
-        ):
-            raise UsageError(
-                f"pictures are uint8 of the images' shape {self.images.shape}; got "
-                f"{pictures.dtype} {pictures.shape}."
-            )
+                object.__setattr__(self, field, support_checks.as_finite_single(given, field))
+        support_checks.check_parts(self)
         self._lock()
 
     def _lock(self) -> None:
@@ -130,6 +99,16 @@ class SupportSet:
         return Architecture.from_dict(self.metadata["architecture"])
 
     @property
+    def kernel(self) -> str:
+        """Which kernel of `architecture` it was distilled with, "ntk" or "nngp"."""
+        return self.metadata["kernel"]
+
+    @property
+    def ridge(self) -> float:
+        """The relative ridge of its regression, see `kipax.ridge.solve`."""
+        return self.metadata["ridge"]
+
+    @property
     def pixels(self) -> PixelFacts:
         """What the training images' pixels were; of older sets the range alone."""
         stored = self.metadata.get("pixels")
@@ -143,8 +122,7 @@ class SupportSet:
 
     def kernel_fn(self) -> KernelFn:
         """The kernel that it was distilled with."""
-        kind = self.metadata["kernel"]
-        return make_kernel_fn(self.architecture, kind=kind, backend=self.backend)
+        return make_kernel_fn(self.architecture, kind=self.kernel, backend=self.backend)
 
     # -- use -----------------------------------------------------------------------------
 
@@ -226,12 +204,11 @@ class SupportSet:
 
     @property
     def _alpha(self) -> np.ndarray:
-        """The weights of kernel ridge regression, kept for as long as the metadata stay."""
-        m = self.metadata
-        facts = json.dumps([m["architecture"], m["kernel"], float(m["ridge"])], sort_keys=True)
+        """The weights of kernel ridge regression, kept while kernel and ridge stay."""
+        facts = json.dumps([self.architecture.to_dict(), self.kernel, float(self.ridge)])
         if facts not in self._solved:
             k_ss = np.asarray(self.kernel_fn()(self.images))
-            self._solved[facts] = ridge.solve(k_ss, self.labels, ridge=m["ridge"]).alpha
+            self._solved[facts] = ridge.solve(k_ss, self.labels, ridge=self.ridge).alpha
         return self._solved[facts]
 
     @functools.cached_property
@@ -243,30 +220,12 @@ class SupportSet:
 
         Not what `predict` takes where the training pixels had another range (digits: 0..16).
         """
-        if self.pictures is not None:
-            return self.pictures.copy()
-        raw = self.preprocessor.invert(self.images, self.statistics)
-        low, high = self.preprocessor.low, self.preprocessor.high
-        scaled = (raw - low) * (255.0 / max(high - low, 1e-12))
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        return rendering.to_uint8(self)
 
     # -- words and pictures --------------------------------------------------------------
 
     def __str__(self) -> str:
-        m = self.metadata
-        height, width, channels = self.images.shape[1:]
-        labels = "learned labels" if m.get("learned_labels") else "fixed labels"
-        sentence = (
-            f"{len(self)} images of {height}×{width}×{channels} ({len(self.class_names)} classes) "
-            f"from {m['dataset']} by {m['method']} with the {m['kernel'].upper()} of "
-            f"{self.architecture.name}, {self.preprocessor.name} preprocessing, {labels}"
-        )
-        if m.get("step") is not None:
-            sentence += f", step {m['step']}"
-        accuracy = m.get("test_accuracy")
-        if accuracy is not None:
-            sentence += f"; test accuracy {accuracy:.3f} ({m['protocol']})"
-        return sentence + "."
+        return rendering.describe(self)
 
     __repr__ = __str__
 
@@ -276,17 +235,11 @@ class SupportSet:
         Raises:
             ImportError: matplotlib is missing; the message names the extra.
         """
-        classes = np.argmax(self.labels, axis=1)
-        return plots.draw_images({"": self.to_uint8_images()}, classes, self.class_names)
+        return rendering.draw(self)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the sentence and, with matplotlib, the images."""
-        sentence = f"<p>{html.escape(str(self))}</p>"
-        try:
-            png = base64.b64encode(plots.to_png(self.plot())).decode()
-        except ImportError:
-            return sentence
-        return f'{sentence}<img src="data:image/png;base64,{png}">'
+        return rendering.to_html(self)
 
     # -- for other tools -----------------------------------------------------------------
 
@@ -357,16 +310,3 @@ class SupportSet:
             embed_preprocessor=embed_preprocessor,
             preprocessor_dir=preprocessor_dir,
         )
-
-
-def _finite_single(value: Any, name: str) -> np.ndarray:
-    """A copy in float32; refuses what is no finite number, and images that are no fractions."""
-    array = as_array(value, name)
-    kinds, words = "fiub", "numbers"
-    if name == "images":
-        kinds, words = "f", "floating-point numbers"
-    with np.errstate(over="ignore"):
-        single = array.astype(np.float32) if array.dtype.kind in kinds else None
-    if single is None or not np.all(np.isfinite(single)):
-        raise UsageError(f"{name} of a support set must be finite {words}; got {array.dtype}.")
-    return single

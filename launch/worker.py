@@ -7,6 +7,7 @@ Needs:    Python 3.10 with kipax[launchpad]. Ray restarts its workers by itself.
 
 from __future__ import annotations
 
+import functools
 import signal
 import socket
 import sys
@@ -16,6 +17,7 @@ from absl import flags
 
 from kipax import console
 from kipax.blocks.courier import connect, split_address
+from kipax.blocks.worker import load_computer
 from kipax.errors import UsageError
 from launch.command import ALLOW_NETWORK_HELP
 from launch.nodes import run_worker
@@ -44,8 +46,7 @@ def main(reporter: console.ConsoleReporter) -> dict:
         signal.signal(number, lambda *_: stop.set())
     status = run_worker(
         connect(chosen.server),
-        dataset=chosen.dataset,
-        data_dir=chosen.data_dir,
+        load=functools.partial(load_computer, dataset=chosen.dataset, data_dir=chosen.data_dir),
         patience_seconds=chosen.patience_seconds,
         stop=stop,
     )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kipax import architectures, make_kernel_fn, ridge
+from kipax import architectures, ridge
 from kipax.blocks import (
     BlockJob,
     BlockPlan,
@@ -20,7 +20,7 @@ from kipax.blocks import (
     TargetRows,
     plan_blocks,
 )
-from kipax.blocks.worker import TaskComputer
+from kipax.blocks.computer import TaskComputer
 from kipax.errors import UsageError
 from kipax.kernels import KernelSpec, fused
 from tests.closeness import assert_close
@@ -138,51 +138,47 @@ def executor(request, make_executor, x_support):
     return executor
 
 
-def test_kernel(executor, source, x_support):
-    kernel_fn = make_kernel_fn(SPEC.architecture)
-    k_ts = executor.kernel(ROWS, kernel=SPEC)
-    assert k_ts.dtype == np.float64
-    assert_close(k_ts, kernel_fn(source.x[ROWS.indices], x_support), 1e-6)
-    k_ss = executor.kernel(None, kernel=SPEC)
-    assert_close(k_ss, kernel_fn(x_support), 1e-6)
+def test_support_kernel(executor, x_support):
+    k_ss = executor.support_kernel(kernel=SPEC)
+    assert k_ss.dtype == np.float64
+    assert_close(k_ss, SPEC.make()(x_support), 1e-6)
     np.testing.assert_array_equal(k_ss, k_ss.T)
 
 
-def test_vjp(executor, source, x_support):
-    kernel_fn = make_kernel_fn(SPEC.architecture)
-    rng = np.random.default_rng(2)
-    of_targets = rng.normal(size=(TARGETS, SUPPORTS))
-    of_support = rng.normal(size=(SUPPORTS, SUPPORTS))
-    _, pull = jax.vjp(lambda x: kernel_fn(source.x[ROWS.indices], x), x_support)
-    expected = pull(jnp.asarray(of_targets, jnp.float32))[0]
-    assert_close(executor.vjp(ROWS, of_targets, kernel=SPEC), expected, 1e-5)
+def test_support_vjp(executor, x_support):
+    kernel_fn, rng = SPEC.make(), np.random.default_rng(2)
+    cotangent = rng.normal(size=(SUPPORTS, SUPPORTS))
     _, pull = jax.vjp(lambda x: kernel_fn(x, x), x_support)
-    expected = pull(jnp.asarray(of_support, jnp.float32))[0]
-    assert_close(executor.vjp(None, of_support, kernel=SPEC), expected, 1e-5)
+    expected = pull(jnp.asarray(cotangent, jnp.float32))[0]
+    assert_close(executor.support_vjp(cotangent, kernel=SPEC), expected, 1e-5)
 
 
-def test_one_pass_equals_two_stages(executor, source):
+def _whole_kernel(source, x_support):
+    """``k_ts`` and its pullback to the support images."""
+    x = source.x[ROWS.indices]
+    k_ts, pull = jax.vjp(lambda x_support: SPEC.make()(x, x_support), x_support)
+    return np.asarray(k_ts, np.float64), lambda d: pull(jnp.asarray(d, jnp.float32))[0]
+
+
+def test_target_pass(executor, source, x_support):
     alpha = np.random.default_rng(3).normal(size=(SUPPORTS, CLASSES))
     result = executor.target_pass(ROWS, alpha, kernel=SPEC, loss="mse", count=TARGETS)
-    k_ts, labels = executor.kernel(ROWS, kernel=SPEC), source.labels(ROWS)
+    (k_ts, pull), labels = _whole_kernel(source, x_support), source.labels(ROWS)
     scores = k_ts @ alpha
     loss, d_scores = ridge.mean_square_error(scores, labels, TARGETS)
     assert result.loss == pytest.approx(loss, rel=1e-6)
     assert_close(result.d_alpha, k_ts.T @ d_scores, 1e-6)
-    two_stages = executor.vjp(ROWS, d_scores @ alpha.T, kernel=SPEC)
-    assert_close(result.d_x_support, two_stages, 1e-5)
+    assert_close(result.d_x_support, pull(d_scores @ alpha.T), 1e-5)
     assert result.correct == np.sum(scores.argmax(1) == labels.argmax(1))
 
 
-def test_gram(executor, source):
-    gram, cross = executor.gram(ROWS, kernel=SPEC)
-    k_ts = executor.kernel(ROWS, kernel=SPEC)
-    assert_close(gram, k_ts.T @ k_ts, 1e-6)
-    assert_close(cross, k_ts.T @ source.labels(ROWS), 1e-6)
-    blocks = executor.plan.target_blocks(TARGETS)
+def test_gram_parts(executor, source, x_support):
     parts = list(executor.gram_parts(ROWS, kernel=SPEC))
+    k_ts, _ = _whole_kernel(source, x_support)
+    assert_close(sum(p[0] for p in parts), k_ts.T @ k_ts, 1e-6)
+    assert_close(sum(p[1] for p in parts), k_ts.T @ source.labels(ROWS), 1e-6)
+    blocks = executor.plan.target_blocks(TARGETS)
     assert len(parts) == len(blocks)
-    np.testing.assert_array_equal(sum(p[0] for p in parts), gram)
     rest = list(executor.gram_parts(ROWS, kernel=SPEC, skip=len(blocks) - 1))
     np.testing.assert_array_equal(rest[0][1], parts[-1][1])
 
@@ -206,17 +202,17 @@ alpha = np.random.default_rng(3).normal(size=(SUPPORTS, CLASSES))
 of_support = np.random.default_rng(2).normal(size=(SUPPORTS, SUPPORTS))
 spec = KernelSpec(SPEC.architecture, backend={backend!r})
 results = []
-for devices in (jax.devices()[:1], None):
-    executor = LocalExecutor(_Source(), BlockPlan(3, 2), devices=devices)
+for devices in (jax.devices()[:1], jax.devices()):
+    jax.local_devices = lambda: devices
+    executor = LocalExecutor(_Source(), BlockPlan(3, 2))
+    assert len(executor.devices) == len(devices)
     executor.set_support(x_support, version=0)
     one = executor.target_pass(ROWS, alpha, kernel=spec, loss="mse", count=TARGETS)
     results.append([
-        executor.kernel(ROWS, kernel=spec), executor.kernel(None, kernel=spec),
-        executor.vjp(ROWS, np.ones((TARGETS, SUPPORTS)), kernel=spec),
-        executor.vjp(None, of_support, kernel=spec),
-        np.array(one.loss), one.d_x_support, one.d_alpha, *executor.gram(ROWS, kernel=spec),
+        executor.support_kernel(kernel=spec), executor.support_vjp(of_support, kernel=spec),
+        np.array(one.loss), one.d_x_support, one.d_alpha,
+        *(a for part in executor.gram_parts(ROWS, kernel=spec) for a in part),
     ])
-assert len(executor.devices) == 4
 for a, b in zip(*results, strict=True):
     np.testing.assert_array_equal(a, b)
 print("equal")

@@ -11,7 +11,7 @@ from kipax.blocks import BlockPlan, DatasetTargets, TargetRows
 from kipax.blocks.job import make_local
 from kipax.blocks.local import LocalExecutor
 from kipax.blocks.resident import ResidentTargets, keep_on
-from kipax.blocks.tasks import Task
+from kipax.blocks.tasks import GramTask
 from kipax.data import fit_preprocessor
 from kipax.data.on_device import device_preprocessing
 from kipax.kernels import KernelSpec
@@ -43,11 +43,10 @@ def _results(executor, rows):
     executor.set_support(rng.normal(size=(4, 6, 5, 3)), version=1)
     alpha = rng.normal(size=(4, 3))
     one = executor.target_pass(rows, alpha, kernel=SPEC, loss="mse", count=50)
-    gram, cross = executor.gram(rows, kernel=SPEC)
-    k_ss = executor.kernel(None, kernel=SPEC)
-    k_ts = executor.kernel(rows, kernel=SPEC)
-    d_x = executor.vjp(rows, rng.normal(size=(50, 4)), kernel=SPEC)
-    return [one.loss, one.d_x_support, one.d_alpha, gram, cross, k_ss, k_ts, d_x]
+    parts = [array for part in executor.gram_parts(rows, kernel=SPEC) for array in part]
+    k_ss = executor.support_kernel(kernel=SPEC)
+    d_x = executor.support_vjp(rng.normal(size=(4, 4)), kernel=SPEC)
+    return [one.loss, one.d_x_support, one.d_alpha, *parts, k_ss, d_x]
 
 
 @pytest.mark.parametrize("preprocessing", ["standard", "zca", "zca_paper"])
@@ -136,11 +135,9 @@ def test_a_thread_is_one_block_ahead(monkeypatch):
     executor = LocalExecutor(targets, PLAN, keep_bytes=0)
     executor.set_support(np.zeros((4, 6, 5, 3)), version=1)
     blocks, waited = [0, 16, 32, 48], []
-    from kipax.blocks import local
+    real = GramTask.compute
 
-    real = local.compute
-
-    def compute(task: Task, source, x_support):
+    def compute(task, source, x_support):
         parts = real(task, source, x_support)
         if task.position < 3:  # the next block is begun although nobody asked for it yet
             for _ in range(2 if task.position == 0 else 1):
@@ -148,8 +145,8 @@ def test_a_thread_is_one_block_ahead(monkeypatch):
         waited.append(len(targets.prepared))
         return parts
 
-    monkeypatch.setattr(local, "compute", compute)
-    executor.kernel(TargetRows(np.arange(60)), kernel=SPEC)
+    monkeypatch.setattr(GramTask, "compute", compute)
+    list(executor.gram_parts(TargetRows(np.arange(60)), kernel=SPEC))
     assert targets.prepared == blocks
     assert waited == [2, 3, 4, 4]  # never more than one ahead
     assert threading.main_thread() not in targets.by

@@ -49,7 +49,8 @@ def test_round_trip(saved):
     np.testing.assert_array_equal(after.images, before.images)
     np.testing.assert_array_equal(after.labels, before.labels)
     assert dict(after.metadata) == dict(before.metadata)
-    assert after.architecture == before.architecture
+    assert after.architecture == before.architecture == architectures.from_name("fc1")
+    assert (after.kernel, after.ridge) == ("ntk", 1e-6)
     raw = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 1))
     np.testing.assert_array_equal(after.scores(raw), before.scores(raw))
 

@@ -36,7 +36,14 @@ from experiments.benchmarks.pool_model import (
 from kipax import flags as config_flags
 from kipax.blocks.courier import check_installed, connect
 from kipax.blocks.server import PoolServer
-from kipax.blocks.tasks import Parts, Task, expected_parts
+from kipax.blocks.tasks import (
+    GramTask,
+    Parts,
+    SupportKernelTask,
+    SupportVJPTask,
+    TargetPassTask,
+    Task,
+)
 from kipax.blocks.worker import Worker
 from kipax.console import ConsoleReporter, run_command
 from kipax.distill import KIPConfig, Reporter
@@ -74,22 +81,23 @@ class SleepingComputer:
         """Its shape is enough."""
         self._shapes = {version: x_support.shape}
 
-    def compute(self, task: Task, device: jax.Device) -> Parts:
+    def compute(self, task: Task) -> Parts:
         """Zeros, but for a support kernel that can be solved with."""
         shape = self._shapes[task.version]
         time.sleep(self._pair_seconds * _pairs(task, shape[0]))
         parts = {
             name: np.zeros(part, dtypes[0])
-            for name, (dtypes, part) in expected_parts(task, shape, 10).items()
+            for name, (dtypes, part) in task.expected_parts(shape, 10).items()
         }
-        if task.op == "support_kernel" and task.block and task.block.rows == task.block.columns:
+        if isinstance(task, SupportKernelTask) and task.block.rows == task.block.columns:
             parts["k"] = np.eye(len(parts["k"]), dtype=np.float32)
         return parts
 
 
 def _pairs(task: Task, supports: int) -> float:
-    if task.block is None:
+    if isinstance(task, TargetPassTask | GramTask):
         return task.used * supports
+    assert isinstance(task, SupportKernelTask | SupportVJPTask)
     rows, columns = (stop - start for start, stop in (task.block.rows, task.block.columns))
     return rows * columns
 

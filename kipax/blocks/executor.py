@@ -78,36 +78,33 @@ class BlockExecutor(Protocol):
         """Replaces the support images ``(s, H, W, C)``; `version` grows with every change."""
         ...
 
-    def kernel(self, rows: TargetRows | None, *, kernel: KernelSpec) -> np.ndarray:
-        """``k_ts`` of the rows ``(n, s)``, or ``k_ss`` ``(s, s)`` for rows None; float64."""
+    def support_kernel(self, *, kernel: KernelSpec) -> np.ndarray:
+        """Computes ``k_ss`` ``(s, s)``, float64."""
         ...
 
-    def vjp(
-        self, rows: TargetRows | None, cotangent: np.ndarray, *, kernel: KernelSpec
-    ) -> np.ndarray:
-        """The cotangent of ``x_support`` for a cotangent of `kernel`'s result; float64."""
+    def support_vjp(self, cotangent: np.ndarray, *, kernel: KernelSpec) -> np.ndarray:
+        """Pulls a cotangent of ``k_ss`` ``(s, s)`` back to ``x_support``, float64."""
         ...
 
     def target_pass(
         self, rows: TargetRows, alpha: np.ndarray, *, kernel: KernelSpec, loss: str, count: int
     ) -> TargetPass:
-        """Loss of ``k_ts alpha`` against the labels, with both gradients, in one pass.
+        """Computes the loss of ``k_ts alpha`` against the labels, and both gradients, in one pass.
 
         `count` is the whole batch's number of targets, so that parts add up; `loss` names a
         loss of `kipax.ridge`.
         """
         ...
 
-    def gram(self, rows: TargetRows, *, kernel: KernelSpec) -> tuple[np.ndarray, np.ndarray]:
-        """Label Solve's sums ``(k_ts^T k_ts, k_ts^T y_t)`` over the rows; float64."""
-        ...
-
     def gram_parts(
         self, rows: TargetRows, *, kernel: KernelSpec, skip: int = 0
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The terms of `gram`, one a block of the plan, without the first `skip`."""
+        """Computes the terms of Label Solve's sums ``k_ts^T k_ts`` and ``k_ts^T y_t``, float64.
+
+        One pair a block of the plan, in its order, without the first `skip`.
+        """
         ...
 
     def status(self) -> str:
-        """A few words for a progress line; empty where there is nothing to say."""
+        """Gives a few words for a progress line; empty where there is nothing to say."""
         ...

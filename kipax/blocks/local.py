@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
-import queue
 from collections.abc import Iterable, Iterator, Sequence
 
-import jax
 import numpy as np
 
+from kipax.blocks.computer import TaskComputer
 from kipax.blocks.executor import TargetSource
 from kipax.blocks.plan import BlockPlan
-from kipax.blocks.resident import keep_on, prepared_ahead
+from kipax.blocks.resident import prepared_ahead
 from kipax.blocks.sums import SummingExecutor
-from kipax.blocks.tasks import Parts, Task, compute
+from kipax.blocks.tasks import Parts, Task
 
 __all__ = ["LocalExecutor"]
 
@@ -28,7 +27,6 @@ class LocalExecutor(SummingExecutor):
     Args:
         targets: where target images and labels come from.
         plan: the block sizes.
-        devices: which to use; all of this process's by default.
         keep_bytes: for accelerators. Preprocessed targets are kept on each device while they
             take no more than this, and no more than half of what it has left; beyond, or where
             the preprocessing is not known to `kipax.data.on_device` and targets are augmented,
@@ -41,49 +39,29 @@ class LocalExecutor(SummingExecutor):
         targets: TargetSource,
         plan: BlockPlan,
         *,
-        devices: Sequence[jax.Device] | None = None,
         keep_bytes: int | None = None,
     ):
         super().__init__(plan, targets.num_classes)
-        self.devices = tuple(devices or jax.local_devices())
-        kept = {d: keep_on(d, targets, keep_bytes) for d in self.devices}
-        self._sources = {d: targets if source is None else source for d, source in kept.items()}
-        self._ahead = keep_bytes is not None and None in kept.values()
-        self._supports: dict[jax.Device, jax.Array] = {}
+        self._computer = TaskComputer(targets, keep_bytes=keep_bytes)
+        self.devices = self._computer.devices
+        self._ahead = keep_bytes is not None and not self._computer.keeps_targets
 
     def _hold_support(self, x_support: np.ndarray) -> None:
-        self._supports = {device: jax.device_put(x_support, device) for device in self.devices}
-
-    def _compute(self, task: Task, device: jax.Device) -> Parts:
-        return compute(task, self._sources[device], self._supports[device])
+        self._computer.set_support(x_support, self.version)
 
     def _run(self, tasks: Iterable[Task]) -> Iterator[Parts]:
         """Every device works on one block at a time."""
-        if len(self.devices) == 1:
-            yield from self._run_in_turn(tasks, self.devices[0])
-            return
-        # Where several devices take turns, one's preparing hides behind another's computing.
-        free: queue.SimpleQueue[jax.Device] = queue.SimpleQueue()
-        for device in self.devices:
-            free.put(device)
+        if len(self.devices) > 1:
+            # Where several devices take turns, one's preparing hides behind another's computing.
+            with concurrent.futures.ThreadPoolExecutor(len(self.devices)) as pool:
+                yield from pool.map(self._computer.compute, tasks)
+        elif self._ahead:
+            yield from self._run_ahead(list(tasks))
+        else:
+            yield from map(self._computer.compute, tasks)
 
-        def run(task: Task) -> Parts:
-            device = free.get()
-            try:
-                return self._compute(task, device)
-            finally:
-                free.put(device)
-
-        with concurrent.futures.ThreadPoolExecutor(len(self.devices)) as pool:
-            yield from pool.map(run, tasks)
-
-    def _run_in_turn(self, tasks: Iterable[Task], device: jax.Device) -> Iterator[Parts]:
-        """One device: task after task, its blocks prepared one ahead if so asked."""
-        if not self._ahead:
+    def _run_ahead(self, tasks: Sequence[Task]) -> Iterator[Parts]:
+        """One device, whose blocks are prepared one ahead."""
+        with prepared_ahead(self._computer.source(self.devices[0]), tasks) as source:
             for task in tasks:
-                yield self._compute(task, device)
-            return
-        tasks = list(tasks)
-        with prepared_ahead(self._sources[device], tasks) as source:
-            for task in tasks:
-                yield compute(task, source, self._supports[device])
+                yield self._computer.compute_from(source, task)

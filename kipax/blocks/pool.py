@@ -16,7 +16,7 @@ from kipax.blocks.job import BlockJob
 from kipax.blocks.plan import BlockPlan
 from kipax.blocks.queue import QueueCounts, QueueSettings, TaskQueue
 from kipax.blocks.sums import SummingExecutor
-from kipax.blocks.tasks import Parts, Task, expected_parts
+from kipax.blocks.tasks import Parts, Task
 from kipax.errors import PoolError, WireError
 
 __all__ = ["Pool", "PoolExecutor", "check_parts"]
@@ -162,7 +162,7 @@ def check_parts(
     Raises:
         WireError: other names, dtypes or shapes.
     """
-    expected = expected_parts(task, support_shape, num_classes)
+    expected = task.expected_parts(support_shape, num_classes)
     if set(parts) != set(expected):
         raise WireError(f"refused an answer with {sorted(parts)} instead of {sorted(expected)}.")
     for name, (dtypes, shape) in expected.items():

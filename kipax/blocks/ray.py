@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import queue
 import socket
 import threading
 import time
@@ -20,11 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from kipax.blocks.computer import TaskComputer
 from kipax.blocks.job import BlockJob
 from kipax.blocks.pool import Pool, PoolExecutor
 from kipax.blocks.queue import Lease
 from kipax.blocks.targets import TargetRecipe
 from kipax.blocks.wire import pack, pack_task, unpack, unpack_task
+from kipax.blocks.worker import check_memory, describe_error, load_computer
 from kipax.errors import UsageError, WireError
 from kipax.version import __version__
 
@@ -45,9 +46,8 @@ class RayWorker:
     """What an actor does; knows nothing of Ray."""
 
     def __init__(self) -> None:
-        self._computer: Any = None  # a restarted actor has none
+        self._computer: TaskComputer | None = None  # a restarted actor has none
         self._lock = threading.Lock()
-        self._free: queue.SimpleQueue = queue.SimpleQueue()
 
     def prepare(self, job: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Loads the data; says how many devices there are, or what is wrong, whatever it is.
@@ -56,19 +56,14 @@ class RayWorker:
             job: ``kipax`` (the version), ``recipe`` (facts) and ``needed_bytes``.
             arrays: the recipe's.
         """
-        from kipax.blocks.worker import TaskComputer, check_memory, describe_error
-
         if job["kipax"] != __version__:
             return {"why": f"it has kipax {__version__}, this program {job['kipax']}"}
         try:
-            computer = TaskComputer(TargetRecipe(**job["recipe"], arrays=arrays).load())
+            computer = load_computer(TargetRecipe(**job["recipe"], arrays=arrays))
             check_memory(job["needed_bytes"], computer.devices)
         except Exception as error:
             return {"why": describe_error(error)}
-        free: queue.SimpleQueue = queue.SimpleQueue()  # each device once, if it is asked again
-        for device in computer.devices:
-            free.put(device)
-        self._computer, self._free = computer, free
+        self._computer = computer
         who = {"host": socket.gethostname(), "pid": os.getpid()}
         return who | {"devices": len(computer.devices)}
 
@@ -77,18 +72,14 @@ class RayWorker:
 
     def compute(self, message: bytes, x_support: np.ndarray) -> bytes:
         """The answer to a task; nothing from an actor that was restarted unnoticed."""
-        if self._computer is None:
+        computer = self._computer
+        if computer is None:
             return b""
         task = unpack_task(unpack(message))
         with self._lock:
-            if not self._computer.has_support(task.version):
-                self._computer.set_support(x_support, task.version)
-        free = self._free
-        device = free.get()
-        try:
-            return pack({}, self._computer.compute(task, device))
-        finally:
-            free.put(device)
+            if not computer.has_support(task.version):
+                computer.set_support(x_support, task.version)
+        return pack({}, computer.compute(task))
 
 
 class RayPool(Pool):

@@ -140,17 +140,7 @@ def prepared_ahead(source: TargetSource, tasks: Sequence[Task]) -> Iterator[Targ
     """The source, for these tasks in their order: a thread is one block ahead of who computes."""
     pool = ThreadPoolExecutor(1)
     try:
-        yield _Ahead(source, _blocks(tasks), pool, source.num_classes)
+        blocks = (rows for task in tasks for rows in task.target_blocks())
+        yield _Ahead(source, blocks, pool, source.num_classes)
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _blocks(tasks: Sequence[Task]) -> Iterator[TargetRows]:
-    """The rows of every block, as `kipax.blocks.tasks.compute` will ask for them."""
-    for task in tasks:
-        if task.rows is None:
-            continue
-        step = task.height if task.op == "target_pass" else len(task.rows)
-        for start in range(0, len(task.rows), step):
-            indices = task.rows.indices[start : start + step]
-            yield dataclasses.replace(task.rows, indices=indices)

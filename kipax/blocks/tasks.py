@@ -1,16 +1,17 @@
-"""A block's work as plain data, and the one place that computes it.
+"""A block's work as plain data, a class for each operation, and the one place that computes it.
 
-A `Task` names everything that a block needs besides the targets and the support set, which
+A task names everything that a block needs besides the targets and the support set, which
 whoever computes already holds. Its parts go back as named arrays, to be added by
 `kipax.blocks.sums` in plan order.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import ClassVar
 
 import jax
 import numpy as np
@@ -20,103 +21,82 @@ from kipax.blocks.executor import TargetRows, TargetSource
 from kipax.blocks.plan import Block
 from kipax.kernels import KernelSpec
 
-__all__ = ["OPS", "Parts", "Task", "compute", "expected_parts"]
+__all__ = [
+    "TASKS",
+    "Expected",
+    "GramTask",
+    "Parts",
+    "SupportKernelTask",
+    "SupportVJPTask",
+    "TargetPassTask",
+    "Task",
+]
 
-OPS = ("kernel", "vjp", "target_pass", "gram", "support_kernel", "support_vjp")
 Parts = dict[str, np.ndarray]
+Expected = Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]
+_DEVICE, _HOST, _COUNT = ("<f4",), ("<f8",), ("<i8",)  # dtypes of parts, by who makes them
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Task:
+class Task(abc.ABC):
     """One block, or a few consecutive ones, of one call to an executor.
-
-    Attributes:
-        op: one of `OPS`.
-        position: its place in the call's plan; sums go by it.
-        version: of the support set.
-        kernel: which kernel.
-        rows: the targets, a short last block padded with its last image; None for a block of
-            the support kernel.
-        height: targets in each block of `rows`.
-        used: how many of `rows` are no padding.
-        block: its place in the support kernel; None for targets.
-        weights: the cotangent of the block's kernel (vjp), float32; `alpha` (target_pass),
-            float64; None for the others.
-        loss, count: of target_pass, see `BlockExecutor.target_pass`.
-    """
-
-    op: str
-    position: int
-    version: int
-    kernel: KernelSpec
-    rows: TargetRows | None = None
-    height: int = 0
-    used: int = 0
-    block: Block | None = None
-    weights: np.ndarray | None = None
-    loss: str = ""
-    count: int = 0
-
-    def describe(self) -> str:
-        """What it is, for messages.
-
-        Example:
-            >>> from kipax import architectures
-            >>> spec = KernelSpec(architectures.from_name("fc1"))
-            >>> Task(op="gram", position=3, version=0, kernel=spec, used=7).describe()
-            'block 3 of gram (7 targets) with the ntk of fc1'
-        """
-        block = self.block
-        what = f"{self.used} targets" if block is None else f"supports {block.rows}×{block.columns}"
-        name = self.kernel.architecture.name
-        return f"block {self.position} of {self.op} ({what}) with the {self.kernel.kind} of {name}"
-
-
-def compute(task: Task, targets: TargetSource, x_support: jax.Array) -> Parts:
-    """The parts of a task: float32 from the device, float64 from the host.
 
     Kernels and pullbacks run in JAX in float32; residuals and everything else of the size of
     a kernel matrix in float64 NumPy: a block's forward pass and its pullback are two compiled
     programs, and the pullback's data stays on the device during the small round trip between.
 
-    Args:
-        task: what to compute.
-        targets: where target images and labels come from.
-        x_support: the support images ``(s, H, W, C)``, on the device that computes.
+    Attributes:
+        op: name of its operation, a key of `TASKS`.
+        position: its place in the call's plan; sums go by it.
+        version: of the support set.
+        kernel: which kernel.
     """
-    return _COMPUTE[task.op](task, targets, x_support)
 
+    op: ClassVar[str]
+    position: int
+    version: int
+    kernel: KernelSpec
 
-def expected_parts(
-    task: Task, support_shape: tuple[int, ...], num_classes: int
-) -> Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]:
-    """Name, possible dtypes and shape of each part of a task: what an answer must look like."""
-    size, device, host = support_shape[0], ("<f4",), ("<f8",)
-    if task.block is not None:
-        rows, columns = (stop - start for start, stop in (task.block.rows, task.block.columns))
-        if task.op == "support_kernel":
-            return {"k": (device, (rows, columns))}
-        sides = {"d_rows": (device, (rows, *support_shape[1:]))}
-        if task.block.rows != task.block.columns:
-            sides["d_columns"] = (device, (columns, *support_shape[1:]))
-        return sides
-    if task.op == "kernel":
-        return {"k": (device, (task.used, size))}
-    if task.op == "vjp":
-        return {"d_x": (device, support_shape)}
-    if task.op == "gram":
-        return {"gram": (host, (size, size)), "cross": (host, (size, num_classes))}
-    return {
-        "loss": (host, ()),
-        "correct": (("<i8",), ()),
-        "d_x": (("<f4", "<f8"), support_shape),
-        "d_alpha": (host, (size, num_classes)),
-    }
+    @property
+    @abc.abstractmethod
+    def extent(self) -> str:
+        """What part of the kernel it covers, for messages."""
+
+    @abc.abstractmethod
+    def compute(self, targets: TargetSource, x_support: jax.Array) -> Parts:
+        """Computes its parts: float32 from the device, float64 from the host.
+
+        Args:
+            targets: where target images and labels come from.
+            x_support: the support images ``(s, H, W, C)``, on the device that computes.
+        """
+
+    @abc.abstractmethod
+    def expected_parts(self, support_shape: tuple[int, ...], num_classes: int) -> Expected:
+        """Names each part, its possible dtypes and its shape: what an answer must look like."""
+
+    def target_blocks(self) -> list[TargetRows]:
+        """Lists the targets that `compute` asks for, in its order."""
+        return []
+
+    def describe(self) -> str:
+        """Says what it is, for messages.
+
+        Example:
+            >>> from kipax import architectures
+            >>> spec = KernelSpec(architectures.from_name("fc1"))
+            >>> rows = TargetRows(np.arange(8))
+            >>> GramTask(position=3, version=0, kernel=spec, rows=rows, used=7).describe()
+            'block 3 of gram (7 targets) with the ntk of fc1'
+        """
+        name = self.kernel.architecture.name
+        what = f"block {self.position} of {self.op} ({self.extent})"
+        return f"{what} with the {self.kernel.kind} of {name}"
 
 
 @functools.lru_cache(maxsize=64)
 def _jitted(kernel: KernelSpec) -> dict[str, Callable]:
-    """Compiled ``(images) -> (k, pullback)``, by what is differentiated.
+    """Compiles ``(images) -> (k, pullback)``, by what is differentiated.
 
     The pullback is data, a pytree that stays on the device until `_pull` takes it.
     """
@@ -133,104 +113,190 @@ def _pull(pullback, cotangent):
     return pullback(cotangent)
 
 
-def _images(rows: TargetRows, targets: TargetSource, x_support: jax.Array) -> jax.Array:
-    return jax.device_put(targets.images(rows), x_support.sharding)
-
-
-def _pull_rows(pullback, cotangent: np.ndarray, height: int) -> np.ndarray:
-    padded = np.zeros((height, cotangent.shape[1]), np.float32)
-    padded[: len(cotangent)] = cotangent
-    return np.asarray(_pull(pullback, padded)[0])
-
-
-# -- blocks of targets ---------------------------------------------------------------------------
-
-
-def _target_kernel(task: Task, targets: TargetSource, x_support: jax.Array) -> Parts:
-    assert task.rows is not None
-    k = task.kernel.make()(_images(task.rows, targets, x_support), x_support)
-    return {"k": np.asarray(k)[: task.used]}
-
-
-def _target_vjp(task: Task, targets: TargetSource, x_support: jax.Array) -> Parts:
-    assert task.rows is not None and task.weights is not None
-    x = _images(task.rows, targets, x_support)
-    _, pullback = _jitted(task.kernel)["columns"](x, x_support)
-    return {"d_x": _pull_rows(pullback, task.weights, task.height)}
-
-
-def _gram(task: Task, targets: TargetSource, x_support: jax.Array) -> Parts:
-    assert task.rows is not None
-    k_ts = np.asarray(_target_kernel(task, targets, x_support)["k"], np.float64)
-    labels = targets.labels(task.rows)[: task.used]
-    return {"gram": k_ts.T @ k_ts, "cross": k_ts.T @ labels}
-
-
-def _target_pass(task: Task, targets: TargetSource, x_support: jax.Array) -> Parts:
-    """Blocks one after the other; a single block's gradient stays float32, which is exact."""
-    assert task.rows is not None
-    first = _one_pass(task, slice(0, task.height), targets, x_support)
-    if len(task.rows) == task.height:
-        return first
-    total = {name: np.zeros(part.shape, _summed(part.dtype)) for name, part in first.items()}
-    for start in range(0, len(task.rows), task.height):
-        span = slice(start, start + task.height)
-        parts = _one_pass(task, span, targets, x_support) if start else first
-        for name, part in parts.items():
-            total[name] += part
-    return total
-
-
-def _summed(dtype: np.dtype) -> np.dtype:
-    return np.dtype(np.float64) if dtype == np.float32 else dtype
-
-
-def _one_pass(task: Task, span: slice, targets: TargetSource, x_support: jax.Array) -> Parts:
-    assert task.rows is not None and task.weights is not None
-    rows, alpha = dataclasses.replace(task.rows, indices=task.rows.indices[span]), task.weights
-    used = min(task.used - span.start, task.height)
-    x = _images(rows, targets, x_support)
-    k_block, pullback = _jitted(task.kernel)["columns"](x, x_support)
-    k_ts = np.asarray(k_block, np.float64)[:used]
-    scores, y = ridge.predict(k_ts, alpha), targets.labels(rows)[:used]
-    loss, d_scores = ridge.loss_by_name(task.loss)(scores, y, task.count)
-    correct = np.sum(np.argmax(scores, 1) == np.argmax(y, 1))
-    return {
-        "loss": np.asarray(loss, np.float64),
-        "correct": np.asarray(correct, np.int64),
-        "d_x": _pull_rows(pullback, d_scores @ alpha.T, task.height),
-        "d_alpha": k_ts.T @ d_scores,
-    }
-
-
 # -- blocks of the support kernel ----------------------------------------------------------------
 
 
-def _block_images(block: Block, x_support: jax.Array) -> tuple[jax.Array, ...]:
+def _cut(x_support: jax.Array, block: Block) -> tuple[jax.Array, ...]:
+    """Takes the images of a block's rows and, off the diagonal, of its columns."""
     rows, columns = slice(*block.rows), slice(*block.columns)
     if block.rows == block.columns:
         return (x_support[rows],)
     return x_support[rows], x_support[columns]
 
 
-def _support_kernel(task: Task, targets: TargetSource, x_support: jax.Array) -> Parts:
-    assert task.block is not None
-    return {"k": np.asarray(task.kernel.make()(*_block_images(task.block, x_support)))}
+def _size(span: tuple[int, int]) -> int:
+    return span[1] - span[0]
 
 
-def _support_vjp(task: Task, targets: TargetSource, x_support: jax.Array) -> Parts:
-    assert task.block is not None
-    images = _block_images(task.block, x_support)
-    _, pullback = _jitted(task.kernel)["symmetric" if len(images) == 1 else "both"](*images)
-    pulled = _pull(pullback, task.weights)
-    return dict(zip(("d_rows", "d_columns"), map(np.asarray, pulled), strict=False))
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class _SupportTask(Task):
+    """A task on a block of ``k_ss``.
+
+    Attributes:
+        block: its place in ``k_ss``.
+    """
+
+    block: Block
+
+    @property
+    def extent(self) -> str:
+        return f"supports {self.block.rows}×{self.block.columns}"
 
 
-_COMPUTE: dict[str, Callable[[Task, Any, jax.Array], Parts]] = {
-    "kernel": _target_kernel,
-    "vjp": _target_vjp,
-    "target_pass": _target_pass,
-    "gram": _gram,
-    "support_kernel": _support_kernel,
-    "support_vjp": _support_vjp,
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SupportKernelTask(_SupportTask):
+    """A block of ``k_ss``; its part is ``k``."""
+
+    op = "support_kernel"
+
+    def compute(self, targets: TargetSource, x_support: jax.Array) -> Parts:
+        return {"k": np.asarray(self.kernel.make()(*_cut(x_support, self.block)))}
+
+    def expected_parts(self, support_shape: tuple[int, ...], num_classes: int) -> Expected:
+        return {"k": (_DEVICE, (_size(self.block.rows), _size(self.block.columns)))}
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SupportVJPTask(_SupportTask):
+    """The pullback of a block of ``k_ss``; its parts are ``d_rows`` and ``d_columns``.
+
+    A block on the diagonal has no ``d_columns``.
+
+    Attributes:
+        cotangent: of the block, float32.
+    """
+
+    op = "support_vjp"
+    cotangent: np.ndarray
+
+    def compute(self, targets: TargetSource, x_support: jax.Array) -> Parts:
+        images = _cut(x_support, self.block)
+        _, pullback = _jitted(self.kernel)["symmetric" if len(images) == 1 else "both"](*images)
+        pulled = _pull(pullback, self.cotangent)
+        return dict(zip(("d_rows", "d_columns"), map(np.asarray, pulled), strict=False))
+
+    def expected_parts(self, support_shape: tuple[int, ...], num_classes: int) -> Expected:
+        rows, columns = self.block.rows, self.block.columns
+        sides = {"d_rows": (_DEVICE, (_size(rows), *support_shape[1:]))}
+        if rows != columns:
+            sides["d_columns"] = (_DEVICE, (_size(columns), *support_shape[1:]))
+        return sides
+
+
+# -- blocks of targets ---------------------------------------------------------------------------
+
+
+def _images(rows: TargetRows, targets: TargetSource, x_support: jax.Array) -> jax.Array:
+    return jax.device_put(targets.images(rows), x_support.sharding)
+
+
+def _summed(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.float64) if dtype == np.float32 else dtype
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class _TargetTask(Task):
+    """A task on blocks of targets.
+
+    Attributes:
+        rows: the targets, a short last block padded with its last image.
+        used: how many of `rows` are no padding.
+    """
+
+    rows: TargetRows
+    used: int
+
+    @property
+    def extent(self) -> str:
+        return f"{self.used} targets"
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class TargetPassTask(_TargetTask):
+    """A few blocks of `BlockExecutor.target_pass`; its parts are those of a `TargetPass`.
+
+    Attributes:
+        height: targets in each block of `rows`.
+        alpha: float64 ``(s, classes)``.
+        loss, count: see `BlockExecutor.target_pass`.
+    """
+
+    op = "target_pass"
+    height: int
+    alpha: np.ndarray
+    loss: str
+    count: int
+
+    def compute(self, targets: TargetSource, x_support: jax.Array) -> Parts:
+        """Adds its blocks; a single block's gradient stays float32, which is exact."""
+        total: Parts = {}
+        blocks = self.target_blocks()
+        for i, rows in enumerate(blocks):
+            used = min(self.used - i * self.height, self.height)
+            parts = self._compute_block(rows, used, targets, x_support)
+            if len(blocks) == 1:
+                return parts
+            for name, part in parts.items():
+                if name not in total:
+                    total[name] = np.zeros(part.shape, _summed(part.dtype))
+                total[name] += part
+        return total
+
+    def _compute_block(
+        self, rows: TargetRows, used: int, targets: TargetSource, x_support: jax.Array
+    ) -> Parts:
+        x = _images(rows, targets, x_support)
+        k_block, pullback = _jitted(self.kernel)["columns"](x, x_support)
+        k_ts = np.asarray(k_block, np.float64)[:used]
+        scores, y = ridge.predict(k_ts, self.alpha), targets.labels(rows)[:used]
+        loss, d_scores = ridge.loss_by_name(self.loss)(scores, y, self.count)
+        correct = np.sum(np.argmax(scores, 1) == np.argmax(y, 1))
+        cotangent = np.zeros((self.height, len(self.alpha)), np.float32)
+        cotangent[:used] = d_scores @ self.alpha.T
+        return {
+            "loss": np.asarray(loss, np.float64),
+            "correct": np.asarray(correct, np.int64),
+            "d_x": np.asarray(_pull(pullback, cotangent)[0]),
+            "d_alpha": k_ts.T @ d_scores,
+        }
+
+    def expected_parts(self, support_shape: tuple[int, ...], num_classes: int) -> Expected:
+        return {
+            "loss": (_HOST, ()),
+            "correct": (_COUNT, ()),
+            "d_x": (_DEVICE + _HOST, support_shape),
+            "d_alpha": (_HOST, (support_shape[0], num_classes)),
+        }
+
+    def target_blocks(self) -> list[TargetRows]:
+        indices = self.rows.indices
+        cuts = range(0, len(indices), self.height)
+        return [
+            dataclasses.replace(self.rows, indices=indices[start : start + self.height])
+            for start in cuts
+        ]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class GramTask(_TargetTask):
+    """One block of Label Solve's sums; its parts are ``gram`` and ``cross``."""
+
+    op = "gram"
+
+    def compute(self, targets: TargetSource, x_support: jax.Array) -> Parts:
+        k_block = self.kernel.make()(_images(self.rows, targets, x_support), x_support)
+        k_ts = np.asarray(np.asarray(k_block)[: self.used], np.float64)
+        labels = targets.labels(self.rows)[: self.used]
+        return {"gram": k_ts.T @ k_ts, "cross": k_ts.T @ labels}
+
+    def expected_parts(self, support_shape: tuple[int, ...], num_classes: int) -> Expected:
+        size = support_shape[0]
+        return {"gram": (_HOST, (size, size)), "cross": (_HOST, (size, num_classes))}
+
+    def target_blocks(self) -> list[TargetRows]:
+        return [self.rows]
+
+
+TASKS: Mapping[str, type[Task]] = {
+    task.op: task for task in (SupportKernelTask, SupportVJPTask, TargetPassTask, GramTask)
 }

@@ -14,21 +14,21 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
 from kipax.architectures import Architecture
 from kipax.blocks.executor import TargetRows
 from kipax.blocks.plan import Block
-from kipax.blocks.tasks import OPS, Task
+from kipax.blocks.tasks import TASKS, TargetPassTask, Task
 from kipax.errors import UsageError, WireError
 from kipax.kernels import BACKENDS, KINDS, KernelSpec
 from kipax.ridge import LOSSES
 
 __all__ = ["LIMIT", "VERSION", "Message", "pack", "pack_task", "unpack", "unpack_task"]
 
-VERSION = 1  # of this format
+VERSION = 2  # of this format
 LIMIT = 1_900_000_000  # bytes of a message; courier aborts the process beyond 2 GB
 _MAGIC = b"kipax"
 _START = struct.Struct("<5sBI")
@@ -149,46 +149,64 @@ def _read_arrays(header: dict[str, Any], body: memoryview) -> dict[str, np.ndarr
 
 # -- tasks ---------------------------------------------------------------------------------------
 
-_PLAIN = ("op", "position", "version", "height", "used", "loss", "count")
-
 
 def pack_task(task: Task, header: Mapping[str, Any]) -> bytes:
-    """A message that carries a task, with further header fields."""
-    spec, rows, block = task.kernel, task.rows, task.block
-    described: dict[str, Any] = {name: getattr(task, name) for name in _PLAIN}
-    described["kernel"] = [spec.architecture.to_dict(), spec.kind, spec.backend]
+    """Packs a task, with further header fields."""
+    described: dict[str, Any] = {"op": task.op}
     arrays = {}
-    if rows is not None:
-        described["rows"] = [rows.step, rows.augmentation_seed]
-        arrays["indices"] = np.asarray(rows.indices, np.int64)
-    if block is not None:
-        described["block"] = [list(block.rows), list(block.columns)]
-    if task.weights is not None:
-        arrays["weights"] = task.weights
+    for field in dataclasses.fields(task):
+        name, value = field.name, getattr(task, field.name)
+        if isinstance(value, KernelSpec):
+            described[name] = [value.architecture.to_dict(), value.kind, value.backend]
+        elif isinstance(value, TargetRows):
+            described[name] = [value.step, value.augmentation_seed]
+            arrays[name] = np.asarray(value.indices, np.int64)
+        elif isinstance(value, Block):
+            described[name] = [list(value.rows), list(value.columns)]
+        elif isinstance(value, np.ndarray):
+            arrays[name] = value
+        else:
+            described[name] = value
     return pack(dict(header) | {"task": described}, arrays)
 
 
 def unpack_task(message: Message) -> Task:
-    """The task that `pack_task` wrote.
+    """Reads the task that `pack_task` wrote.
 
     Raises:
         WireError: it is no task, or one that makes no sense.
     """
     described = message.get("task", dict)
     try:
-        values: dict[str, Any] = {name: described[name] for name in _PLAIN}
-        architecture, kind, backend = described["kernel"]
-        values["kernel"] = KernelSpec(Architecture.from_dict(architecture), kind, backend)
-        if "rows" in described:
-            step, seed = described["rows"]
-            values["rows"] = TargetRows(message.arrays["indices"], step, seed)
-        if "block" in described:
-            values["block"] = Block(*(tuple(span) for span in described["block"]))
-        task = Task(**values, weights=message.arrays.get("weights"))
-        known = task.op in OPS and kind in KINDS and backend in BACKENDS
-        sound = known and task.loss in ("", *LOSSES) and (task.rows is None) != (task.block is None)
+        kind = TASKS[described["op"]]
+        hints = get_type_hints(kind)
+        types = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+        task = kind(**{name: _read_field(message, name, t) for name, t in types.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise WireError(f"refused a task that is none: {error}.") from error
-    if not sound:
+    known = types.keys() | {"op"}
+    sound = described.keys() <= known and message.arrays.keys() <= known
+    if not sound or (isinstance(task, TargetPassTask) and task.loss not in LOSSES):
         raise WireError(f"refused a task that makes no sense: {described!r:.200}.")
     return task
+
+
+def _read_field(message: Message, name: str, kind: type) -> Any:
+    """Reads a field of a task by its type; raises a `KeyError`, `TypeError` or `ValueError`."""
+    if kind is np.ndarray:
+        return message.arrays[name]
+    value = message.header["task"][name]
+    if kind is KernelSpec:
+        architecture, of_kind, backend = value
+        if of_kind not in KINDS or backend not in BACKENDS:
+            raise ValueError(f"no kernel {of_kind!r:.40} of the backend {backend!r:.40}")
+        return KernelSpec(Architecture.from_dict(architecture), of_kind, backend)
+    if kind is TargetRows:
+        step, seed = value
+        return TargetRows(message.arrays[name], step, seed)
+    if kind is Block:
+        rows, columns = value
+        return Block(tuple(rows), tuple(columns))
+    if type(value) is not kind:
+        raise TypeError(f"{name} is of type {kind.__name__}, not {value!r:.40}")
+    return value

@@ -17,48 +17,19 @@ from typing import Any
 
 import jax
 
-from kipax.blocks.executor import TargetSource
+from kipax.blocks.computer import TaskComputer
 from kipax.blocks.memory import available_bytes
 from kipax.blocks.targets import TargetRecipe
-from kipax.blocks.tasks import Parts, Task, compute
+from kipax.blocks.tasks import Parts, Task
 from kipax.blocks.wire import Message, pack, unpack, unpack_task
 from kipax.errors import KipaxError, PoolError, UsageError
 from kipax.kernels.api import choose_backend
 from kipax.version import __version__
 
-__all__ = ["TaskComputer", "Worker"]
+__all__ = ["Worker", "check_memory", "describe_error", "load_computer"]
 
 _WAIT_SECONDS = 2.0  # that a request for a task may wait at the server
 _RETRY_SECONDS = 0.5
-_KEPT_SUPPORTS = 2  # a block of the step before may still be computed
-
-
-class TaskComputer:
-    """Computes tasks on the devices of this process.
-
-    Args:
-        targets: the run's.
-        devices: which to use; all of this process's by default.
-    """
-
-    def __init__(self, targets: TargetSource, devices: Sequence[jax.Device] | None = None):
-        self.devices = tuple(devices or jax.local_devices())
-        self._targets = targets
-        self._supports: dict[int, dict[jax.Device, jax.Array]] = {}
-
-    def has_support(self, version: int) -> bool:
-        """Whether the support set of a version is here."""
-        return version in self._supports
-
-    def set_support(self, x_support, version: int) -> None:
-        """Puts a support set on all devices; the last two versions stay."""
-        self._supports[version] = {d: jax.device_put(x_support, d) for d in self.devices}
-        for old in list(self._supports)[:-_KEPT_SUPPORTS]:
-            del self._supports[old]
-
-    def compute(self, task: Task, device: jax.Device) -> Parts:
-        """The parts of a task whose support set is here."""
-        return compute(task, self._targets, self._supports[task.version][device])
 
 
 def check_memory(needed: dict[str, int], devices: Sequence[jax.Device]) -> None:
@@ -82,6 +53,13 @@ def describe_error(error: Exception) -> str:
     return str(error) if sentence else f"{type(error).__name__}: {error}"
 
 
+def load_computer(
+    recipe: TargetRecipe, *, dataset: str | None = None, data_dir: str | None = None
+) -> TaskComputer:
+    """Loads a run's data for the devices of this process; arguments and errors as `recipe.load`."""
+    return TaskComputer(recipe.load(dataset=dataset, data_dir=data_dir))
+
+
 class Worker:
     """Joins a server and computes its tasks until the run is over.
 
@@ -90,33 +68,24 @@ class Worker:
 
     Args:
         call: carries a message to the server and brings its reply.
-        dataset, data_dir: where the data set lies here, if elsewhere than at the server.
-        devices: which to use; all of this process's by default.
+        load: loads the data, and has the devices that compute.
         say: hears sentences.
         patience_seconds: how long the server may be out of reach.
         stop: set from outside to end in good order.
-        load: makes the targets; for tests and benchmarks.
     """
 
     def __init__(
         self,
         call: Callable[[bytes], bytes],
         *,
-        dataset: str | None = None,
-        data_dir: str | None = None,
-        devices: Sequence[jax.Device] | None = None,
+        load: Callable[[TargetRecipe], TaskComputer] = load_computer,
         say: Callable[[str], None] = lambda sentence: None,
         patience_seconds: float = 120.0,
         stop: threading.Event | None = None,
-        load: Callable[[TargetRecipe], TaskComputer] | None = None,
     ):
         self._call_server, self._say, self._patience = call, say, patience_seconds
         self._stop = stop or threading.Event()
-        self._devices = tuple(devices or jax.local_devices())
-        where = {"dataset": dataset, "data_dir": data_dir}
-        self._load = load or (lambda r: TaskComputer(r.load(**where), self._devices))
-        self._computer: TaskComputer | None = None
-        self._hash = ""
+        self._load = load
 
     def run(self) -> None:
         """Works until the server says that the run is over.
@@ -148,20 +117,15 @@ class Worker:
     def _welcomed(self, reply: Message) -> _Session:
         session = _Session(self, reply)
         try:
-            self._prepare(reply)
+            recipe = TargetRecipe(**reply.get("recipe", dict), arrays=dict(reply.arrays))
+            check_memory(reply.get("needed_bytes", dict), jax.local_devices())
+            self._say(f"loading {recipe.dataset}")
+            computer = self._load(recipe)
         except Exception as error:
             session.leave(describe_error(error))  # the server tells its user, too
             raise
-        assert self._computer is not None
-        session.begin(self._computer, self._hash)
+        session.begin(computer, recipe.targets_hash)
         return session
-
-    def _prepare(self, reply: Message) -> None:
-        recipe = TargetRecipe(**reply.get("recipe", dict), arrays=dict(reply.arrays))
-        check_memory(reply.get("needed_bytes", dict), self._devices)
-        self._say(f"loading {recipe.dataset}")
-        self._computer = self._load(recipe)
-        self._hash = recipe.targets_hash
 
     def call(
         self,
@@ -232,9 +196,9 @@ class _Session:
     def work(self) -> bool:
         """Computes until the run is over, True, or the server is another one, False."""
         threads = [threading.Thread(target=self._guard, args=(self._beat,), daemon=True)]
-        for device in self._computer.devices:
-            args = (self._compute, device)
-            threads.append(threading.Thread(target=self._guard, args=args, daemon=True))
+        for _ in self._computer.devices:
+            compute = threading.Thread(target=self._guard, args=(self._compute,), daemon=True)
+            threads.append(compute)
         for thread in threads:
             thread.start()
         self._guard(self._fetch)
@@ -319,21 +283,21 @@ class _Session:
         self._computer.set_support(reply.arrays["x"], version)
         return True
 
-    def _compute(self, device: jax.Device) -> None:
+    def _compute(self) -> None:
         while not self._ended():
             try:
                 lease, task = self._inbox.get(timeout=0.2)
             except queue.Empty:
                 continue
             try:
-                self._answer(lease, task, device)
+                self._answer(lease, task)
             finally:
                 self._holding.discard(lease)
                 self._slots.release()
 
-    def _answer(self, lease: int, task: Task, device: jax.Device) -> None:
+    def _answer(self, lease: int, task: Task) -> None:
         try:
-            parts = self._computer.compute(task, device)
+            parts = self._computer.compute(task)
         except Exception as error:  # the server decides: elsewhere, or the end
             why = f"{type(error).__name__}: {error}"
             self._worker.say(f"could not compute {task.describe()}: {why}")

@@ -43,7 +43,7 @@ def _command(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
     reporter.close()
     data, size = session.dataset, session.images
     paper = {}
-    if not config.networks and is_like_paper(session.metadata, protocol.name):
+    if not config.networks and is_like_paper(session.support, protocol.name):
         for row in results:
             paper[row.subject] = paper_value(
                 protocol.name,

@@ -77,7 +77,8 @@ def measure_costs(spec: KernelSpec, image_shape: tuple[int, int, int], supports:
     sample = min(supports, _SAMPLE_SUPPORTS)
     rows = _SAMPLE_POSITION_PAIRS // (work * sample) // 16 * 16
     rows = max(_LEAST_ROWS, min(rows, _MOST_ROWS))
-    executor = _make_executor(image_shape, rows)
+    source, kernel_fn = _make_targets(image_shape, rows), spec.make()
+    executor = LocalExecutor(source, BlockPlan(rows, _SAMPLE_SUPPORTS))
     x = np.random.default_rng(1).normal(size=(sample, *image_shape)).astype(np.float32)
     executor.set_support(x, version=0)
     targets, alpha = TargetRows(np.arange(rows)), np.ones((sample, 10))
@@ -87,12 +88,15 @@ def measure_costs(spec: KernelSpec, image_shape: tuple[int, int, int], supports:
         executor.target_pass(targets, alpha, kernel=spec, loss="mse", count=rows)
 
     def support_pass():
-        executor.kernel(None, kernel=spec)
-        executor.vjp(None, cotangent, kernel=spec)
+        executor.support_kernel(kernel=spec)
+        executor.support_vjp(cotangent, kernel=spec)
+
+    def forward_pass():
+        kernel_fn(source.images(targets), x).block_until_ready()
 
     return Costs(
         target_pair=_seconds(target_pass) / (rows * sample),
-        forward_pair=_seconds(lambda: executor.kernel(targets, kernel=spec)) / (rows * sample),
+        forward_pair=_seconds(forward_pass) / (rows * sample),
         support_pair=_seconds(support_pass) / sample**2,
         step=_seconds(_make_rest_of_step(image_shape, supports)),
     )
@@ -115,12 +119,11 @@ def _make_rest_of_step(image_shape: tuple[int, int, int], supports: int) -> Call
     return work
 
 
-def _make_executor(image_shape: tuple[int, int, int], rows: int) -> LocalExecutor:
+def _make_targets(image_shape: tuple[int, int, int], rows: int) -> DatasetTargets:
     x = np.random.default_rng(0).integers(0, 256, (rows, *image_shape)).astype(np.uint8)
     y = np.arange(rows) % 10
     data = Dataset.from_arrays({"x_train": x, "y_train": y, "x_test": x[:1], "y_test": y[:1]})
-    plan = BlockPlan(rows, _SAMPLE_SUPPORTS)
-    return LocalExecutor(DatasetTargets(data, Standard.fit(x)), plan)
+    return DatasetTargets(data, Standard.fit(x))
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -62,7 +62,7 @@ def _solve(run: Run) -> RunResult:
         gram, cross = stream_sums(run)
     except FileError as error:
         raise FileError(f"{error} Mend the cause and continue with --resume.") from error
-    k_ss = run.executor.kernel(None, kernel=run.config.kernel_spec)
+    k_ss = run.executor.support_kernel(kernel=run.config.kernel_spec)
     labels = ridge.label_solve(k_ss, gram, cross, ridge=run.config.ridge)
     support = run.support_set(run.first_images, labels, learned_labels=True, step=None)
     evaluation = run.evaluate(support)

@@ -67,10 +67,10 @@ def compute_gradient(
     """
     labels = np.asarray(state.labels, np.float64)
     executor.set_support(np.asarray(state.images), version=state.step)
-    solution = ridge.solve(executor.kernel(None, kernel=kernel), labels, ridge=ridge_scale)
+    solution = ridge.solve(executor.support_kernel(kernel=kernel), labels, ridge=ridge_scale)
     result = executor.target_pass(rows, solution.alpha, kernel=kernel, loss="mse", count=len(rows))
     d_k_ss, d_labels = solution.pull_back(result.d_alpha)
-    d_images = result.d_x_support + executor.vjp(None, d_k_ss, kernel=kernel)
+    d_images = result.d_x_support + executor.support_vjp(d_k_ss, kernel=kernel)
     gradient = Gradient(
         result.loss, result.correct / len(rows), d_images, d_labels, solution.condition
     )

@@ -134,7 +134,7 @@ def _make_pool(run: Run) -> _Pool:
     gram = cross = None
     if config.sizes("solved"):
         gram, cross = stream_sums(run)
-    k_ss = run.executor.kernel(None, kernel=config.kernel_spec)
+    k_ss = run.executor.support_kernel(kernel=config.kernel_spec)
     if gram is not None and cross is not None:
         content = {"k_ss": k_ss, "gram": gram, "cross": cross, "classes": run.first_classes}
         files.write_npz(run.workdir.path / "sums.npz", content)

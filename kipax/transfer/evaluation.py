@@ -353,8 +353,8 @@ def solved_set(real: SupportSet, session: Session) -> SupportSet:
         "held": len(session.dataset.x_validation),
         "hash": session.dataset.training_hash,
         "architecture": real.architecture.to_dict(),
-        "kernel": real.metadata["kernel"],
-        "ridge": real.metadata["ridge"],
+        "kernel": real.kernel,
+        "ridge": real.ridge,
     }
 
     def solve() -> dict[str, Any]:

@@ -7,8 +7,7 @@ colour; CIFAR-10 also without (SVHN and CIFAR-100 without are in the paper, not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from kipax.support import SupportSet
 
 __all__ = ["is_like_paper", "paper_value"]
 
@@ -66,10 +65,10 @@ _STANDARD = {
 }
 
 
-def is_like_paper(metadata: Mapping[str, Any], protocol: str) -> bool:
+def is_like_paper(support: SupportSet, protocol: str) -> bool:
     """Whether a set was made as the paper's: the ConvNet's NTK and, for krr, learned labels."""
-    own = metadata["architecture"]["name"] == "convnet" and metadata["kernel"] == "ntk"
-    return own and (protocol != "krr" or bool(metadata["learned_labels"]))
+    own = support.architecture.name == "convnet" and support.kernel == "ntk"
+    return own and (protocol != "krr" or bool(support.metadata["learned_labels"]))
 
 
 def paper_value(

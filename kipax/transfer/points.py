@@ -62,11 +62,10 @@ class Session:
     """The data, the finished points and the progress of an evaluation.
 
     Attributes:
-        dataset: see below.
+        support, dataset: see below.
         name: its name without a path.
         images: size of the support set.
         whitened: whether its preprocessing is a whitening.
-        metadata: the support set's.
         test, validation: preprocessed images and classes; the latter may be None.
         total: number of steps (sets, for kernels) to do, for the progress.
 
@@ -92,8 +91,7 @@ class Session:
     ):
         self.together = together or (1 if jax.default_backend() == "cpu" else 20)
         self.dataset, self.name = dataset, short_name(dataset.name)
-        self.images = len(support)
-        self.metadata = support.metadata
+        self.support, self.images = support, len(support)
         self.whitened = support.preprocessor.name != "standard"
         self.reporter = reporter or Reporter()
         self.ledger = ledger or Ledger(None)
@@ -270,8 +268,8 @@ class Session:
             "protocol": "krr",
             "formulas": FORMULAS,
             "architecture": support.architecture.to_dict(),
-            "kernel": support.metadata["kernel"],
-            "ridge": support.metadata["ridge"],
+            "kernel": support.kernel,
+            "ridge": support.ridge,
             "set": array_hash(support.images, support.labels),
             "data": self._data_hash,
         }

@@ -202,7 +202,7 @@ def solve_labels(support: SupportSet, dataset: Dataset, reporter: Reporter) -> S
         cross += k_ts.T @ y[rows]
         reporter.progress(Progress(rows.stop, len(x), unit="target"))
     k_ss = np.asarray(support.kernel_fn()(support.images))
-    labels = ridge.label_solve(k_ss, gram, cross, ridge=support.metadata["ridge"])
+    labels = ridge.label_solve(k_ss, gram, cross, ridge=support.ridge)
     return as_solved(support, labels)
 
 

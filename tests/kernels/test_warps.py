@@ -11,6 +11,7 @@ import pytest
 
 from kipax import architectures
 from kipax.kernels import fused
+from kipax.kernels.fused.sides import Sides
 from tests.closeness import assert_close
 from tests.kernels.cases import CASES, Case, skip_unless_it_runs
 
@@ -67,7 +68,7 @@ class _Problem:
 
     @property
     def sides(self):
-        return self.x1, self.x2, self.s1, self.s2, self.same
+        return Sides(self.x1, self.x2, self.s1, self.s2, self.same)
 
     def emulate(self, library, num_scales):
         k, t = np.zeros((3, 2), np.float32), np.zeros((3, 2), np.float32)
@@ -96,8 +97,9 @@ def test_as_on_a_cpu(library, case):
     assert reason is None
     assert num_scales == problem.s1.shape[1]
     k, t, dx, ds = problem.emulate(library, num_scales)
-    expected = fused._call_forward(case.architecture, ntk, False, *problem.sides)
-    pulled = fused._call_backward(case.architecture, ntk, *problem.sides, (problem.gk, problem.gt))
+    expected = fused._call_forward(case.architecture, problem.sides, ntk=ntk, symmetric=False)
+    cotangents = problem.gk, problem.gt
+    pulled = fused._call_backward(case.architecture, problem.sides, cotangents, ntk=ntk)
     assert_close(k, expected[0], 2e-6)
     if ntk:
         assert_close(t, expected[1], 2e-6)

@@ -8,7 +8,7 @@ from kipax import architectures
 from kipax.blocks import BlockPlan, TargetRows
 from kipax.blocks.queue import QueueSettings
 from kipax.blocks.server import PoolServer
-from kipax.blocks.worker import Worker
+from kipax.blocks.worker import Worker, load_computer
 from kipax.kernels import KernelSpec
 
 SPEC = KernelSpec(architectures.from_name("convnet1"))
@@ -20,7 +20,7 @@ FAST = QueueSettings(silence_seconds=2.0, overtake_seconds=0.2)
 class Pool:
     """A server with worker threads."""
 
-    def __init__(self, job, *, settings=FAST, workers=2, load=None, **more):
+    def __init__(self, job, *, settings=FAST, workers=2, load=load_computer, **more):
         self.server = PoolServer(settings=settings, **more)
         self.executor = self.server.executor(job)
         self.threads, self.errors = [], []
@@ -54,18 +54,15 @@ def results(executor, x_support, rows=ROWS, spec=SPEC):
     rng = np.random.default_rng(0)
     alpha = np.asfortranarray(rng.normal(size=(SUPPORTS, CLASSES)))  # as a solve gives it
     of_support = rng.normal(size=(SUPPORTS, SUPPORTS))
-    of_targets = rng.normal(size=(len(rows), SUPPORTS))
     executor.set_support(x_support, version=3)
     one = executor.target_pass(rows, alpha, kernel=spec, loss="mse", count=len(rows))
     return [
-        executor.kernel(rows, kernel=spec),
-        executor.kernel(None, kernel=spec),
-        executor.vjp(rows, of_targets, kernel=spec),
-        executor.vjp(None, of_support, kernel=spec),
+        executor.support_kernel(kernel=spec),
+        executor.support_vjp(of_support, kernel=spec),
         np.array([one.loss, one.correct]),
         one.d_x_support,
         one.d_alpha,
-        *executor.gram(rows, kernel=spec),
+        *(array for part in executor.gram_parts(rows, kernel=spec) for array in part),
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from kipax.blocks import worker as worker_module
 from kipax.blocks.server import PoolServer
 from kipax.blocks.wire import pack, unpack
-from kipax.blocks.worker import Worker
+from kipax.blocks.worker import Worker, load_computer
 from kipax.errors import PoolError, UsageError
 from tests.pool.pools import FAST, SPEC, assert_equal, results
 
@@ -34,7 +34,7 @@ def test_other_data_are_refused(job, tmp_path):
     server = PoolServer()
     server.executor(job)
     with pytest.raises(UsageError, match="are not the server's"):
-        Worker(server.handle, dataset=f"npz:{path}").run()
+        Worker(server.handle, load=lambda r: load_computer(r, dataset=f"npz:{path}")).run()
 
 
 def test_another_version_is_refused(job, monkeypatch):
@@ -83,7 +83,7 @@ def test_data_that_need_an_extra(job, x_support):
     assert any("left: install kipax[data]" in sentence for sentence in said)
     executor.set_support(x_support, version=0)
     with pytest.raises(PoolError, match=r"no worker could join: install kipax\[data\]"):
-        executor.kernel(None, kernel=SPEC)
+        executor.support_kernel(kernel=SPEC)
 
 
 def test_an_unreachable_server():

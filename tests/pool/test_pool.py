@@ -4,17 +4,20 @@ import dataclasses
 import threading
 import time
 
+import jax
 import numpy as np
 import pytest
 
 from kipax import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.blocks import LocalExecutor
+from kipax.blocks.computer import TaskComputer
 from kipax.blocks.pool import check_parts
-from kipax.blocks.tasks import OPS, compute, expected_parts
+from kipax.blocks.tasks import TASKS
 from kipax.blocks.wire import unpack
-from kipax.blocks.worker import TaskComputer
 from kipax.errors import PoolError
 from tests.pool.pools import CLASSES, FAST, PLAN, ROWS, SPEC, Pool, assert_equal, results
+
+BLOCKS = 3 + 3 + 5 + 5  # of `results`
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -23,8 +26,7 @@ def test_a_pool_is_the_local_executor(job, x_support, expected, workers):
         assert_equal(results(pool.executor, x_support), expected)
         counts = pool.server.counts()
         assert counts.workers == workers
-        blocks = 5 + 3 + 5 + 3 + 5 + 5
-        assert counts.counted == blocks
+        assert counts.counted == BLOCKS
         assert f"{workers} worker" in pool.executor.status()
 
 
@@ -42,9 +44,9 @@ def test_many_blocks_share_tasks(targets, x_support, monkeypatch):
     monkeypatch.setattr("kipax.blocks.sums.MOST_TASKS", 2)
     executor = LocalExecutor(targets, PLAN)
     executor.set_support(x_support, version=0)
-    shared = executor._target_tasks("target_pass", ROWS, SPEC, most=2)
-    assert [t.used for t in shared] == [96, 48]
-    assert [len(t.rows) for t in shared] == [96, 64]
+    shared = executor._target_parts(ROWS, blocks_each=3)
+    assert [used for _, used in shared] == [96, 48]
+    assert [len(rows) for rows, _ in shared] == [96, 64]
     for one, other in zip(results(executor, x_support), alone, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15 * np.abs(other).max())
 
@@ -56,14 +58,14 @@ def test_every_part_is_as_expected(targets, x_support):
 
     def run(tasks):
         for task in tasks:
-            parts = compute(task, targets, executor._supports[executor.devices[0]])
-            assert set(parts) == set(expected_parts(task, x_support.shape, CLASSES))
+            parts = task.compute(targets, jax.device_put(x_support))
+            assert set(parts) == set(task.expected_parts(x_support.shape, CLASSES))
             seen.append(task.op)
             yield check_parts(task, parts, x_support.shape, CLASSES)
 
     executor._run = run
     results(executor, x_support)
-    assert set(seen) == set(OPS)
+    assert set(seen) == set(TASKS)
 
 
 # -- trouble -------------------------------------------------------------------------------------
@@ -94,7 +96,7 @@ def test_a_dead_worker_is_replaced(job, x_support, expected):
         assert_equal(results(pool.executor, x_support), expected)
         assert cut.dead
         counts = pool.server.counts()
-        assert counts.counted == 26
+        assert counts.counted == BLOCKS
         assert counts.retries >= 1
 
 
@@ -107,7 +109,7 @@ def test_waits_for_a_worker_and_says_so(job, x_support, expected):
         pool.add(call=cut)
         threading.Timer(7.0, pool.add).start()
         assert_equal(results(pool.executor, x_support), expected)
-        assert pool.server.counts().counted == 26
+        assert pool.server.counts().counted == BLOCKS
     assert any("no worker is left: waiting for one; start one" in s for s in said)
     assert any("lost worker 1" in s for s in said)
     assert any("worker 2" in s and "joined" in s for s in said)
@@ -118,10 +120,10 @@ def test_a_slow_worker_is_overtaken(job, x_support, expected):
     release = threading.Event()
 
     class Slow(TaskComputer):
-        def compute(self, task, device):
+        def compute(self, task):
             if task.op == "target_pass":
                 release.wait(20)
-            return super().compute(task, device)
+            return super().compute(task)
 
     settings = dataclasses.replace(FAST, silence_seconds=60.0)
     with Pool(job, settings=settings, workers=1) as pool:
@@ -135,25 +137,27 @@ def test_a_slow_worker_is_overtaken(job, x_support, expected):
             time.sleep(0.05)
         counts = pool.server.counts()
         assert counts.dropped >= 1
-        assert counts.counted == 26
+        assert counts.counted == BLOCKS
 
 
 def _held_back(release, seen):
     """Computes no task before the release."""
 
     class HeldBack(TaskComputer):
-        def compute(self, task, device):
+        def compute(self, task):
             seen.append(task.position)
             release.wait(20)
-            return super().compute(task, device)
+            return super().compute(task)
 
     return lambda recipe: HeldBack(recipe.load())
 
 
 def _start(executor, x_support):
-    """Asks for a kernel, in a thread."""
+    """Asks for Label Solve's sums, in a thread."""
     executor.set_support(x_support, version=0)
-    thread = threading.Thread(target=lambda: executor.kernel(ROWS, kernel=SPEC), daemon=True)
+    thread = threading.Thread(
+        target=lambda: list(executor.gram_parts(ROWS, kernel=SPEC)), daemon=True
+    )
     thread.start()
     return thread
 
@@ -205,10 +209,10 @@ def test_a_block_in_vain_does_not_outlive_the_run(job, x_support):
 
 def test_a_block_that_fails_three_times_stops_the_run(job, x_support):
     class Broken(TaskComputer):
-        def compute(self, task, device):
+        def compute(self, task):
             if task.op == "target_pass" and task.position == 3:
                 raise MemoryError("no room")
-            return super().compute(task, device)
+            return super().compute(task)
 
     with Pool(job, workers=0) as pool:
         pool.add(load=lambda recipe: Broken(recipe.load()))
@@ -218,15 +222,15 @@ def test_a_block_that_fails_three_times_stops_the_run(job, x_support):
 
 def test_a_wrong_answer_is_refused(job, x_support, caplog):
     class Lying(TaskComputer):
-        def compute(self, task, device):
-            parts = super().compute(task, device)
+        def compute(self, task):
+            parts = super().compute(task)
             return {name: part[..., :1] for name, part in parts.items()}
 
     with Pool(job, workers=0) as pool:
         pool.add(load=lambda recipe: Lying(recipe.load()))
         pool.executor.set_support(x_support, version=0)
         threading.Timer(1.0, pool.add).start()
-        k_ss = pool.executor.kernel(None, kernel=SPEC)
+        k_ss = pool.executor.support_kernel(kernel=SPEC)
     np.testing.assert_array_equal(k_ss, k_ss.T)
     assert "refused an answer whose k is <f4" in caplog.text
 

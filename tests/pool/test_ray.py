@@ -112,7 +112,7 @@ def test_a_slow_actor_is_asked_once_and_the_end_is_noticed(ray):
     ],
 )
 def test_whatever_keeps_a_worker_from_its_data_is_told(monkeypatch, error, why):
-    def load(self):
+    def load(self, **where):
         raise error
 
     monkeypatch.setattr(ray_engine.TargetRecipe, "load", load)
@@ -135,13 +135,13 @@ JOB = {
 
 
 def test_a_worker_that_is_asked_twice_has_each_device_once(monkeypatch):
-    monkeypatch.setattr(ray_engine.TargetRecipe, "load", lambda self: None)
+    monkeypatch.setattr(ray_engine.TargetRecipe, "load", lambda self, **where: None)
     worker = RayWorker()
     devices = [worker.prepare(JOB, {})["devices"] for _ in range(2)]
     for _ in range(devices[0]):
-        worker._free.get_nowait()
+        worker._computer._free.get_nowait()
     with pytest.raises(queue.Empty):
-        worker._free.get_nowait()
+        worker._computer._free.get_nowait()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from kipax import architectures
 from kipax.blocks import TargetRows, wire
 from kipax.blocks.plan import Block
-from kipax.blocks.tasks import Task
+from kipax.blocks.tasks import GramTask, SupportKernelTask, SupportVJPTask, TargetPassTask
 from kipax.blocks.wire import pack, pack_task, unpack, unpack_task
 from kipax.errors import UsageError, WireError
 from kipax.kernels import KernelSpec
@@ -81,7 +81,7 @@ def _message(header, rest=b"", version=wire.VERSION):
         (b"", "no message"),
         (None, "no message"),
         (pickle.dumps({"kind": "answer"}), "no message"),
-        (_message({"arrays": []}, version=2), "format 2; this kipax speaks format 1"),
+        (_message({"arrays": []}, version=1), "format 1; this kipax speaks format 2"),
         (_message(b"[]"), "without a header"),
         (_message(b"\xff"), "without a header"),
         (_message({}), "without a header"),
@@ -117,20 +117,26 @@ def test_what_cannot_be_sent(monkeypatch):
 
 SPEC = KernelSpec(architectures.from_name("convnet2", W_std=1.3), "nngp", "portable")
 TASKS = [
-    Task(
-        op="target_pass",
+    TargetPassTask(
         position=3,
         version=7,
         kernel=SPEC,
         rows=TargetRows(np.array([5, 2, 2]), 11, 2**32 - 1),
         height=3,
         used=2,
-        weights=np.arange(6.0).reshape(3, 2),
+        alpha=np.arange(6.0).reshape(3, 2),
         loss="mse",
         count=9,
     ),
-    Task(op="support_kernel", position=0, version=1, kernel=SPEC, block=Block((0, 2), (2, 5))),
-    Task(op="gram", position=0, version=1, kernel=SPEC, rows=TargetRows(np.arange(2)), height=2),
+    SupportKernelTask(position=0, version=1, kernel=SPEC, block=Block((0, 2), (2, 5))),
+    SupportVJPTask(
+        position=1,
+        version=1,
+        kernel=SPEC,
+        block=Block((0, 2), (2, 5)),
+        cotangent=np.ones((2, 3), np.float32),
+    ),
+    GramTask(position=0, version=1, kernel=SPEC, rows=TargetRows(np.arange(2)), used=2),
 ]
 
 
@@ -139,9 +145,10 @@ def test_tasks(task):
     message = unpack(pack_task(task, {"kind": "task", "lease": 1}))
     assert message.get("lease", int) == 1
     back = unpack_task(message)
-    for field in dataclasses.fields(Task):
+    assert type(back) is type(task)
+    for field in dataclasses.fields(task):
         one, other = getattr(task, field.name), getattr(back, field.name)
-        if field.name == "rows" and one is not None:
+        if field.name == "rows":
             np.testing.assert_array_equal(one.indices, other.indices)
             one, other = ((r.step, r.augmentation_seed) for r in (one, other))
         np.testing.assert_equal(one, other)
@@ -156,6 +163,9 @@ def test_tasks(task):
         {"block": [[0, 1], [0, 1]]},
         {"loss": "hinge"},
         {"rows": [1]},
+        {"count": "9"},
+        {"cotangent": 1},
+        {"op": "support_kernel"},
         {"position": None, "op": None},
     ],
 )

@@ -131,11 +131,15 @@ def test_the_papers_values_are_found_where_they_belong():
 
 
 def test_the_papers_values_stand_beside_its_own_kind_alone():
-    made = dict(kipax.load("digits-convnet-10").metadata)
-    fixed = made | {"learned_labels": False}
+    made = kipax.load("digits-convnet-10")
+
+    def changed(**facts):
+        return dataclasses.replace(made, metadata=dict(made.metadata) | facts)
+
+    fixed = changed(learned_labels=False)
     assert is_like_paper(made, "krr")
     assert not is_like_paper(fixed, "krr")
     assert is_like_paper(fixed, "kip-nn")
-    assert not is_like_paper(made | {"kernel": "nngp"}, "kip-nn")
-    shallow = made["architecture"] | {"name": "convnet3"}
-    assert not is_like_paper(made | {"architecture": shallow}, "krr")
+    assert not is_like_paper(changed(kernel="nngp"), "kip-nn")
+    shallow = made.architecture.to_dict() | {"name": "convnet3"}
+    assert not is_like_paper(changed(architecture=shallow), "krr")

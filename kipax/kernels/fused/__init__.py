@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from kipax.errors import UsageError
 from kipax.kernels import recursion
 from kipax.kernels.fused import cuda
 from kipax.kernels.fused.loading import isa, register
+from kipax.kernels.fused.sides import Sides
 from kipax.kernels.window import Level, plan_levels
 
 __all__ = ["FORWARD_MODE", "isa", "matrix", "processors", "threads", "why_not"]
@@ -73,14 +75,11 @@ def matrix(x1, x2, same, *, symmetric: bool, architecture: Architecture, ntk: bo
     """
     scales1, head1 = _own_scales(x1, architecture)
     scales2, head2 = (scales1, head1) if symmetric else _own_scales(x2, architecture)
-    flags = same.astype(jnp.uint8)
-    call = functools.partial(_pairs, architecture, ntk)
-    if symmetric:
-        k, theta = call(True, x1, x1, scales1, scales1, flags)
-    elif x1.shape[0] >= x2.shape[0]:  # the first side lies across the vectors
-        k, theta = call(False, x1, x2, scales1, scales2, flags)
+    sides = Sides(x1, x1 if symmetric else x2, scales1, scales2, same.astype(jnp.uint8))
+    if symmetric or x1.shape[0] >= x2.shape[0]:  # the first side lies across the vectors
+        k, theta = _pairs(architecture, ntk, symmetric, sides)
     else:
-        k, theta = (a.T for a in call(False, x2, x1, scales2, scales1, flags.T))
+        k, theta = (a.T for a in _pairs(architecture, ntk, False, sides.turned()))
     floor = jnp.where(same, 1.0, -1.0).astype(k.dtype)
     state = (k, theta if ntk else None)
     variances = (head1[:, None], head2[None])
@@ -148,27 +147,30 @@ def portable_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array
     return joined.T, scales.head_variance
 
 
-def _call_forward(architecture, ntk, symmetric, x1, x2, s1, s2, same):
+def _call_forward(architecture: Architecture, sides: Sides, *, ntk: bool, symmetric: bool):
+    """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
+    x1, x2 = sides.x1, sides.x2
     attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
-    arrays = x1, x2, s1, s2, same
     if jax.default_backend() == "gpu":
-        return _undifferentiated(lambda *a: cuda.forward(attributes, symmetric, *a), *arrays)
+        on_gpu = lambda *a: cuda.forward(attributes, Sides(*a), symmetric=symmetric)  # noqa: E731
+        return _undifferentiated(on_gpu, *sides)
     shape = jax.ShapeDtypeStruct((x1.shape[0], x2.shape[0]), x1.dtype)
     call = jax.ffi.ffi_call("kipax_forward", (shape, shape), vmap_method="sequential")
     chosen = attributes | {"symmetric": bool(symmetric), "threads": np.int64(threads())}
-    return _undifferentiated(lambda *a: call(*a, **chosen), *arrays)
+    return _undifferentiated(lambda *a: call(*a, **chosen), *sides)
 
 
-def _call_backward(architecture, ntk, x1, x2, s1, s2, same, cotangents):
-    """Cotangents of the second side."""
-    attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
-    arrays = x1, x2, s1, s2, same, *cotangents
+def _call_backward(architecture: Architecture, sides: Sides, cotangents, *, ntk: bool):
+    """Cotangents of the second side's pixels and scales."""
+    x2, s2 = sides.x2, sides.s2
+    attributes = _attributes(architecture, x2.shape[1:], ntk=ntk)
     if jax.default_backend() == "gpu":
-        return _undifferentiated(lambda *a: cuda.backward(attributes, *a), *arrays)
+        on_gpu = lambda *a: cuda.backward(attributes, Sides(*a[:5]), *a[5:])  # noqa: E731
+        return _undifferentiated(on_gpu, *sides, *cotangents)
     shapes = (jax.ShapeDtypeStruct(x2.shape, x2.dtype), jax.ShapeDtypeStruct(s2.shape, s2.dtype))
     call = jax.ffi.ffi_call("kipax_backward", shapes, vmap_method="sequential")
     chosen = attributes | {"threads": np.int64(threads())}
-    return _undifferentiated(lambda *a: call(*a, **chosen), *arrays)
+    return _undifferentiated(lambda *a: call(*a, **chosen), *sides, *cotangents)
 
 
 def _undifferentiated(call: Callable, *arrays: jax.Array):
@@ -192,37 +194,34 @@ class _Wanted:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _pairs(architecture, ntk, symmetric, x1, x2, s1, s2, same):
-    """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
-    return _call_forward(architecture, ntk, symmetric, x1, x2, s1, s2, same)
+def _pairs(architecture, ntk, symmetric, sides):
+    """`_call_forward`, with a pullback."""
+    return _call_forward(architecture, sides, ntk=ntk, symmetric=symmetric)
 
 
-def _pairs_forward(architecture, ntk, symmetric, *args):
-    x1, x2, s1, s2, _ = args
-    values = tuple(a.value for a in args)
-    out = _call_forward(architecture, ntk, symmetric, *values)
-    wanted = _Wanted(x1.perturbed or s1.perturbed, x2.perturbed or s2.perturbed)
-    return out, (values, wanted)
+def _pairs_forward(architecture, ntk, symmetric, sides):
+    values = Sides(*(side.value for side in sides))
+    x1, x2, s1, s2, _ = (side.perturbed for side in sides)
+    out = _call_forward(architecture, values, ntk=ntk, symmetric=symmetric)
+    return out, (values, _Wanted(x1 or s1, x2 or s2))
 
 
 def _pairs_backward(architecture, ntk, symmetric, residuals, cotangents):
-    (x1, x2, s1, s2, same), wanted = residuals
+    sides, wanted = residuals
     first, second = wanted.first, wanted.second
     cotangents = [
         jnp.zeros(c.shape, c.dtype) if isinstance(c, SymbolicZero) else c for c in cotangents
     ]
     if symmetric:  # both sides are one array: all of the cotangent goes through the second
         cotangents, first, second = [c + c.T for c in cotangents], False, first or second
-    none = np.zeros(np.shape(same), jax.dtypes.float0)
-    d1 = d2 = (None, None)
+    d_x1, d_x2, d_s1, d_s2 = (jnp.zeros_like(a) for a in sides[:4])
     if second:
-        d2 = _call_backward(architecture, ntk, x1, x2, s1, s2, same, cotangents)
+        d_x2, d_s2 = _call_backward(architecture, sides, cotangents, ntk=ntk)
     if first:
         turned = [c.T for c in cotangents]
-        d1 = _call_backward(architecture, ntk, x2, x1, s2, s1, same.T, turned)
-    zeros = [jnp.zeros_like(a) for a in (x1, s1, x2, s2)]
-    d_x1, d_s1, d_x2, d_s2 = (z if d is None else d for z, d in zip(zeros, (*d1, *d2), strict=True))
-    return d_x1, d_x2, d_s1, d_s2, none
+        d_x1, d_s1 = _call_backward(architecture, sides.turned(), turned, ntk=ntk)
+    none: Any = np.zeros(np.shape(sides.same), jax.dtypes.float0)
+    return (Sides(d_x1, d_x2, d_s1, d_s2, none),)
 
 
 _pairs.defvjp(_pairs_forward, _pairs_backward, symbolic_zeros=True)

@@ -20,6 +20,7 @@ import numpy as np
 
 from kipax.errors import UsageError
 from kipax.kernels.fused import loading
+from kipax.kernels.fused.sides import Sides
 
 __all__ = ["Module", "backward", "compile_source", "forward", "plan", "source", "why_not"]
 
@@ -212,24 +213,23 @@ def _call(name: str, module: Module, results: tuple, *arrays, blocks: int, **att
     return tuple(call(*arrays, key=module.key, **numbers)[:2])
 
 
-def forward(attributes: dict, symmetric: bool, x1, x2, s1, s2, same) -> tuple:
+def forward(attributes: dict, sides: Sides, *, symmetric: bool) -> tuple:
     """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
     module = _module(attributes)
-    n1, n2 = x1.shape[0], x2.shape[0]
+    n1, n2 = sides.same.shape
     blocks = min(n1 * n2, _MOST_BLOCKS if module.in_shared else _BLOCKS_IN_MEMORY)
     results = (_shape(n1, n2), _shape(n1, n2))
-    arrays = (x1, x2, s1, s2, same)
-    return _call(_CALLS[0], module, results, *arrays, blocks=blocks, symmetric=bool(symmetric))
+    return _call(_CALLS[0], module, results, *sides, blocks=blocks, symmetric=bool(symmetric))
 
 
-def backward(attributes: dict, x1, x2, s1, s2, same, gk, gt) -> tuple:
-    """Cotangents of the second side's pixels and scales."""
+def backward(attributes: dict, sides: Sides, gk: jax.Array, gt: jax.Array) -> tuple:
+    """Cotangents of the second side's pixels and scales, for those of covariance and NTK."""
     module = _module(attributes)
-    n1, n2 = x1.shape[0], x2.shape[0]
+    n1, n2 = sides.same.shape
     height = max(1, n1 * n2 // (_UNITS if module.in_shared else _BLOCKS_IN_MEMORY))
     parts = -(-n1 // height)
     blocks = n2 * parts
     sums = _shape(blocks * module.warps * module.sums)
-    results = (_shape(*x2.shape), _shape(*s2.shape), sums)
-    arrays = (x1, x2, s1, s2, same, gk, gt)
-    return _call(_CALLS[1], module, results, *arrays, blocks=blocks, parts=parts, height=height)
+    results = (_shape(*sides.x2.shape), _shape(*sides.s2.shape), sums)
+    sizes = {"blocks": blocks, "parts": parts, "height": height}
+    return _call(_CALLS[1], module, results, *sides, gk, gt, **sizes)
