@@ -135,14 +135,7 @@ def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -
     reporter.say(f'next: kipax.load("{support}").predict(my_images)')
     evaluate = f"kipax evaluate {shlex.quote(support)} --baselines"
     reporter.say(f"      {evaluate}{_where_data_lie(config)}")
-    return {
-        "test_accuracy": after,
-        "initial_test_accuracy": before,
-        "validation_accuracy": result.evaluation.validation_accuracy,
-        "steps": result.steps,
-        "seconds_per_step": result.seconds_per_step,
-        "workdir": str(result.workdir),
-    }
+    return result.summary()
 
 
 def _where_data_lie(config: RunConfig) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +17,10 @@ import numpy as np
 from kipax import exports, files, plots, rendering, ridge, support_checks, support_file
 from kipax.architectures import Architecture
 from kipax.data import Dataset, Preprocessor
+from kipax.data.raw import preprocess_raw
 from kipax.errors import UsageError
 from kipax.kernels import KernelFn, make_kernel_fn
-from kipax.pixels import PixelFacts, as_images
+from kipax.pixels import PixelFacts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -135,18 +135,12 @@ class SupportSet:
             UsageError: the images have another size, layout or number of channels, or hold what
                 is no finite number.
         """
-        own = self.images.shape[1:]
-        array = as_images(x, "the images")
-        if array.shape[1:] != own:
-            hint = ": give one image as x[None]" if np.shape(x) == own else ""
-            raise UsageError(
-                f"images must have the shape (n, {', '.join(map(str, own))}); got {np.shape(x)}"
-                f"{hint}."
-            )
-        words = self.pixels.mismatch(array)
-        if words is not None:
-            warnings.warn(f"{words}: give images in the same units.", stacklevel=2)
-        return self.preprocessor.apply(array)
+        return preprocess_raw(
+            x,
+            image_shape=self.images.shape[1:],
+            pixels=self.pixels,
+            preprocessor=self.preprocessor,
+        )
 
     def check_fits(self, dataset: Dataset) -> None:
         """Raises a `UsageError` unless a data set has this set's image shape and classes."""

@@ -66,7 +66,7 @@ class Evaluation:
     test_accuracy: float | None
 
     def to_dict(self) -> dict[str, float]:
-        """Those that there are, by name."""
+        """The accuracies that are known, by name."""
         return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
 
@@ -90,6 +90,17 @@ class RunResult:
     steps: int
     seconds_per_step: float | None
     workdir: Path
+
+    def summary(self) -> dict[str, Any]:
+        """What a command prints of it, JSON-ready."""
+        return {
+            "test_accuracy": self.evaluation.test_accuracy,
+            "initial_test_accuracy": self.initial.test_accuracy,
+            "validation_accuracy": self.evaluation.validation_accuracy,
+            "steps": self.steps,
+            "seconds_per_step": self.seconds_per_step,
+            "workdir": str(self.workdir),
+        }
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
