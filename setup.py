@@ -127,6 +127,7 @@ setup(
     entry_points={"console_scripts": ["kipax = kipax.commands:main"]},
     package_data={
         "kipax.data": ["digits.npz"],
+        "kipax.kd.sources": ["photo.npz"],
         "kipax": ["py.typed"],
         "kipax.shipped": ["*.npz"],
         "kipax.kernels.fused": ["*.h"],  # compiled at run time for GPUs

@@ -12,6 +12,7 @@ from kipax.data import Dataset, load_dataset
 from kipax.distill import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.kernels import make_kernel_fn
 from kipax.loading import load
+from kipax.networks import TrainedNetwork, load_network
 from kipax.shipped import available
 from kipax.support import SupportSet
 from kipax.version import __version__
@@ -22,12 +23,14 @@ __all__ = [
     "KIPConfig",
     "LabelSolveConfig",
     "SupportSet",
+    "TrainedNetwork",
     "__version__",
     "architectures",
     "available",
     "errors",
     "load",
     "load_dataset",
+    "load_network",
     "make_kernel_fn",
     "ridge",
     "run_kip",

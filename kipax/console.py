@@ -150,17 +150,24 @@ def _where_data_lie(config: RunConfig) -> str:
 
 
 def run_experiment(
-    config_class: type, run: Callable[..., RunResult], *, about: str | None = None
+    config_class: type,
+    run: Callable[..., Any],
+    *,
+    tell: Callable[..., dict[str, Any]] = summarise,
+    where: str = "runs/<data>-<network>-<support>...",
+    about: str | None = None,
 ) -> None:
     """A whole command: flags from a config dataclass, one run, its results.
 
     Args:
-        config_class: a dataclass of `kipax.distill`.
-        run: ``run(config, workdir=, resume=, reporter=) -> RunResult``.
+        config_class: a dataclass of `kipax.config`'s fields.
+        run: ``run(config, workdir=, resume=, reporter=)`` gives a result.
+        tell: ``tell(reporter, result, config)`` says what came out and gives the JSON line.
+        where: the folder that is taken where none is named.
         about: what ``--help`` says before the flags; None for the program's docstring.
     """
     config_flags.define_flags(config_class)
-    flags.DEFINE_string("workdir", None, "folder of the run (runs/<data>-<network>-<support>...)")
+    flags.DEFINE_string("workdir", None, f"folder of the run ({where})")
     flags.DEFINE_boolean("resume", False, "continue the run in the workdir, if there is one")
 
     def command(reporter: ConsoleReporter) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def run_experiment(
         config: Any = config_flags.config_from_flags(config_class)
         result = run(config, workdir=chosen.workdir, resume=chosen.resume, reporter=reporter)
         reporter.close()
-        return summarise(reporter, result, config)
+        return tell(reporter, result, config)
 
     run_command(command, about=about)
 

@@ -14,7 +14,15 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["draw_curve", "draw_images", "draw_labels", "draw_scaling", "to_png"]
+__all__ = [
+    "draw_curve",
+    "draw_guesses",
+    "draw_histograms",
+    "draw_images",
+    "draw_labels",
+    "draw_scaling",
+    "to_png",
+]
 
 _MISSING = "figures need matplotlib: pip install 'kipax[plots]'"
 
@@ -101,13 +109,24 @@ def draw_labels(labels: np.ndarray, class_names: Sequence[str]) -> Figure:
     return figure
 
 
-def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
+_ACCURACIES = ("validation_accuracy", "test_accuracy")
+
+
+def draw_curve(
+    metrics: Sequence[Mapping[str, float]],
+    title: str,
+    *,
+    accuracies: Sequence[str] = _ACCURACIES,
+    of: str = "kernel ridge regression",
+) -> Figure:
     """Training loss and accuracies over steps.
 
     Args:
-        metrics: one mapping a step, with ``step``, ``train_loss`` and, where evaluated,
-            ``validation_accuracy`` and ``test_accuracy``.
+        metrics: one mapping a step, with ``step``, ``train_loss`` and, where evaluated, some of
+            `accuracies`.
         title: of the figure.
+        accuracies: names in `metrics` of what runs from 0 to 1.
+        of: whose accuracies they are.
 
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
@@ -128,15 +147,62 @@ def draw_curve(metrics: Sequence[Mapping[str, float]], title: str) -> Figure:
         loss_axes.yaxis.set_major_formatter("{x:g}")
         loss_axes.yaxis.set_minor_locator(ticker.NullLocator())
     loss_axes.locator_params(axis="x", integer=True)
-    for key, colour in (("validation_accuracy", "C1"), ("test_accuracy", "C0")):
+    for key, colour in zip(accuracies, ("C1", "C0", "C2"), strict=False):
         points = [(m["step"], m[key]) for m in metrics if key in m]
         if points:
             label = key.replace("_", " ")
             lines += accuracy_axes.plot(
                 *zip(*points, strict=True), f"{colour}o-", ms=3, label=label
             )
-    accuracy_axes.set(ylabel="accuracy (kernel ridge regression)", ylim=(0, 1.02))
+    accuracy_axes.set(ylabel=f"accuracy ({of})", ylim=(0, 1.02))
     figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=8)
+    return figure
+
+
+def draw_guesses(
+    images: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
+) -> Figure:
+    """Images, each with its five likeliest classes.
+
+    Args:
+        images: uint8 ``(n, H, W, C)``.
+        probabilities: ``(n, classes)``.
+        class_names: of the classes.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    columns = min(6, len(images))
+    rows = -(-len(images) // columns)
+    figure = _new_figure(2.1 * columns, 1.0 * rows)
+    for place, (image, row) in enumerate(zip(images, probabilities, strict=True)):
+        axes = figure.add_subplot(rows, 2 * columns, 2 * place + 1)
+        axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_axis_off()
+        best = np.argsort(-row)[:5]
+        words = figure.add_subplot(rows, 2 * columns, 2 * place + 2)
+        words.set_axis_off()
+        lines = [f"{100 * row[c]:.0f} % {class_names[c][:12]}" for c in best]
+        words.text(0, 0.5, "\n".join(lines), fontsize=6, va="center", parse_math=False)
+    return figure
+
+
+def draw_histograms(values: Mapping[str, np.ndarray], label: str) -> Figure:
+    """Histograms of shares from 0 to 1 over each other.
+
+    Args:
+        values: by name.
+        label: what they are.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    figure = _new_figure(5, 3)
+    axes = figure.add_subplot()
+    for name, numbers in values.items():
+        axes.hist(numbers, bins=25, range=(0, 1), histtype="step", label=name)
+    axes.set(xlabel=label, ylabel="images")
+    axes.legend(fontsize=8)
     return figure
 
 

@@ -43,6 +43,7 @@ ROOMS = [
     "networks",
     "training",
     "transfer",
+    "kd",
     "flags",
     "console",
     "commands",
@@ -109,7 +110,7 @@ def test_imports_go_down(path):
             assert str(relative) in ALLOWED.get(top, set()), f"{relative} imports {top}"
 
 
-SIBLINGS = ("distill", "transfer")  # which do not know each other
+SIBLINGS = ("distill", "transfer", "kd")  # which do not know each other
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -7,13 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-import types
 
 import pytest
 
 import kipax
 from kipax import console
-from kipax.distill.run import Evaluation
+from kipax.distill.run import Evaluation, RunResult
 
 ROOT = pathlib.Path(__file__).parents[1]
 FAST = ["--architecture=fc1", "--support=20", "--steps=3", "--target_batch=50"]
@@ -63,9 +62,8 @@ def test_kip(tmp_path):
 )
 def test_the_command_that_evaluates_finds_the_data(tmp_path, capsys, given, flags):
     nothing = Evaluation(None, None)
-    result = types.SimpleNamespace(
-        workdir=tmp_path, initial=nothing, evaluation=nothing, steps=1, seconds_per_step=None
-    )
+    support = kipax.load("fashion_mnist-convnet-10")
+    result = RunResult(support, nothing, nothing, 1, None, tmp_path)
     console.summarise(console.ConsoleReporter(), result, kipax.KIPConfig(**given))
     assert f"{tmp_path}/support.npz --baselines{flags}\n" in capsys.readouterr().err
 

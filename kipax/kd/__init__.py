@@ -1,1 +1,41 @@
-"""Networks distilled from networks, or from distilled sets."""
+"""Networks distilled from networks, from distilled sets, or from any function."""
+
+from kipax.kd.config import KDConfig, TeacherConfig
+from kipax.kd.diagnosis import Diagnosis, diagnose, relative_entropy
+from kipax.kd.distilling import diagnose_source, run_kd
+from kipax.kd.objectives import Distil
+from kipax.kd.sources import SOURCES, ImageSpace, Source, SourceReader
+from kipax.kd.teachers import (
+    Ensemble,
+    FunctionTeacher,
+    KernelTeacher,
+    NetworkTeacher,
+    Teacher,
+    kernel_teacher,
+)
+from kipax.kd.teaching import TrainingResult, run_teacher
+from kipax.kd.views import Views
+
+__all__ = [
+    "SOURCES",
+    "Diagnosis",
+    "Distil",
+    "Ensemble",
+    "FunctionTeacher",
+    "ImageSpace",
+    "KDConfig",
+    "KernelTeacher",
+    "NetworkTeacher",
+    "Source",
+    "SourceReader",
+    "Teacher",
+    "TeacherConfig",
+    "TrainingResult",
+    "Views",
+    "diagnose",
+    "diagnose_source",
+    "kernel_teacher",
+    "relative_entropy",
+    "run_kd",
+    "run_teacher",
+]

@@ -1,7 +1,7 @@
 """Training networks: one loop for every network, objective and teacher."""
 
 from kipax.students import predict
-from kipax.training.batches import Batch, Batches, LabelledBatches
+from kipax.training.batches import Batch, Batches, Epochs, LabelledBatches
 from kipax.training.critical import critical_learning_rate
 from kipax.training.evaluation import accuracy
 from kipax.training.fit import Hook, Teacher, fit
@@ -17,6 +17,7 @@ __all__ = [
     "Checkpoint",
     "CrossEntropy",
     "Descent",
+    "Epochs",
     "Hook",
     "LabelledBatches",
     "MeanSquare",

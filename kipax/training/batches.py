@@ -12,7 +12,7 @@ import numpy as np
 from kipax.augment import augment_batch
 from kipax.errors import UsageError
 
-__all__ = ["Batch", "Batches", "LabelledBatches"]
+__all__ = ["Batch", "Batches", "Epochs", "LabelledBatches"]
 
 
 class Batch(NamedTuple):
@@ -36,6 +36,45 @@ class Batch(NamedTuple):
 
 Batches = Callable[[int], Batch]
 """A function of the step alone (from 0), so that a resumed training sees what it would have."""
+
+
+class Epochs:
+    """Shuffled epochs that follow each other without a gap, a part a step.
+
+    Args:
+        count: how many images there are.
+        size: of a step's part; at most `count`.
+        seed: of the order.
+
+    Example:
+        >>> epochs = Epochs(6, 4, seed=0)
+        >>> sorted([*epochs(0), *epochs(1), *epochs(2)])
+        [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    """
+
+    def __init__(self, count: int, size: int, *, seed: int):
+        self._count, self._size, self._seed = count, min(size, count), seed
+        self._rng = np.random.default_rng(seed)
+        self._drawn = 0
+        self._orders: dict[int, np.ndarray] = {}  # of the last two epochs drawn
+
+    def __call__(self, step: int) -> np.ndarray:
+        """Positions ``(size,)`` of a step, whatever was asked for before."""
+        start = step * self._size
+        first, last = start // self._count, (start + self._size - 1) // self._count
+        row = np.concatenate([self._epoch(number) for number in range(first, last + 1)])
+        return row[start - first * self._count :][: self._size]
+
+    def _epoch(self, number: int) -> np.ndarray:
+        """An epoch's order: one generator draws them one after the other."""
+        if number not in self._orders:
+            if number < self._drawn:  # an earlier one: from the beginning
+                self._rng, self._drawn = np.random.default_rng(self._seed), 0
+            for drawn in range(self._drawn, number + 1):
+                before = {drawn - 1: self._orders[drawn - 1]} if drawn - 1 in self._orders else {}
+                self._orders = before | {drawn: self._rng.permutation(self._count)}
+            self._drawn = number + 1
+        return self._orders[number]
 
 
 class LabelledBatches:
@@ -68,12 +107,10 @@ class LabelledBatches:
                 "training needs images and a row of labels for each; got "
                 f"{len(x)} images and {len(y)} rows."
             )
-        self._x, self._y, self._size, self._seed = x, y, size, seed
+        self._x, self._y = x, y
         self._augmentation = augmentation
         self._key = jax.random.fold_in(jax.random.key(seed), 1)  # the draw has the seed's own
-        self._rng = np.random.default_rng(seed)
-        self._drawn = 0
-        self._orders: dict[int, np.ndarray] = {}  # of the last two epochs drawn
+        self._epochs = Epochs(len(x), size, seed=seed)
         self._whole: Batch | None = None
         if len(x) <= size:  # sent to the device once
             index = np.arange(len(x))
@@ -83,30 +120,12 @@ class LabelledBatches:
         """The batch of a step from 0 on."""
         batch = self._whole
         if batch is None:
-            index = self._positions(step)
+            index = self._epochs(step)
             batch = Batch(self._x[index], self._y[index], index)
         if self._augmentation == "none":
             return batch
         key = jax.random.fold_in(self._key, step)
         return batch._replace(x=_augment(self._augmentation, batch.x, key))
-
-    def _positions(self, step: int) -> np.ndarray:
-        """Where a step's images lie: its part of the endless row of shuffled epochs."""
-        count, start = len(self._x), step * self._size
-        first, last = start // count, (start + self._size - 1) // count
-        row = np.concatenate([self._epoch(number) for number in range(first, last + 1)])
-        return row[start - first * count :][: self._size]
-
-    def _epoch(self, number: int) -> np.ndarray:
-        """An epoch's order: one generator draws them one after the other."""
-        if number not in self._orders:
-            if number < self._drawn:  # an earlier one: from the beginning
-                self._rng, self._drawn = np.random.default_rng(self._seed), 0
-            for drawn in range(self._drawn, number + 1):
-                before = {drawn - 1: self._orders[drawn - 1]} if drawn - 1 in self._orders else {}
-                self._orders = before | {drawn: self._rng.permutation(len(self._x))}
-            self._drawn = number + 1
-        return self._orders[number]
 
 
 _augment = jax.jit(augment_batch, static_argnums=0)

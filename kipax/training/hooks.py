@@ -132,6 +132,7 @@ class Checkpoint(Hook):
         self._folder, self._beside, self._seconds = folder, tuple(beside), seconds
         self._saved_at = time.monotonic()
         self._saved_step = _NEVER
+        self._latest: tuple[int, TrainState] | None = None
 
     def begin(self, state: TrainState) -> TrainState:
         """The folder's state, where there is one."""
@@ -146,20 +147,30 @@ class Checkpoint(Hook):
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
         """See `Hook`."""
+        self._latest = step, state
         if time.monotonic() - self._saved_at >= self._seconds:
-            self._save(step, state)
+            self.save()
 
     def end(self, step: int, state: TrainState) -> None:
         """See `Hook`."""
+        self._latest = step, state
+        self.save()
+
+    def save(self) -> int:
+        """Saves the state after the last step that was finished; returns its number.
+
+        For whoever stops a training: at Ctrl-C, or at the end of its time.
+        """
+        if self._latest is None:
+            return 0
+        step, state = self._latest
         if self._saved_step != step:
-            self._save(step, state)
+            self._folder.save_latest(tree_to_arrays(self._tree(state)))
+            self._saved_at, self._saved_step = time.monotonic(), step
+        return step
 
     def _tree(self, state: TrainState) -> tuple[TrainState, list[Any]]:
         return state, [hook.carried for hook in self._beside]
-
-    def _save(self, step: int, state: TrainState) -> None:
-        self._folder.save_latest(tree_to_arrays(self._tree(state)))
-        self._saved_at, self._saved_step = time.monotonic(), step
 
 
 class Told(Hook):

@@ -66,7 +66,7 @@ def keys_for(index: jax.Array, seed: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
 
 
-def fit_pictures(pictures: jax.Array, space: ImageSpace, *, stretch: bool) -> jax.Array:
+def fit_pictures(pictures: np.ndarray, space: ImageSpace, *, stretch: bool) -> np.ndarray:
     """Pictures ``(n, H, W, 3)`` from 0 to 1 in a teacher's channels and units.
 
     Args:
@@ -76,15 +76,14 @@ def fit_pictures(pictures: jax.Array, space: ImageSpace, *, stretch: bool) -> ja
             of a photo is as strong as a digit.
     """
     if space.shape[-1] == 1:
-        pictures = pictures @ jnp.array([[0.299], [0.587], [0.114]])
+        pictures = pictures @ np.array([[0.299], [0.587], [0.114]], np.float32)
     elif space.shape[-1] == 4:
-        pictures = jnp.concatenate([pictures, jnp.ones_like(pictures[..., :1])], axis=-1)
+        pictures = np.concatenate([pictures, np.ones_like(pictures[..., :1])], axis=-1)
     if stretch:
-        axes = (1, 2, 3)
-        low = jnp.min(pictures, axis=axes, keepdims=True)
-        span = jnp.max(pictures, axis=axes, keepdims=True) - low
-        pictures = jnp.where(span > 1e-6, (pictures - low) / jnp.maximum(span, 1e-6), pictures)
-    return space.low + (space.high - space.low) * pictures
+        low = pictures.min(axis=(1, 2, 3), keepdims=True)
+        span = pictures.max(axis=(1, 2, 3), keepdims=True) - low
+        pictures = np.where(span > 1e-6, (pictures - low) / np.maximum(span, 1e-6), pictures)
+    return (space.low + (space.high - space.low) * pictures).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,8 +112,8 @@ class Drawn:
             part = index[start : start + _CHUNK]
             whole = np.pad(part, (0, _CHUNK - len(part)), mode="edge")  # compiled once
             pictures = self.draw(keys_for(jnp.asarray(whole), seed), self.space.shape[:2])
-            made = fit_pictures(pictures, self.space, stretch=self.stretch)
-            parts.append(np.asarray(made, np.float32)[: len(part)])
+            own = np.asarray(pictures, np.float32)[: len(part)]
+            parts.append(fit_pictures(own, self.space, stretch=self.stretch))
         return np.concatenate(parts)
 
     def describe(self) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,34 +20,70 @@ _CHUNK = 256  # pictures of one formula drawn at once
 _TIME = (0.1, 10.0)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 2))
-def _draw(name: str, keys: jax.Array, shape: tuple[int, int]) -> jax.Array:
-    """Pictures of one formula, ``(n, H, W, 3)`` from 0 to 1."""
+class _Drawn(NamedTuple):
+    """What is drawn for each picture."""
 
-    def one(key: jax.Array) -> jax.Array:
-        of_turn, of_zoom, of_move, of_time, of_field, of_colour = jax.random.split(key, 6)
-        rows, columns = (2 * (jnp.arange(n) + 0.5) / n - 1 for n in shape)
-        v, u = jnp.meshgrid(rows, columns, indexing="ij")
-        turn = jax.random.uniform(of_turn, (), maxval=2 * jnp.pi)
-        zoom = jnp.exp(jax.random.uniform(of_zoom, (), minval=-0.7, maxval=0.7))
-        move = jax.random.uniform(of_move, (2,), minval=-0.5, maxval=0.5)
-        cos, sin = zoom * jnp.cos(turn), zoom * jnp.sin(turn)
-        u, v = cos * u - sin * v + move[0], sin * u + cos * v + move[1]
-        time = jax.random.uniform(of_time, (), minval=_TIME[0], maxval=_TIME[1])
-        field = FIELDS[name](u, v, time, jax.random.uniform(of_field, (8,)))
-        return _colour(jnp.clip(field, 0.0, 1.0), of_colour)
+    turn: np.ndarray
+    zoom: np.ndarray
+    move: np.ndarray
+    time: np.ndarray
+    field: np.ndarray
+    level: np.ndarray
+    span: np.ndarray
+    rate: np.ndarray
+    phase: np.ndarray
+
+
+@jax.jit
+def _draw(keys: jax.Array, attempt: jax.Array) -> _Drawn:
+    """The numbers of each picture, by its key and the number of the attempt."""
+
+    def one(key: jax.Array) -> _Drawn:
+        names = jax.random.split(jax.random.fold_in(key, attempt), 9)
+        ranges = (
+            ((), 0.0, 2 * math.pi),
+            ((), -0.7, 0.7),  # of the zoom's logarithm
+            ((2,), -0.5, 0.5),
+            ((), *_TIME),
+            ((8,), 0.0, 1.0),
+            ((3,), 0.3, 0.7),
+            ((3,), 0.2, 0.5),
+            ((3,), 0.3, 1.5),
+            ((3,), 0.0, 1.0),
+        )
+        drawn: list[Any] = [
+            jax.random.uniform(k, shape, minval=low, maxval=high)
+            for k, (shape, low, high) in zip(names, ranges, strict=True)
+        ]
+        return _Drawn(*drawn)
 
     return jax.vmap(one)(keys)
 
 
-def _colour(field: jax.Array, key: jax.Array) -> jax.Array:
+def _paint(name: str, drawn: _Drawn, shape: tuple[int, int]) -> np.ndarray:
+    """Pictures of one formula, float32 ``(n, H, W, 3)`` from 0 to 1."""
+
+    def column(numbers: np.ndarray) -> np.ndarray:
+        return numbers[:, None, None]
+
+    rows, columns = (np.float32(2 * (np.arange(n) + 0.5) / n - 1) for n in shape)
+    v, u = np.meshgrid(rows, columns, indexing="ij")
+    zoom = np.exp(drawn.zoom)
+    cos, sin = column(zoom * np.cos(drawn.turn)), column(zoom * np.sin(drawn.turn))
+    across = cos * u - sin * v + column(drawn.move[:, 0])
+    down = sin * u + cos * v + column(drawn.move[:, 1])
+    numbers = drawn.field.T[:, :, None, None]
+    field = np.clip(FIELDS[name](across, down, column(drawn.time), numbers), 0.0, 1.0)
+    return _colour(field[..., None], drawn)
+
+
+def _colour(field: np.ndarray, drawn: _Drawn) -> np.ndarray:
     """A colour map: each channel a cosine of the field, with its own level, span and phase."""
-    of_level, of_span, of_rate, of_phase = jax.random.split(key, 4)
-    level = jax.random.uniform(of_level, (3,), minval=0.3, maxval=0.7)
-    span = jax.random.uniform(of_span, (3,), minval=0.2, maxval=0.5)
-    rate = jax.random.uniform(of_rate, (3,), minval=0.3, maxval=1.5)
-    phase = jax.random.uniform(of_phase, (3,))
-    return jnp.clip(level + span * jnp.cos(2 * jnp.pi * (rate * field[..., None] + phase)), 0, 1)
+    level, span, rate, phase = (
+        numbers[:, None, None, :] for numbers in (drawn.level, drawn.span, drawn.rate, drawn.phase)
+    )
+    turned = np.float32(2 * np.pi) * (rate * field + phase)
+    return np.clip(level + span * np.cos(turned), 0, 1).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,7 +112,7 @@ class Shaders:
                 if not len(places):
                     break
                 pictures = self._pictures(names[number], index[places], seed, attempt)
-                out[places] = fit_pictures(jnp.asarray(pictures), self.space, stretch=self.stretch)
+                out[places] = fit_pictures(pictures, self.space, stretch=self.stretch)
                 places = places[[_few_colours(picture) for picture in pictures]]
         return out
 
@@ -84,10 +121,9 @@ class Shaders:
         for start in range(0, len(index), _CHUNK):
             part = index[start : start + _CHUNK]
             whole = np.pad(part, (0, _CHUNK - len(part)), mode="edge")  # compiled once
-            keys = jax.vmap(jax.random.fold_in, (0, None))(
-                keys_for(jnp.asarray(whole), seed), attempt
-            )
-            parts.append(np.asarray(_draw(name, keys, self.space.shape[:2]))[: len(part)])
+            drawn = jax.tree.map(np.asarray, _draw(keys_for(jnp.asarray(whole), seed), attempt))
+            own = _Drawn(*(numbers[: len(part)] for numbers in drawn))
+            parts.append(_paint(name, own, self.space.shape[:2]))
         return np.concatenate(parts)
 
     def describe(self) -> str:

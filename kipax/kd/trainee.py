@@ -1,0 +1,178 @@
+"""A network trained in a run's folder: progress, metrics, resuming, the best and the last."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from kipax import files, plots
+from kipax.errors import FailedRunError, OutOfTime
+from kipax.networks import NETWORK_FILE, TrainedNetwork
+from kipax.report import Progress, Reporter
+from kipax.runs import RunFolder
+from kipax.training import (
+    Batches,
+    Checkpoint,
+    Descent,
+    Hook,
+    Objective,
+    Selection,
+    Setting,
+    Teacher,
+    TrainState,
+    fit,
+)
+
+__all__ = ["LAST_NETWORK", "Interrupted", "Trainee", "save_networks", "train_in_folder"]
+
+LAST_NETWORK = "network_last.npz"
+_EVALUATIONS = 10
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the training; its state is saved."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trainee:
+    """A network and all that it is trained with.
+
+    Attributes:
+        module: the Flax network.
+        batches: what it sees.
+        objective: what it is trained for.
+        descent: how.
+        setting: learning rate, L2 and seed.
+        teacher: for objectives that have one.
+        chosen_by: preprocessed images and classes that choose the best step; None for the last.
+        what: these are, such as "validation accuracy".
+    """
+
+    module: nn.Module
+    batches: Batches
+    objective: Objective
+    descent: Descent
+    setting: Setting
+    teacher: Teacher | None = None
+    chosen_by: tuple[np.ndarray, np.ndarray] | None = None
+    what: str = "validation accuracy"
+
+    @property
+    def evaluated_steps(self) -> list[int]:
+        """After how many updates it is looked at; the last is among them."""
+        count = min(_EVALUATIONS, self.descent.steps)
+        return [round(self.descent.steps * (i + 1) / count) for i in range(count)]
+
+
+class _Metrics(Hook):
+    """Writes a line after each evaluated step, and fails where the loss is not finite."""
+
+    def __init__(self, folder: RunFolder, selection: Selection, what: str):
+        self._folder, self._selection = folder, selection
+        self._key = what.replace(" ", "_")
+
+    def begin(self, state: TrainState) -> TrainState:
+        self._folder.truncate_metrics(int(state.step) + 1)
+        return state
+
+    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
+        if step not in self._selection.steps:
+            return
+        line: dict[str, Any] = {"step": step}
+        line |= {k: round(float(v), 6) for k, v in metrics.items()}
+        line["train_loss"] = line.pop("loss")
+        if not np.isfinite(line["train_loss"]):
+            raise FailedRunError(
+                f"the loss is not finite after step {step}: begin again in another --workdir with "
+                "a smaller --learning_rate."
+            )
+        found = self._selection.accuracies[0, self._selection.steps.index(step)]
+        if not np.isnan(found):
+            line[self._key] = round(float(found), 6)
+        self._folder.add_metrics(line)
+
+
+class _Progress(Hook):
+    """Tells where the training stands; the clock of ``--max_seconds`` is looked at there."""
+
+    def __init__(self, reporter: Reporter, selection: Selection, steps: int, words: str):
+        self._reporter, self._selection = reporter, selection
+        self._steps, self._words = steps, words
+        self._times: list[float] = []
+        self._loss: float | None = None
+        self._agreement: float | None = None
+        self._told = 0.0
+
+    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
+        now = time.monotonic()
+        self._times.append(now)
+        if now - self._told > 0.5 or step in self._selection.steps:  # reading a number waits
+            self._loss = float(metrics["loss"])
+            if "agreement" in metrics:
+                self._agreement = float(metrics["agreement"])
+            self._told = now
+        pace = None
+        if len(self._times) > 2:  # the first compiles
+            pace = (now - self._times[1]) / (len(self._times) - 2)
+        status = f"agreement {self._agreement:.3f}" if self._agreement is not None else ""
+        seen = self._selection.accuracies[0]
+        known = seen[~np.isnan(seen)]
+        if len(known):
+            status += f"{' · ' if status else ''}{self._words} {known[-1]:.3f}"
+        self._reporter.progress(
+            Progress(step, self._steps, loss=self._loss, seconds_per_step=pace, status=status)
+        )
+
+
+def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> Selection:
+    """Trains to the end, from where the folder's state stands.
+
+    Args:
+        folder: of the run, held.
+        trainee: what is trained.
+        reporter: hears progress.
+
+    Raises:
+        Interrupted, OutOfTime: stopped; the state is saved.
+        FailedRunError: the loss is not finite.
+    """
+    steps = trainee.evaluated_steps
+    selection = Selection(trainee.module, steps, validation=trainee.chosen_by)
+    checkpoint = Checkpoint(folder, beside=[selection])
+    progress = _Progress(reporter, selection, trainee.descent.steps, trainee.what)
+    try:
+        fit(
+            trainee.module,
+            trainee.batches,
+            objective=trainee.objective,
+            descent=trainee.descent,
+            settings=[trainee.setting],
+            teacher=trainee.teacher,
+            hooks=[selection, checkpoint, _Metrics(folder, selection, trainee.what), progress],
+        )
+    except KeyboardInterrupt:
+        step = checkpoint.save()
+        raise Interrupted(f"stopped after step {step}; continue with --resume") from None
+    except OutOfTime as error:
+        facts = {"step": checkpoint.save(), "steps": trainee.descent.steps}
+        raise OutOfTime(str(error), **facts, workdir=str(folder.path)) from None
+    return selection
+
+
+def save_networks(
+    folder: RunFolder, best: TrainedNetwork, last: TrainedNetwork, *, title: str, reporter: Reporter
+) -> None:
+    """Writes network.npz (the chosen one), network_last.npz and curve.png."""
+    last.save(folder.path / LAST_NETWORK)
+    best.save(folder.path / NETWORK_FILE)
+    try:
+        names = ("validation_accuracy", "held-out_agreement", "agreement")
+        figure = plots.draw_curve(folder.read_metrics(), title, accuracies=names, of="network")
+        files.write_bytes(folder.path / "curve.png", plots.to_png(figure))
+    except (ImportError, ValueError) as error:
+        reporter.say(f"not all pictures are there: {error}")

@@ -1,0 +1,157 @@
+"""What student and teacher see of a set of raw images: augmented, mixed and preprocessed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kipax.augment import cutmix, elastic, mixup, rand_augment, random_erasing
+from kipax.data import Preprocessor
+from kipax.data.on_device import device_preprocessing
+from kipax.errors import UsageError, check_choice
+from kipax.kd.sources.base import ImageSpace
+from kipax.training import Batch, Epochs
+
+__all__ = ["LEVELS", "MIXES", "ViewedBatches", "Views"]
+
+LEVELS = ("none", "crop", "standard", "high", "extreme")
+MIXES = ("none", "mixup", "cutmix")
+_PAD = 1 / 8  # of the side: 4 pixels of 32, 28 of 224
+_ELASTIC_SIDE = 224  # the pixels that the strength of the paper's elastic changes is for
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """How images are changed before anyone sees them.
+
+    * ``none``;
+    * ``crop``: padded by an eighth and cropped at random, and mirrored (Asano & Saeed 2023);
+    * ``standard``: RandAugment(2, 14), and ``crop``;
+    * ``high``: RandAugment(4, 14), half of the images elastic (alpha 50, sigma 5 at 224 pixels,
+      scaled to the side), a tenth inverted, and ``crop``;
+    * ``extreme``: RandAugment(8, 30), random erasing, and ``crop``.
+
+    The levels are those of Frank & Davis 2025.
+
+    Attributes:
+        level: one of `LEVELS`.
+        mirror: whether images may be mirrored.
+        mix: ``mixup`` or ``cutmix``, of the images alone; see `kipax.augment`.
+        alpha: shares are drawn from Beta(alpha, alpha).
+        per_example: a share for each image instead of one for the batch.
+
+    Raises:
+        UsageError: an unknown name, or an alpha that is not positive.
+    """
+
+    level: str = "none"
+    mirror: bool = True
+    mix: str = "none"
+    alpha: float = 1.0
+    per_example: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("augmentation", self.level, LEVELS)
+        check_choice("mix", self.mix, MIXES)
+        if not self.alpha > 0:
+            raise UsageError(f"mix_alpha must be positive; got {self.alpha}.")
+
+    @property
+    def changes(self) -> bool:
+        """Whether an image is seen otherwise than it is."""
+        return self.level != "none" or self.mix != "none"
+
+
+def _crop(key: jax.Array, x: jax.Array, fill: float, mirror: bool) -> jax.Array:
+    of_place, of_flip = jax.random.split(key)
+    pads = [max(1, round(side * _PAD)) for side in x.shape[:2]]
+    padded = jnp.pad(x, [(pads[0],) * 2, (pads[1],) * 2, (0, 0)], constant_values=fill)
+    place = jax.random.randint(of_place, (2,), 0, 2 * jnp.array(pads) + 1)
+    x = jax.lax.dynamic_slice(padded, (place[0], place[1], 0), x.shape)
+    return jnp.where(mirror & jax.random.bernoulli(of_flip), x[:, ::-1], x)
+
+
+def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Array:
+    """One image, whole values from 0 to 255."""
+    of_policy, of_extra, of_use, of_invert, of_crop = jax.random.split(key, 5)
+    number, strength = {"standard": (2, 14), "high": (4, 14), "extreme": (8, 30)}.get(
+        views.level, (0, 0)
+    )
+    if number:
+        x = rand_augment(of_policy, jnp.round(x), number=number, level=strength, fill=fill)
+    if views.level == "high":
+        scale = x.shape[0] / _ELASTIC_SIDE
+        moved = elastic(of_extra, x, alpha=50 * scale, sigma=5 * scale, fill=fill)
+        x = jnp.where(jax.random.bernoulli(of_use), moved, x)
+        x = jnp.where(jax.random.bernoulli(of_invert, 0.1), 255.0 - x, x)
+    if views.level == "extreme":
+        x = random_erasing(of_extra, x, fill=fill)
+    return _crop(of_crop, x, fill, views.mirror)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _view(views: Views, space: ImageSpace, key: jax.Array, raw: jax.Array) -> jax.Array:
+    """Raw images ``(n, H, W, C)`` as they are seen, in the same units."""
+    of_change, of_mix = jax.random.split(key)
+    span = space.high - space.low
+    if views.level != "none":
+        middle = sum(space.mean) / len(space.mean) if space.mean else (space.low + space.high) / 2
+        change = functools.partial(_change, views, float(round(255 * (middle - space.low) / span)))
+        levels = 255.0 * (raw - space.low) / span
+        raw = space.low + jax.vmap(change)(jax.random.split(of_change, len(raw)), levels) / (
+            255.0 / span
+        )
+    if views.mix != "none":
+        mix = mixup if views.mix == "mixup" else cutmix
+        raw, _ = mix(of_mix, raw, alpha=views.alpha, per_example=views.per_example)
+    return raw
+
+
+class ViewedBatches:
+    """Batches of raw images: `x` is preprocessed, `x_teacher` the same images raw.
+
+    Args:
+        raw: ``raw(index)`` gives images in the teacher's units, float32 ``(n, H, W, C)``.
+        epochs: which ones a step sees.
+        space: of the teacher.
+        preprocessor: makes the student's inputs.
+        views: how images are changed.
+        seed: of the changes.
+    """
+
+    def __init__(
+        self,
+        raw: Callable[[np.ndarray], np.ndarray],
+        epochs: Epochs,
+        *,
+        space: ImageSpace,
+        preprocessor: Preprocessor,
+        views: Views,
+        seed: int,
+    ):
+        self._raw, self._space, self._preprocessor = raw, space, preprocessor
+        self._views, self._epochs = views, epochs
+        self._key = jax.random.fold_in(jax.random.key(seed), 4)
+        self._on_device = device_preprocessing(preprocessor)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step from 0 on."""
+        index = self._epochs(step)
+        raw = jnp.asarray(self._raw(index))
+        if self._views.changes:
+            raw = _view(self._views, self._space, jax.random.fold_in(self._key, step), raw)
+        return Batch(self._preprocess(raw), index=index, x_teacher=raw)
+
+    def _preprocess(self, raw: jax.Array) -> jax.Array:
+        if self._on_device is None:
+            return jnp.asarray(self._preprocessor.apply(np.asarray(raw)))
+        constants, function = self._on_device
+        return _apply(function, constants, raw)
+
+
+_apply = jax.jit(lambda function, constants, raw: function(constants, raw), static_argnums=0)
