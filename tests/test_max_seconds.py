@@ -149,6 +149,7 @@ def test_what_is_no_time(config, seconds):
         config(max_seconds=seconds)
 
 
+@pytest.mark.slow
 def test_the_command_ends_well(tmp_path):
     flags = [*FAST, f"--workdir={tmp_path}", "--resume"]
     status, out, err = _run("kip", *flags, "--max_seconds=0.001")

@@ -145,7 +145,10 @@ def test_killed_and_resumed_is_the_same_run(tmp_path, how):
     assert whole == cut
 
 
-@pytest.mark.parametrize("place", ["pipe", "/dev/full", "closed"])
+_OTHER_PLACES = [pytest.param(place, marks=pytest.mark.slow) for place in ("/dev/full", "closed")]
+
+
+@pytest.mark.parametrize("place", ["pipe", *_OTHER_PLACES])
 def test_a_result_that_nobody_reads(tmp_path, place):
     """``| head``, a full disk, ``>&-``: the run is saved, and nobody sees a traceback."""
     run = f"{sys.executable} -m experiments.kip {' '.join(FAST)} --workdir={tmp_path / 'run'}"
@@ -168,7 +171,7 @@ def test_a_result_that_nobody_reads(tmp_path, place):
         assert done.returncode == 0
 
 
-@pytest.mark.parametrize("preprocessing", ["zca", "standard"])
+@pytest.mark.parametrize("preprocessing", ["zca", pytest.param("standard", marks=pytest.mark.slow)])
 def test_a_user_without_a_home(tmp_path, preprocessing):
     """A container's unknown user id; whitenings are then not kept."""
     environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")}

@@ -48,8 +48,8 @@ class Epochs:
 
     Example:
         >>> epochs = Epochs(6, 4, seed=0)
-        >>> sorted([*epochs(0), *epochs(1), *epochs(2)])
-        [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+        >>> np.bincount(np.concatenate([epochs(0), epochs(1), epochs(2)])).tolist()
+        [2, 2, 2, 2, 2, 2]
     """
 
     def __init__(self, count: int, size: int, *, seed: int):

@@ -164,6 +164,7 @@ def test_pickles_and_cut_files_are_refused(written):
         load_dataset(f"npz:{written}")
 
 
+@pytest.mark.slow
 def test_a_set_learned_from_a_part_is_tested_on_the_whole(tmp_path, written, monkeypatch):
     """Its whitening, kept as a recipe, is fitted again on the part's images in the whole."""
     monkeypatch.setattr("kipax.support_file._LARGE_BYTES", 0)

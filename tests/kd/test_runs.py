@@ -141,7 +141,7 @@ def test_a_student_learns_from_formulae_what_the_teacher_knows(taught, tmp_path)
     json.dumps(result.summary())
 
 
-@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("cached", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_distillation_in_pieces_has_the_bytes_of_one_run(taught, tmp_path, cached):
     mix = {"cached": True, "mix": "none"} if cached else {"augmentation": "crop"}
     config = dataclasses.replace(SMALL, steps=12, **mix)
@@ -155,6 +155,7 @@ def test_a_distillation_in_pieces_has_the_bytes_of_one_run(taught, tmp_path, cac
     assert _files(cut.workdir) == _files(whole.workdir)
 
 
+@pytest.mark.slow
 def test_a_cached_teacher_says_what_a_live_one_says(taught, tmp_path):
     # Plain descent: Adam magnifies the rounding of the first steps.
     config = dataclasses.replace(
@@ -186,6 +187,7 @@ def test_the_answers_of_another_teacher_are_not_taken(taught, tmp_path):
 # -- other teachers ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_distilled_set_teaches(tmp_path):
     data = kipax.load_dataset("digits").hold_out(200)
     support = kipax.run_kip(

@@ -30,8 +30,11 @@ def _batches(views, n=12, seed=0):
     return batches, raw, preprocessor
 
 
+_STRONG = [pytest.param(level, marks=pytest.mark.slow) for level in LEVELS[3:]]
+
+
 @pytest.mark.parametrize("mix", MIXES)
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", [*LEVELS[:3], *_STRONG])
 def test_student_and_teacher_see_the_same(level, mix):
     if mix != "none" and level not in ("none", "crop"):
         pytest.skip("mixing follows any level alike")

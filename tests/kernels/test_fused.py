@@ -120,7 +120,7 @@ def test_vector_widths_agree(tmp_path):
         assert_close(other["d"], results[0]["d"], 1e-5)
 
 
-@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("size", [pytest.param(1e-4, marks=pytest.mark.slow), 1.0, 1e4])
 def test_extreme_pixels(x64, size):
     x = _images(4) * np.float32(size)
     x[1] = size  # constant

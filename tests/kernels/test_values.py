@@ -25,9 +25,8 @@ def _params(cases, longest=_LONGEST) -> list:
 _FEW = ("fc3", "convvec3", "convnet2", "myrtle5", "deep-global", "linear")
 # Every NTK: its recursion carries the NNGP along. Of the NNGPs, what ends otherwise, a few.
 _COMPARED = [c for c in CASES if c.kind == "ntk" or c.architecture.name in (*_FEW, "myrtle10")]
-every_case = pytest.mark.parametrize("case", _params(_COMPARED))
 # In double precision and portably these compile for a minute each; the fused kernel is fast.
-_PORTABLE = (*_LONGEST, "deep-global", "pooled-relu", "convnet2")
+_PORTABLE = (*_LONGEST, "deep-global", "deep-head", "pooled-relu", "convnet2", "convvec3")
 _FEW_COMPARED = [
     c
     for c in CASES
@@ -113,7 +112,7 @@ def _with_shared_image(case):
     return x1, x2
 
 
-@every_case
+@pytest.mark.parametrize("case", _params(_COMPARED, (*_LONGEST, "deep-global", "deep-head")))
 def test_fused(golden, case):
     """float32 in C++ against golden values; identical images against the exact recursion."""
     skip_unless_it_runs("fused")

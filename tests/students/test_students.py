@@ -40,7 +40,14 @@ def _error(name, width, seeds=5):
     return np.mean([np.linalg.norm(k - exact) / np.linalg.norm(exact) for k in kernels])
 
 
-@pytest.mark.parametrize("name", ["fc2", "convvec2", "convnet2", "myrtle5"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fc2",
+        "convvec2",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("convnet2", "myrtle5")),
+    ],
+)
 def test_the_empirical_ntk_approaches_the_exact_kernel(name):
     wide = 64 if name == "myrtle5" else 128
     narrow_error, wide_error = _error(name, 8), _error(name, wide)
