@@ -120,7 +120,7 @@ class KDConfig:
     source: str = config_field(
         "shaders",
         "images to distil on: data, data:N, dataset:NAME, support:FILE, photo, photo:FILE, "
-        "shaders, noise, noise:uniform, blend:W:A,B or concat:A,B",
+        "shaders, fractals, noise, noise:uniform, blend:W:A,B or concat:A,B",
     )
     student: str = config_field("convnet1", "the network, see kipax.students.student_names()")
     width: int | None = config_field(None, "its channels (32; the network's own in the zoo)")

@@ -36,6 +36,7 @@ def photo(tmp_path_factory):
 NAMES = [
     "photo",
     "shaders",
+    "fractals",
     "noise",
     "noise:uniform",
     "blend:0.3:shaders,noise",

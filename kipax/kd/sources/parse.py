@@ -15,6 +15,7 @@ from kipax.errors import UsageError, check_choice
 from kipax.kd.sources.arrays import from_dataset, from_support
 from kipax.kd.sources.base import Drawn, ImageSpace, Source
 from kipax.kd.sources.combined import Blend, Concatenation
+from kipax.kd.sources.fractals import draw_fractals
 from kipax.kd.sources.noise import Noise
 from kipax.kd.sources.photo import check_photo, draw_patches, make_pyramid
 from kipax.kd.sources.shaders import Shaders
@@ -28,6 +29,7 @@ SOURCES = {
     "support:FILE": "the images of a distilled set",
     "photo": "patches of the photo that comes with kipax; photo:FILE of another",
     "shaders": "pictures of analytic formulae",
+    "fractals": "attractors of random maps",
     "noise": "normal noise with the teacher's statistics; noise:uniform",
     "blend:W:A,B": "W times one source and 1 - W times another",
     "concat:A,B": "several sources in turn",
@@ -64,6 +66,7 @@ class SourceReader:
             "support": self._support,
             "photo": self._photo,
             "shaders": self._shaders,
+            "fractals": self._fractals,
             "noise": self._noise,
             "blend": self._blend,
             "concat": self._concat,
@@ -114,6 +117,11 @@ class SourceReader:
     def _shaders(self, rest: str) -> Source:
         self._check_bare("shaders", rest)
         return Shaders(self.space, stretch=self._grey)
+
+    def _fractals(self, rest: str) -> Source:
+        self._check_bare("fractals", rest)
+        words = "attractors of random maps"
+        return Drawn("fractals", self.space, draw_fractals, words, stretch=self._grey)
 
     def _noise(self, rest: str) -> Source:
         kind = rest or "normal"
