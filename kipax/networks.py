@@ -102,7 +102,8 @@ class TrainedNetwork:
         height, width, channels = self.image_shape
         sentence = (
             f"{self.spec.describe()}, for images of {height}×{width}×{channels} "
-            f"({len(self.class_names)} classes), {m.get('method', 'trained')} on {m['dataset']}, "
+            f"({len(self.class_names)} classes), {m.get('method', 'trained')} "
+            f"on {m['dataset'] or 'no data set'}, "
             f"{self.preprocessor.name} preprocessing"
         )
         if m.get("test_accuracy") is not None:

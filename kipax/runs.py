@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = ["GRID", "SECONDS_BETWEEN_SAVES", "Identity", "RunFolder"]
 GRID = (0, 1, 4, 12, 37, 112, 335, 1000, 3000, 10000, 20000, 50000)
 SECONDS_BETWEEN_SAVES = 10.0  # of a run's rolling state
 _STATE = "state_"
+_OF_IMAGES = {"training_hash", "targets_hash", "held"}  # hashes of training images
 _FOREIGN = ("latest.npz", "metrics.jsonl", "support.npz", "checkpoints/*")
 
 
@@ -132,13 +133,13 @@ class RunFolder:
                 for k, v in new["config"].items()
                 if k not in identity.free
             }
-            same = all(stored[k] == new[k] for k in identity.hashes)
+            other = [k for k in identity.hashes if stored[k] != new[k]]
             self._check_facts(stored)
         except (KeyError, TypeError, AttributeError) as error:
             raise FileError(f"{self.path / 'run.json'} is damaged: {error!r}.") from error
         differing = [f"{k} was {a}, now {b}" for k, (a, b) in pairs.items() if a != b]
         if not resume:
-            others = [*differing, *([] if same else ["on other training images"])]
+            others = [*differing, *_describe_others(other)]
             what = f"another run ({'; '.join(others)}): " if others else "this run already: "
             remedy = "" if others else "continue it with --resume (resume=True), or "
             raise UsageError(f"{self.path} holds {what}{remedy}choose another --workdir.")
@@ -146,11 +147,15 @@ class RunFolder:
             raise UsageError(
                 f"--resume needs the flags of the run in {self.path}: {'; '.join(differing)}."
             )
-        if not same:
+        if other and set(other) <= _OF_IMAGES:
             raise UsageError(
                 f"--resume needs the training images of the run in {self.path}, in their order; "
                 f"these, of --dataset={new['config'].get('dataset')}, are others, or in another "
                 "order."
+            )
+        if other:
+            raise UsageError(
+                f"--resume needs the {' and '.join(other)} of the run in {self.path}; got another."
             )
 
     def _check_facts(self, stored: Mapping[str, Any]) -> None:
@@ -211,6 +216,15 @@ class RunFolder:
             if isinstance(line, dict) and isinstance(line.get("step"), int):
                 lines.append(line)
         return lines
+
+
+def _describe_others(names: Sequence[str]) -> list[str]:
+    """What differs from a stored run, by the names of the hashes."""
+    if not names:
+        return []
+    if set(names) <= _OF_IMAGES:
+        return ["on other training images"]
+    return [f"of another {name}" for name in names]
 
 
 def _completed(stored: Any, defaults: Mapping[str, Any]) -> Any:

@@ -29,10 +29,14 @@ def _tell(
     if isinstance(result, Diagnosis):
         reporter.say(result.describe())
         return result.to_dict()
-    reporter.say(
-        f"agreement with the teacher {result.facts['agreement'] or 0:.3f} on held-out images of "
-        f"the source (step {result.best_step:,})"
-    )
+    agreement = result.facts["agreement"]
+    if agreement is None:
+        reporter.say("no image of the source was held out: the last step is kept")
+    else:
+        reporter.say(
+            f"agreement with the teacher {agreement:.3f} on held-out images of the source (step "
+            f"{result.best_step:,})"
+        )
     if result.test_accuracy is not None:
         reporter.say(
             f"test accuracy {result.test_accuracy:.3f}; after the last step "

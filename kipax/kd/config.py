@@ -16,7 +16,19 @@ from kipax.students import StudentSpec, is_finite_only
 
 __all__ = ["KDConfig", "TeacherConfig", "resolve"]
 
-_POSITIVE = ("steps", "batch_size", "learning_rate", "eval_examples", "images", "max_seconds")
+_POSITIVE = (
+    "batch_size",
+    "eval_examples",
+    "image_size",
+    "images",
+    "learning_rate",
+    "max_seconds",
+    "mix_alpha",
+    "scale",
+    "steps",
+    "temperature",
+    "width",
+)
 
 
 def _check(config: Any) -> None:
@@ -133,6 +145,9 @@ class KDConfig:
     data_dir: str | None = config_field(
         None, "where prepared TensorFlow Datasets lie (its own default)", may_change=True
     )
+    image_size: int | None = config_field(
+        None, "side in pixels for test pictures of differing sizes (32)", may_change=True
+    )
     preset: str = config_field("", f"constants of a paper: {', '.join(PRESETS)} (by teacher)")
     images: int | None = config_field(None, "images drawn once and kept (by preset)")
     steps: int | None = config_field(None, "number of updates (by preset)")
@@ -184,7 +199,8 @@ def _spec(
 ) -> StudentSpec:
     """A network; architectures get a width of our own and batch normalisation, unless told."""
     if not is_finite_only(name):
-        width, normalisation = width or width_of_named, normalisation or "batch"
+        width = width_of_named if width is None else width
+        normalisation = normalisation or "batch"
     return StudentSpec(name=name, width=width, normalisation=normalisation)
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 __all__ = ["Diagnosis", "diagnose", "relative_entropy"]
 
-# Our reading of pilots on digits, Fashion-MNIST and CIFAR-10: below the first a student learned
-# little of the teacher, above the second nearly all.
-_DOUBTFUL, _LIKELY = 0.55, 0.8
+# Our reading of pilots: on digits of 16 x 16 pixels noise (0.27, 0.40) taught a third to a half of
+# the classes, a sparse photo (0.64) six in ten, dense ones and formulae (0.86 and more) nine in
+# ten; on Fashion-MNIST a photo at 0.68 taught all but 4 of its teacher's 79 points.
+_DOUBTFUL, _LIKELY = 0.45, 0.65
 
 
 def relative_entropy(classes: np.ndarray, num_classes: int) -> float:
@@ -28,6 +29,8 @@ def relative_entropy(classes: np.ndarray, num_classes: int) -> float:
 
     Source: Frank & Davis 2025, table 3.
     """
+    if num_classes < 2:
+        return 0.0
     shares = np.bincount(classes, minlength=num_classes) / len(classes)
     shares = shares[shares > 0]
     return float(-np.sum(shares * np.log(shares)) / math.log(num_classes)) + 0.0

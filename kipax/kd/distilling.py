@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from kipax.data import Dataset
-from kipax.data.known import may_be_mirrored, short_name
+from kipax.data.known import may_be_mirrored
 from kipax.errors import UsageError
+from kipax.files import hash_arrays
 from kipax.kd.config import KDConfig, resolve
 from kipax.kd.diagnosis import Diagnosis, diagnose
 from kipax.kd.objectives import Distil
-from kipax.kd.opening import lazily, open_teacher, open_test_data
+from kipax.kd.opening import check_test_data, open_teacher, open_test_data, own_data
 from kipax.kd.pictures import draw_seen
 from kipax.kd.presets import make_descent
 from kipax.kd.sources import SourceReader
-from kipax.kd.stored import StoredImages, ask_teacher, check_answers, draw_images
+from kipax.kd.stored import (
+    StoredImages,
+    ask_teacher,
+    check_answers,
+    chosen_index,
+    draw_images,
+)
 from kipax.kd.teachers import KernelTeacher, Teacher, as_outputs
 from kipax.kd.teaching import TrainingResult
 from kipax.kd.trainee import Trainee, save_networks, train_in_folder
 from kipax.kd.views import ViewedBatches, Views
-from kipax.networks import TrainedNetwork
-from kipax.pixels import PixelFacts
+from kipax.networks import NETWORK_FILE, TrainedNetwork
 from kipax.report import Reporter, limit_time
 from kipax.runs import Identity, RunFolder
 from kipax.students import Outputs
@@ -35,6 +44,7 @@ from kipax.version import __version__
 
 __all__ = ["run_kd"]
 
+_ASKED, _FINGERPRINT = 1000, 8  # images that a diagnosis, and an identity, ask about
 _HELD_OUT = 500  # images of the source that measure agreement, never trained on
 _NOT_RECORDED = ("teacher", "dataset", "data_dir", "max_seconds", "eval_examples")
 
@@ -74,11 +84,12 @@ def run_kd(
     run = _Run.open(config, teacher, dataset, reporter)
     folder = RunFolder(workdir or _default_workdir(config))
     with folder.open(run.identity, resume=resume):
-        images, diagnosis = run.draw(folder)
+        images, answers = run.draw(folder)
+        diagnosis = diagnose(answers.some)
         reporter.say(diagnosis.describe())
-        trainee = run.trainee(folder, images)
+        trainee = run.trainee(images, answers)
         selection = train_in_folder(folder, trainee, reporter)
-        return run.finish(folder, images, selection, diagnosis)
+        return run.finish(folder, selection, _Seen(images, answers, diagnosis))
 
 
 def diagnose_source(
@@ -86,19 +97,51 @@ def diagnose_source(
 ) -> Diagnosis:
     """What a teacher says of a source's images; nothing is trained and nothing kept."""
     reporter = reporter or Reporter()
-    run = _Run.open(dataclasses.replace(config, dataset="none"), teacher, None, reporter)
-    raw = run.source.images(np.arange(min(1000, run.source.size or 1000)), seed=config.seed)
-    logits = np.asarray(run.teacher.logits(raw, run.teacher.preprocessor.apply(raw)))
+    run = _Run.open(config, teacher, None, reporter)
+    index = chosen_index(run.source, int(run.config.images or 0), config.seed)[:_ASKED]
+    return diagnose(_ask(run.teacher, run.source.images(index, seed=config.seed)))
+
+
+def _ask(teacher: Teacher, raw: np.ndarray) -> np.ndarray:
+    """A teacher's logits of raw images; a `FailedRunError` where they are not finite."""
+    logits = np.asarray(teacher.logits(raw, teacher.preprocessor.apply(raw)))
     check_answers(logits)
-    return diagnose(logits)
+    return logits
 
 
 def _default_workdir(config: KDConfig) -> str:
-    def plain(text: str) -> str:
-        name = Path(text.rstrip("/")).stem if "/" in text or "." in text else text
-        return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)
+    """``runs/<teacher>-<source>-<student>``, paths by their last part."""
+    teacher = Path(config.teacher)
+    if teacher.name == NETWORK_FILE:
+        teacher = teacher.parent
+    words = [teacher.name.removesuffix(".npz"), config.source.rsplit("/", 1)[-1], config.student]
+    kind = config.source.partition(":")[0]
+    if "/" in config.source and kind not in words[1]:
+        words[1] = f"{kind}-{words[1]}"
+    plain = ("".join(c if c.isalnum() or c in "-_." else "-" for c in word) for word in words)
+    return f"runs/{'-'.join(plain)}"
 
-    return f"runs/{plain(config.teacher)}-{plain(config.source)}-{plain(config.student)}"
+
+class _Answers(NamedTuple):
+    """What the teacher said of the images.
+
+    Attributes:
+        shown: numbers of at most a thousand images.
+        some: logits of these.
+        every: logits of all images, where it was asked about all.
+    """
+
+    shown: np.ndarray
+    some: np.ndarray
+    every: np.ndarray | None
+
+
+class _Seen(NamedTuple):
+    """What a student was shown."""
+
+    images: StoredImages
+    answers: _Answers
+    diagnosis: Diagnosis
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,18 +167,18 @@ class _Run:
             teacher = open_teacher(config.teacher, data_dir=config.data_dir, reporter=reporter)
         config = resolve(config, preset="bridge" if isinstance(teacher, KernelTeacher) else None)
         reporter.say(f"teacher: {teacher.describe()}")
-        data = dataset
-        if data is None:
-            data = open_test_data(
-                config.dataset, teacher, data_dir=config.data_dir, reporter=reporter
-            )
+        where: dict[str, Any] = {"data_dir": config.data_dir, "image_size": config.image_size}
+        if dataset is not None:
+            check_test_data(dataset, teacher)
+            data: Dataset | None = dataset
+        else:
+            data = open_test_data(config.dataset, teacher, reporter=reporter, **where)
 
-        def own() -> Dataset | None:
-            if data is not None and short_name(data.name) == short_name(teacher.dataset):
-                return data
-            return open_test_data(None, teacher, data_dir=config.data_dir, reporter=reporter)
+        def load() -> Dataset | None:
+            return open_test_data(None, teacher, reporter=Reporter(), **where)
 
-        reader = SourceReader(teacher.space, lazily(own), config.data_dir, config.seed)
+        own = own_data(teacher, data, load)
+        reader = SourceReader(teacher.space, own, config.data_dir, config.seed)
         source = reader.read(config.source)
         reporter.say(f"source: {source.describe()}")
         run = cls(config, teacher, source, data, reporter)
@@ -171,13 +214,14 @@ class _Run:
     def views(self) -> Views:
         """How images are changed before both see them."""
         config, mirror = self.config, self.config.mirror
-        if mirror is None:
-            mirror = not self.teacher.dataset or may_be_mirrored(self.teacher.dataset)
+        if mirror is None:  # not where nobody knows what the images show
+            known = self.teacher.dataset or (self.data.name if self.data else "")
+            mirror = bool(known) and may_be_mirrored(known)
         return Views(
             level=config.augmentation or "none",
             mirror=mirror,
             mix=config.mix or "none",
-            alpha=config.mix_alpha or 1.0,
+            alpha=1.0 if config.mix_alpha is None else config.mix_alpha,
             per_example=bool(config.mix_per_example),
         )
 
@@ -188,9 +232,15 @@ class _Run:
             f"student: {config.spec.describe()} · {config.steps:,} steps of {config.batch_size} · "
             f"{config.optimizer} {config.learning_rate:g}, {config.schedule} · {config.loss}"
             f" at {config.temperature:g} times {config.scale:g}, signal {config.signal} · "
-            f"augmentation {config.augmentation}, mix {config.mix}"
+            f"augmentation {config.augmentation}"
+            + (f" ({'' if self.views.mirror else 'not '}mirrored)" if self._crops else "")
+            + f", mix {config.mix}"
             + (" · the teacher is asked once" if config.cached else "")
         )
+
+    @property
+    def _crops(self) -> bool:
+        return self.views.level != "none"
 
     @property
     def identity(self) -> Identity:
@@ -200,14 +250,35 @@ class _Run:
         return Identity(
             method="kd",
             config=dataclasses.asdict(config),
-            hashes={"teacher": str(self.teacher.facts)},
+            hashes={"teacher": self._teacher_hash, "source": self._source_hash},
             facts={"versions": {"kipax": __version__, "jax": jax.__version__}},
             free=changing,
             defaults={f.name: f.default for f in dataclasses.fields(config)},
         )
 
-    def draw(self, folder: RunFolder) -> tuple[StoredImages, Diagnosis]:
-        """The images, drawn once, and what the teacher says of a thousand of them."""
+    @property
+    def _index(self) -> np.ndarray:
+        """Which images of the source are taken."""
+        return chosen_index(self.source, int(self.config.images or 0), self.config.seed)
+
+    @property
+    def _source_hash(self) -> str:
+        """Tells the source's images from others: by a finite one's all, else by the first."""
+        index = self._index if self.source.size is not None else self._index[:_FINGERPRINT]
+        images = self.source.images(index, seed=self.config.seed)
+        return hash_arrays({"images": images, "space": np.array(str(self.teacher.space))})[:16]
+
+    @property
+    def _teacher_hash(self) -> str:
+        """Tells the teacher from others: by its content, or by its answers if it has none."""
+        facts: dict[str, Any] = {"facts": self.teacher.facts, "names": self.teacher.class_names}
+        if "teacher_hash" not in self.teacher.facts:
+            first = self.source.images(self._index[:_FINGERPRINT], seed=self.config.seed)
+            facts["answers"] = np.round(_ask(self.teacher, first), 2).tolist()
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def draw(self, folder: RunFolder) -> tuple[StoredImages, _Answers]:
+        """The images, drawn once, and what the teacher says of them, or of a thousand."""
         images = draw_images(
             folder,
             self.source,
@@ -216,33 +287,30 @@ class _Run:
             seed=self.config.seed,
             reporter=self.reporter,
         )
-        some = np.linspace(0, len(images) - 1, min(1000, len(images))).astype(int)
-        raw = images.raw(some)
-        logits = np.asarray(self.teacher.logits(raw, self.teacher.preprocessor.apply(raw)))
-        check_answers(logits)
-        return images, diagnose(logits)
+        shown = np.linspace(0, len(images) - 1, min(_ASKED, len(images))).astype(int)
+        if not self.config.cached:
+            return images, _Answers(shown, _ask(self.teacher, images.raw(shown)), None)
+        every = ask_teacher(folder, self.teacher, images, self.reporter)
+        return images, _Answers(shown, every[shown], every)
 
-    def trainee(self, folder: RunFolder, images: StoredImages) -> Trainee:
+    def trainee(self, images: StoredImages, answers: _Answers) -> Trainee:
         """The student and all that it is trained with."""
         config, teacher = self.config, self.teacher
         held = min(_HELD_OUT, len(images) // 10)
         trained = len(images) - held
-        size = int(config.batch_size or 1)
         batches = ViewedBatches(
             images.raw,
-            Epochs(trained, size, seed=config.seed),
+            Epochs(trained, int(config.batch_size or 1), seed=config.seed),
             space=teacher.space,
             preprocessor=teacher.preprocessor,
             views=self.views,
             seed=config.seed,
         )
-        answers = ask_teacher(folder, teacher, images, self.reporter) if config.cached else None
         chosen_by = None
         if held:
             raw = images.raw(np.arange(trained, len(images)))
-            x = teacher.preprocessor.apply(raw)
-            logits = teacher.logits(raw, x) if answers is None else answers[trained:]
-            chosen_by = x, np.argmax(np.asarray(logits), axis=1)
+            logits = _ask(teacher, raw) if answers.every is None else answers.every[trained:]
+            chosen_by = teacher.preprocessor.apply(raw), np.argmax(logits, axis=1)
         return Trainee(
             module=config.spec.build(len(teacher.class_names), teacher.space.shape),
             batches=batches,
@@ -254,38 +322,24 @@ class _Run:
                 weight_decay=config.weight_decay or 0.0,
             ),
             setting=Setting(float(config.learning_rate or 0.0), 0.0, config.seed),
-            teacher=_asked_live(teacher) if answers is None else _remembered(answers),
+            teacher=(_asked_live(teacher) if answers.every is None else _remembered(answers.every)),
             chosen_by=chosen_by,
             what="held-out agreement",
         )
 
-    def finish(
-        self,
-        folder: RunFolder,
-        images: StoredImages,
-        selection: Selection,
-        diagnosis: Diagnosis,
-    ) -> TrainingResult:
+    def finish(self, folder: RunFolder, selection: Selection, seen: _Seen) -> TrainingResult:
         """Tests and saves the best and the last student, and draws what they saw."""
-        teacher, best_step = self.teacher, int(selection.best_step[0])
+        best_step = int(selection.best_step[0])
         agreement = float(selection.accuracies[0, selection.steps.index(best_step)])
-        facts = self._facts(diagnosis, len(images))
-        test = None
-        if self.data is not None:
-            x, y = self.data.test_part(self.config.eval_examples)
-            test = (teacher.preprocessor.apply(x), y) if len(x) else None
-        made = {}
-        for name, variables, step in (
-            ("best", selection.best, best_step),
-            ("last", selection.last, selection.steps[-1]),
-        ):
-            own = facts | {"step": step, "rule": f"{name} step by held-out agreement"}
-            if test is not None:
-                own["test_accuracy"] = accuracy(selection.network, variables, *test)
-            made[name] = TrainedNetwork(self.config.spec, variables, teacher.preprocessor, own)
+        chosen = "best step by held-out agreement" if selection.validation else "last step"
+        made = {
+            "best": self._tested(selection.best, best_step, chosen, seen),
+            "last": self._tested(selection.last, selection.steps[-1], "last step", seen),
+        }
         title = f"{self.config.student} from {self.source.name}"
         save_networks(folder, made["best"], made["last"], title=title, reporter=self.reporter)
-        draw_seen(folder, images, teacher, made["best"], self.reporter)
+        images, answers = seen.images, seen.answers
+        draw_seen(folder, images, answers.shown, answers.some, made["best"], self.reporter)
         return TrainingResult(
             made["best"],
             folder.path,
@@ -293,33 +347,42 @@ class _Run:
             made["last"].metadata.get("test_accuracy"),
             best_step,
             selection.steps[-1],
-            {"agreement": agreement if agreement == agreement else None} | _entropy(diagnosis),
+            {
+                "agreement": None if math.isnan(agreement) else agreement,
+                "relative_entropy": seen.diagnosis.relative_entropy,
+                "verdict": seen.diagnosis.verdict,
+            },
         )
 
-    def _facts(self, diagnosis: Diagnosis, images: int) -> dict[str, Any]:
+    def _tested(self, variables: Any, step: int, rule: str, seen: _Seen) -> TrainedNetwork:
+        """A student with its test accuracy, where there are test images."""
+        preprocessor, facts = self.teacher.preprocessor, self._facts(seen)
+        facts |= {"step": step, "rule": rule}
+        if self.data is not None and len(self.data.x_test):
+            x, y = self.data.test_part(self.config.eval_examples)
+            module = self.config.spec.build(len(self.teacher.class_names), self.teacher.space.shape)
+            found = accuracy(module, variables, preprocessor.apply(x), y)
+            facts |= {"test_accuracy": found, "test_examples": len(x)}
+        return TrainedNetwork(self.config.spec, variables, preprocessor, facts)
+
+    def _facts(self, seen: _Seen) -> dict[str, Any]:
         """What a student's file says of how it came about."""
         teacher, space = self.teacher, self.teacher.space
-        pixels = PixelFacts("", space.low, space.high, space.mean, space.deviation)
-        if self.data is not None:
-            pixels = self.data.pixels.with_moments(self.data.x_train)
         config = dataclasses.asdict(self.config)
         return {
             "method": "distilled",
-            "dataset": teacher.dataset or "nothing but the teacher",
+            "dataset": teacher.dataset,
+            "training_hash": teacher.training_hash,
             "class_names": list(teacher.class_names),
             "image_shape": list(space.shape),
-            "pixels": pixels.to_metadata(),
+            "pixels": teacher.pixels.to_metadata(),
             "source": self.source.describe(),
-            "source_images": images,
+            "source_images": len(seen.images),
             "teacher": teacher.facts,
-            "diagnosis": diagnosis.to_dict(),
+            "diagnosis": seen.diagnosis.to_dict(),
             "config": {k: v for k, v in config.items() if k not in _NOT_RECORDED},
             "kipax_version": __version__,
         }
-
-
-def _entropy(diagnosis: Diagnosis) -> dict[str, Any]:
-    return {"relative_entropy": diagnosis.relative_entropy, "verdict": diagnosis.verdict}
 
 
 def _asked_live(teacher: Teacher):

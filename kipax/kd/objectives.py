@@ -36,8 +36,9 @@ def teacher_probabilities(logits: jax.Array, signal: Distil) -> jax.Array:
     if signal.signal == "smoothed":
         return (1 - signal.smoothing) * best + signal.smoothing / classes
     if signal.signal == "top_k":
-        least = jax.lax.top_k(logits, min(signal.top_k, classes))[0][..., -1:]
-        logits = jnp.where(logits >= least, logits, -jnp.inf)
+        kept = jax.lax.top_k(logits, min(signal.top_k, classes))[1]  # of equal ones the first
+        told = jnp.sum(jax.nn.one_hot(kept, classes), axis=-2) > 0
+        logits = jnp.where(told, logits, -jnp.inf)
     if signal.signal == "standardised":
         logits = _standardise(logits)
     return jax.nn.softmax(logits / signal.temperature)

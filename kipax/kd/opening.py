@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,20 @@ from kipax.loading import load
 from kipax.networks import NETWORK_FILE, load_network
 from kipax.report import Reporter
 
-__all__ = ["open_teacher", "open_test_data"]
+__all__ = ["check_test_data", "open_teacher", "open_test_data", "own_data"]
 
 _PYTHON = "python:"
+_TEACHERS_HAVE = (
+    "space",
+    "class_names",
+    "preprocessor",
+    "dataset",
+    "training_hash",
+    "pixels",
+    "facts",
+    "logits",
+    "describe",
+)
 
 
 def open_teacher(text: str, *, data_dir: str | None, reporter: Reporter) -> Teacher:
@@ -59,12 +72,16 @@ def _of_python(text: str) -> Teacher:
     module, _, name = text.partition(":")
     if not module or not name:
         raise UsageError(f"a teacher of Python is python:MODULE:NAME; got python:{text}.")
+    here = os.getcwd()
+    sys.path.insert(0, here)  # a module of the user's lies in the current folder
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"python:{text} names no teacher: {error}.") from error
+    finally:
+        sys.path.remove(here)
     made = found() if callable(found) and not hasattr(found, "logits") else found
-    for needed in ("space", "class_names", "preprocessor", "facts", "logits", "describe"):
+    for needed in _TEACHERS_HAVE:
         if not hasattr(made, needed):
             raise UsageError(
                 f"python:{text} must be or give a kipax.kd.Teacher, such as a FunctionTeacher; "
@@ -84,7 +101,12 @@ def _validation_data(facts: Any, data_dir: str | None, reporter: Reporter) -> Da
 
 
 def open_test_data(
-    name: str | None, teacher: Teacher, *, data_dir: str | None, reporter: Reporter
+    name: str | None,
+    teacher: Teacher,
+    *,
+    data_dir: str | None,
+    image_size: int | None = None,
+    reporter: Reporter,
 ) -> Dataset | None:
     """The data that a student is tested on.
 
@@ -92,6 +114,7 @@ def open_test_data(
         name: what the user said; None for the teacher's own, "none" for none.
         teacher: must fit it.
         data_dir: where TensorFlow Datasets lie.
+        image_size: side in pixels that pictures of differing sizes get.
         reporter: hears why there are none.
 
     Raises:
@@ -100,35 +123,61 @@ def open_test_data(
     if name == "none" or (name is None and not teacher.dataset):
         return None
     try:
-        data = load_dataset(name or teacher.dataset, data_dir=data_dir)
+        data = load_dataset(name or teacher.dataset, data_dir=data_dir, image_size=image_size)
     except (KipaxError, ImportError) as error:
         if name is not None:
             raise
-        reporter.say(f"no test accuracy: {error}")
+        reporter.say(f"no test accuracy, unless --dataset says where the data lie: {error}")
         return None
+    check_test_data(data, teacher)
+    return data
+
+
+def check_test_data(data: Dataset, teacher: Teacher) -> None:
+    """Raises a `UsageError` for test data of other images, classes or units than the teacher's."""
     classes = len(teacher.class_names)
     if data.image_shape != teacher.space.shape or data.num_classes != classes:
         raise UsageError(
             f"the teacher takes images {teacher.space.shape} of {classes} classes; {data.name} has "
             f"{data.image_shape} and {data.num_classes}: name fitting data with --dataset."
         )
-    return data
+    names, own = data.class_names, teacher.class_names
+    if names != own and set(names) == set(own):
+        raise UsageError(
+            f"the classes of {data.name} are the teacher's in another order, {', '.join(names)} "
+            f"instead of {', '.join(own)}: give them in the teacher's."
+        )
+    if data.training_hash == teacher.training_hash:
+        return  # its own data, whatever their test part is like
+    what = f"the test images of {data.name}"
+    words = teacher.pixels.mismatch(data.x_test, what, "the teacher's training images")
+    if words is not None:
+        raise UsageError(f"{words}: give images in the same units.")
 
 
-def lazily(make: Callable[[], Dataset | None]) -> Callable[[], Dataset]:
-    """A function that makes the data when a source asks for them.
+def own_data(
+    teacher: Teacher, given: Dataset | None, load: Callable[[], Dataset | None]
+) -> Callable[[], Dataset]:
+    """A function that gives the teacher's training images when a source asks for them.
+
+    Args:
+        teacher: whose.
+        given: the test data, which may be the teacher's own set.
+        load: loads the set of the teacher's name.
 
     Raises (when called):
-        UsageError: there are none.
+        UsageError: they are not here.
     """
 
     def data() -> Dataset:
-        found = make()
-        if found is None:
-            raise UsageError(
-                "the source data needs the teacher's own images, which are not here: name another "
-                "source, such as photo or shaders."
-            )
-        return found
+        known = teacher.training_hash
+        for found in (lambda: given, load):
+            one = found()
+            if one is not None and (not known or one.training_hash == known):
+                return one
+        raise UsageError(
+            "the source data needs the images that the teacher was trained on, which are not here: "
+            "say where they lie with --dataset, or name another source, such as photo or shaders."
+        )
 
     return data

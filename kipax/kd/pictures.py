@@ -6,20 +6,20 @@ import numpy as np
 
 from kipax import files, plots
 from kipax.kd.stored import StoredImages
-from kipax.kd.teachers import Teacher
 from kipax.networks import TrainedNetwork
 from kipax.report import Reporter
 from kipax.runs import RunFolder
 
 __all__ = ["draw_seen"]
 
-_SHOWN, _ASKED = 24, 1000
+_SHOWN = 24
 
 
 def draw_seen(
     folder: RunFolder,
     images: StoredImages,
-    teacher: Teacher,
+    shown: np.ndarray,
+    answers: np.ndarray,
     student: TrainedNetwork,
     reporter: Reporter,
 ) -> None:
@@ -32,24 +32,24 @@ def draw_seen(
     Args:
         folder: of the run.
         images: of the source.
-        teacher: asked about them.
-        student: likewise.
+        shown: numbers of those that the teacher was asked about.
+        answers: its logits of these.
+        student: says of them what it says.
         reporter: hears what is missing.
     """
-    some = np.linspace(0, len(images) - 1, min(_ASKED, len(images))).astype(int)
-    raw = images.raw(some)
-    x = teacher.preprocessor.apply(raw)
+    raw = images.raw(shown)
+    x = student.preprocessor.apply(raw)
     says = {
-        "teacher": _softmax(np.asarray(teacher.logits(raw, x))),
+        "teacher": _softmax(answers),
         "student": _softmax(np.asarray(student.outputs(x).logits)),
     }
-    space = teacher.space
-    levels = np.clip((raw - space.low) * (255.0 / (space.high - space.low)), 0, 255)
+    low, high = student.pixels.low, student.pixels.high
+    levels = np.clip((raw - low) * (255.0 / (high - low)), 0, 255)
     try:
-        shown = np.linspace(0, len(some) - 1, min(_SHOWN, len(some))).astype(int)
+        few = np.linspace(0, len(raw) - 1, min(_SHOWN, len(raw))).astype(int)
         pictures = {
             "seen.png": plots.draw_guesses(
-                np.rint(levels[shown]).astype(np.uint8), says["teacher"][shown], teacher.class_names
+                np.rint(levels[few]).astype(np.uint8), says["teacher"][few], student.class_names
             ),
             "confidence.png": plots.draw_histograms(
                 {name: p.max(axis=1) for name, p in says.items()}, "largest probability"
@@ -57,7 +57,7 @@ def draw_seen(
         }
         for name, figure in pictures.items():
             files.write_bytes(folder.path / name, plots.to_png(figure))
-    except (ImportError, ValueError) as error:
+    except (ImportError, ValueError, TypeError) as error:  # two channels are no picture
         reporter.say(f"not all pictures are there: {error}")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +18,7 @@ from kipax.kd.teachers import Teacher
 from kipax.report import Progress, Reporter
 from kipax.runs import RunFolder
 
-__all__ = ["StoredImages", "ask_teacher", "draw_images"]
+__all__ = ["StoredImages", "ask_teacher", "chosen_index", "draw_images"]
 
 _PART = 1024  # images drawn, or asked about, between two progresses
 _FILE, _ANSWERS = "source.npz", "answers.npz"
@@ -43,13 +45,26 @@ class StoredImages:
         """Images in the teacher's units, float32."""
         chosen = self.pixels[index]
         if chosen.dtype != np.uint8:
-            return chosen
+            return np.asarray(chosen, np.float32)
         return np.float32(self.low) + np.float32((self.high - self.low) / 255.0) * chosen
 
     @property
     def hash(self) -> str:
         """Tells them from others."""
         return hash_arrays({"pixels": self.pixels, "range": np.array([self.low, self.high])})[:16]
+
+
+def chosen_index(source: Source, count: int, seed: int) -> np.ndarray:
+    """Which images of a source are taken: the first, or a random `count` of a finite one's.
+
+    Args:
+        source: of the images.
+        count: how many at most.
+        seed: of the choice.
+    """
+    if source.size is None:
+        return np.arange(count)
+    return np.random.default_rng(seed).permutation(source.size)[:count]
 
 
 def draw_images(
@@ -61,37 +76,28 @@ def draw_images(
     seed: int,
     reporter: Reporter,
 ) -> StoredImages:
-    """The first `count` images of a source, drawn once and then read from the folder.
+    """The chosen images of a source, drawn once and then read from the folder.
 
     Args:
-        folder: of the run; ``source.npz`` is written.
-        source: of the images; a finite one gives what it has, a random `count` of more.
+        folder: of the run; ``source.npz`` is written, unless the images are given ones.
+        source: of the images.
         space: of the teacher.
-        count: how many.
-        seed: of their draw.
+        count: how many at most, see `chosen_index`.
+        seed: of their choice and draw.
         reporter: hears progress.
     """
+    index = chosen_index(source, count, seed)
     if isinstance(source, Images):
-        order = np.random.default_rng(seed).permutation(len(source.raw))[:count]
-        return StoredImages(source.raw[np.sort(order)], 0.0, 255.0)  # as they are
-    count = count if source.size is None else min(count, source.size)
-    path = folder.path / _FILE
-    facts = np.array([source.name, str(count), str(seed)])
-    if path.exists():
-        content = files.read_npz(path)
-        if np.array_equal(content.get("facts", facts[:0]), facts):
-            low, high = content["range"].tolist()
-            return StoredImages(content["pixels"], low, high)
-    parts, began = [], time.monotonic()
-    for start in range(0, count, _PART):
-        stop = min(start + _PART, count)
-        parts.append(_as_levels(source.images(np.arange(start, stop), seed=seed), space))
-        pace = (time.monotonic() - began) / stop
-        reporter.progress(Progress(stop, count, unit="image", seconds_per_step=pace))
-    limits = np.array([space.low, space.high])
-    stored = StoredImages(np.concatenate(parts), space.low, space.high)
-    files.write_npz(path, {"pixels": stored.pixels, "range": limits, "facts": facts})
-    return stored
+        return StoredImages(source.raw[index], 0.0, 255.0)  # as they are
+    levels = _in_parts(
+        folder.path / _FILE,
+        np.array([source.name, str(len(index)), str(seed), str(space)]),
+        lambda part: _as_levels(source.images(index[part], seed=seed), space),
+        count=len(index),
+        unit="image",
+        reporter=reporter,
+    )
+    return StoredImages(levels, space.low, space.high)
 
 
 def _as_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
@@ -114,26 +120,64 @@ def ask_teacher(
     Raises:
         FailedRunError: an answer is not finite.
     """
-    path = folder.path / _ANSWERS
-    key = np.array([images.hash, str(teacher.facts)])
-    if path.exists():
-        content = files.read_npz(path)
-        if np.array_equal(content.get("facts", key[:0]), key):
-            return content["logits"]
-    parts, began = [], time.monotonic()
-    for start in range(0, len(images), _PART):
-        raw = images.raw(np.arange(start, min(start + _PART, len(images))))
-        x = teacher.preprocessor.apply(raw)
-        parts.append(np.asarray(teacher.logits(raw, x), np.float32))
-        stop = start + len(raw)
-        pace = (time.monotonic() - began) / stop
-        reporter.progress(
-            Progress(stop, len(images), unit="answer of the teacher", seconds_per_step=pace)
-        )
-    logits = np.concatenate(parts)
-    check_answers(logits)
-    files.write_npz(path, {"logits": logits, "facts": key})
-    return logits
+
+    def answer(part: np.ndarray) -> np.ndarray:
+        raw = images.raw(part)
+        logits = teacher.logits(raw, teacher.preprocessor.apply(raw))
+        check_answers(np.asarray(logits))
+        return np.asarray(logits, np.float32)
+
+    return _in_parts(
+        folder.path / _ANSWERS,
+        np.array([images.hash, str(teacher.facts)]),
+        answer,
+        count=len(images),
+        unit="answer",
+        reporter=reporter,
+    )
+
+
+def _in_parts(
+    path: Path,
+    facts: np.ndarray,
+    make: Callable[[np.ndarray], np.ndarray],
+    *,
+    count: int,
+    unit: str,
+    reporter: Reporter,
+) -> np.ndarray:
+    """Rows made part by part and kept in a file; what lies there of them is not made again.
+
+    Args:
+        path: of the file.
+        facts: tell the rows from others.
+        make: the rows of given numbers.
+        count: how many rows.
+        unit: of the progress.
+        reporter: hears it; may raise, as at the end of the time: the rows so far are saved.
+    """
+    parts = _kept(path, facts)
+    done, began = sum(map(len, parts)), time.monotonic()
+    first, saved = done, done
+    try:
+        while done < count:
+            stop = min(done + _PART, count)
+            parts.append(make(np.arange(done, stop)))
+            done = stop
+            pace = (time.monotonic() - began) / (done - first)
+            reporter.progress(Progress(done, count, unit=unit, seconds_per_step=pace))
+    finally:
+        if done > saved:
+            files.write_npz(path, {"rows": np.concatenate(parts), "facts": facts})
+    return np.concatenate(parts)
+
+
+def _kept(path: Path, facts: np.ndarray) -> list[np.ndarray]:
+    """The rows that a file holds; none where they are of other facts."""
+    if not path.exists():
+        return []
+    content = files.read_npz(path)
+    return [content["rows"]] if np.array_equal(content.get("facts", ""), facts) else []
 
 
 def check_answers(logits: np.ndarray) -> None:

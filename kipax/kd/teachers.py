@@ -17,6 +17,7 @@ from kipax.errors import FailedRunError, UsageError
 from kipax.files import hash_arrays
 from kipax.kd.sources.base import ImageSpace
 from kipax.networks import TrainedNetwork
+from kipax.pixels import PixelFacts
 from kipax.students import Outputs
 from kipax.support import SupportSet
 from kipax.trees import tree_to_arrays
@@ -57,6 +58,16 @@ class Teacher(Protocol):
         ...
 
     @property
+    def training_hash(self) -> str:
+        """Tells its training images from others; empty where they are not known."""
+        ...
+
+    @property
+    def pixels(self) -> PixelFacts:
+        """What its training images' pixels were."""
+        ...
+
+    @property
     def facts(self) -> dict[str, Any]:
         """What tells it from other teachers, JSON-ready."""
         ...
@@ -85,9 +96,7 @@ class NetworkTeacher:
     @property
     def space(self) -> ImageSpace:
         """See `Teacher`."""
-        pixels = self.network.pixels
-        shape = self.network.image_shape
-        return ImageSpace(shape, pixels.low, pixels.high, pixels.mean, pixels.deviation)
+        return _space(self.network.image_shape, self.pixels)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -104,10 +113,21 @@ class NetworkTeacher:
         """See `Teacher`."""
         return str(self.network.metadata["dataset"])
 
+    @property
+    def training_hash(self) -> str:
+        """See `Teacher`."""
+        return str(self.network.metadata.get("training_hash", ""))
+
+    @property
+    def pixels(self) -> PixelFacts:
+        """See `Teacher`."""
+        return self.network.pixels
+
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
         """See `Teacher`."""
-        digest = hash_arrays(tree_to_arrays(self.network.variables))
+        arrays = tree_to_arrays(self.network.variables)
+        digest = hash_arrays(arrays | self.preprocessor.to_arrays())
         return {"teacher": self.network.spec.describe(), "teacher_hash": digest[:16]}
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -136,9 +156,7 @@ class KernelTeacher:
     @property
     def space(self) -> ImageSpace:
         """See `Teacher`."""
-        pixels, height_width_channels = self.support.pixels, self.support.images.shape[1:]
-        shape: Any = tuple(height_width_channels)
-        return ImageSpace(shape, pixels.low, pixels.high, pixels.mean, pixels.deviation)
+        return _space(self.support.images.shape[1:], self.pixels)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -155,13 +173,26 @@ class KernelTeacher:
         """See `Teacher`."""
         return str(self.support.metadata["dataset"])
 
+    @property
+    def training_hash(self) -> str:
+        """See `Teacher`."""
+        return str(self.support.metadata.get("training_hash", ""))
+
+    @property
+    def pixels(self) -> PixelFacts:
+        """See `Teacher`."""
+        return self.support.pixels
+
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
         """See `Teacher`."""
-        arrays = {"images": self.support.images, "labels": self.support.labels}
+        support = self.support
+        arrays = {"images": support.images, "labels": support.labels}
         return {
-            "teacher": f"{len(self.support)} images, {self.support.architecture.name}",
+            "teacher": f"{len(support)} images, {support.architecture.name}",
             "teacher_hash": hash_arrays(arrays)[:16],
+            "kernel": [support.architecture.to_dict(), support.kernel, support.ridge],
+            "preprocessing": [support.preprocessor.name, support.preprocessor.settings],
             "teacher_scale": self.scale,
         }
 
@@ -240,6 +271,17 @@ class FunctionTeacher:
         return ""
 
     @property
+    def training_hash(self) -> str:
+        """See `Teacher`: not known."""
+        return ""
+
+    @property
+    def pixels(self) -> PixelFacts:
+        """See `Teacher`: the range alone."""
+        space = self.space
+        return PixelFacts("", space.low, space.high, space.mean, space.deviation)
+
+    @property
     def facts(self) -> dict[str, Any]:
         """See `Teacher`."""
         return {"teacher": self.name}
@@ -251,7 +293,7 @@ class FunctionTeacher:
             UsageError: it gives another shape.
             FailedRunError: it gives what is not finite.
         """
-        out = np.asarray(self.function(np.asarray(raw, np.float32)), np.float32)
+        out = np.asarray(self.function(np.array(raw, np.float32)), np.float32)  # a copy of its own
         expected = len(raw), len(self.class_names)
         if out.shape != expected:
             raise UsageError(
@@ -314,6 +356,16 @@ class Ensemble:
         return self.teachers[0].dataset
 
     @property
+    def training_hash(self) -> str:
+        """See `Teacher`."""
+        return self.teachers[0].training_hash
+
+    @property
+    def pixels(self) -> PixelFacts:
+        """See `Teacher`."""
+        return self.teachers[0].pixels
+
+    @property
     def facts(self) -> dict[str, Any]:
         """See `Teacher`."""
         return {"teacher": "ensemble", "teachers": [t.facts for t in self.teachers]}
@@ -326,6 +378,12 @@ class Ensemble:
     def describe(self) -> str:
         """See `Teacher`."""
         return "an ensemble of " + "; ".join(t.describe() for t in self.teachers)
+
+
+def _space(shape: Sequence[int], pixels: PixelFacts) -> ImageSpace:
+    height, width, channels = shape
+    sides = height, width, channels
+    return ImageSpace(sides, pixels.low, pixels.high, pixels.mean, pixels.deviation)
 
 
 def as_outputs(logits: Any) -> Outputs:

@@ -94,6 +94,9 @@ def run_teacher(
     if not isinstance(config, TeacherConfig) or not isinstance(resume, bool):
         raise UsageError("run_teacher takes a TeacherConfig, and resume as True or False.")
     config = resolve(config)
+    if dataset is not None:  # its name and split hold
+        held = len(dataset.x_validation)
+        config = dataclasses.replace(config, dataset=dataset.name, validation_examples=held)
     reporter = reporter or Reporter()
     reporter = limit_time(reporter, config.max_seconds, remedy="continue with --resume")
     data = dataset or _load(config)

@@ -69,16 +69,23 @@ class Trainee:
         return [round(self.descent.steps * (i + 1) / count) for i in range(count)]
 
 
+class _Truncation(Hook):
+    """Drops the metrics of steps that are taken again; stands behind the checkpoint."""
+
+    def __init__(self, folder: RunFolder):
+        self._folder = folder
+
+    def begin(self, state: TrainState) -> TrainState:
+        self._folder.truncate_metrics(int(state.step) + 1)
+        return state
+
+
 class _Metrics(Hook):
     """Writes a line after each evaluated step, and fails where the loss is not finite."""
 
     def __init__(self, folder: RunFolder, selection: Selection, what: str):
         self._folder, self._selection = folder, selection
         self._key = what.replace(" ", "_")
-
-    def begin(self, state: TrainState) -> TrainState:
-        self._folder.truncate_metrics(int(state.step) + 1)
-        return state
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
         if step not in self._selection.steps:
@@ -153,7 +160,14 @@ def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> 
             descent=trainee.descent,
             settings=[trainee.setting],
             teacher=trainee.teacher,
-            hooks=[selection, checkpoint, _Metrics(folder, selection, trainee.what), progress],
+            # Metrics first: what is saved has its line.
+            hooks=[
+                selection,
+                _Metrics(folder, selection, trainee.what),
+                checkpoint,
+                _Truncation(folder),
+                progress,
+            ],
         )
     except KeyboardInterrupt:
         step = checkpoint.save()

@@ -36,7 +36,7 @@ class Views:
       scaled to the side), a tenth inverted, and ``crop``;
     * ``extreme``: RandAugment(8, 30), random erasing, and ``crop``.
 
-    The levels are those of Frank & Davis 2025.
+    The levels are those of Frank & Davis 2025. RandAugment sees pixels cut off at the range.
 
     Attributes:
         level: one of `LEVELS`.
@@ -83,7 +83,10 @@ def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Arra
         views.level, (0, 0)
     )
     if number:
-        x = rand_augment(of_policy, jnp.round(x), number=number, level=strength, fill=fill)
+        # The fourth channel is no colour; a set that is not clipped has levels of no table.
+        colours = jnp.clip(jnp.round(x[..., :3]), 0.0, 255.0)
+        colours = rand_augment(of_policy, colours, number=number, level=strength, fill=fill)
+        x = jnp.concatenate([colours, x[..., 3:]], axis=-1)
     if views.level == "high":
         scale = x.shape[0] / _ELASTIC_SIDE
         moved = elastic(of_extra, x, alpha=50 * scale, sigma=5 * scale, fill=fill)
@@ -134,6 +137,11 @@ class ViewedBatches:
         views: Views,
         seed: int,
     ):
+        if views.level in LEVELS[2:] and space.shape[-1] not in (1, 3, 4):
+            raise UsageError(
+                f"augmentation {views.level} takes images of 1, 3 or 4 channels; got "
+                f"{space.shape[-1]}: take none or crop."
+            )
         self._raw, self._space, self._preprocessor = raw, space, preprocessor
         self._views, self._epochs = views, epochs
         self._key = jax.random.fold_in(jax.random.key(seed), 4)

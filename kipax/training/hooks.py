@@ -143,6 +143,8 @@ class Checkpoint(Hook):
         restored, carried = tree_from_arrays(arrays, self._tree(state))
         for hook, values in zip(self._beside, carried, strict=True):
             hook.carried = values
+        self._saved_step = int(np.max(restored.step))
+        self._latest = self._saved_step, restored
         return restored
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:

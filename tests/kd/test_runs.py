@@ -22,13 +22,16 @@ from kipax.kd import (
     run_kd,
     run_teacher,
 )
+from kipax.kd.distilling import _Run
 from kipax.kd.opening import open_teacher
+from kipax.kd.stored import StoredImages, ask_teacher
 from kipax.networks import load_network
 from kipax.report import Reporter
 from kipax.ridge import accuracy
+from kipax.runs import RunFolder
 
 SMALL = KDConfig(width=8, images=300, steps=30, batch_size=32, learning_rate=0.01)
-DIGITS = ImageSpace((8, 8, 1), 0.0, 16.0, (4.9,), (6.0,))
+DIGITS = ImageSpace([8, 8, 1], 0, 16, [4.9], [6])  # as a user may write it
 
 
 class Listener(Reporter):
@@ -180,8 +183,13 @@ def test_the_answers_of_another_teacher_are_not_taken(taught, tmp_path):
     config = dataclasses.replace(SMALL, steps=4, cached=True, mix="none")
     run_kd(config, teacher=NetworkTeacher(taught.network), workdir=tmp_path)
     other = FunctionTeacher(lambda x: np.zeros((len(x), 10)), DIGITS, tuple("0123456789"))
-    with pytest.raises(UsageError, match="--resume needs the training images"):
+    with pytest.raises(UsageError, match="--resume needs the teacher and source of the run"):
         run_kd(config, teacher=other, workdir=tmp_path, resume=True)
+    # The files themselves are known by teacher and images.
+    folder, images = RunFolder(tmp_path), StoredImages(np.zeros((5, 8, 8, 1), np.uint8), 0.0, 16.0)
+    kept = (tmp_path / "answers.npz").read_bytes()
+    np.testing.assert_array_equal(ask_teacher(folder, other, images, Reporter()), 0)
+    assert (tmp_path / "answers.npz").read_bytes() != kept
 
 
 # -- other teachers ------------------------------------------------------------------------------
@@ -216,11 +224,139 @@ def test_a_distilled_set_teaches(tmp_path):
     assert result.test_accuracy > kernel - 0.15
 
 
+# -- what a review found ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sorted_digits(tmp_path):
+    """Digits in a file, all zeros first."""
+    data = kipax.load_dataset("digits")
+    order = np.argsort(data.y_train, kind="stable")
+    arrays = {"x_train": data.x_train[order], "y_train": data.y_train[order]}
+    arrays |= {"x_test": data.x_test, "y_test": data.y_test}
+    np.savez(tmp_path / "sorted.npz", **arrays)
+    return tmp_path / "sorted.npz", arrays
+
+
+def test_held_out_images_of_a_sorted_source_are_of_all_classes(taught, sorted_digits, tmp_path):
+    config = dataclasses.replace(SMALL, source=f"dataset:npz:{sorted_digits[0]}", images=1000)
+    seen = []
+
+    def knows(raw):
+        seen.append(len(raw))
+        return np.asarray(
+            NetworkTeacher(taught.network).logits(raw, teacher.preprocessor.apply(raw))
+        )
+
+    teacher = FunctionTeacher(knows, DIGITS, taught.network.class_names)
+    run = _Run.open(config, teacher, None, Reporter())
+    images, answers = run.draw(RunFolder(tmp_path))
+    held = run.trainee(images, answers).chosen_by[1]
+    assert len(held) == 100
+    assert len(np.unique(held)) >= 8
+    assert run.teacher.space == DIGITS
+
+
+def test_test_data_in_other_units_or_another_order_are_refused(taught, sorted_digits, tmp_path):
+    teacher = NetworkTeacher(taught.network)
+    arrays = dict(sorted_digits[1])
+    for name in ("x_train", "x_test"):
+        arrays[name] = arrays[name] / np.float32(16)
+    unit = kipax.Dataset.from_arrays(arrays)
+    with pytest.raises(UsageError, match="give images in the same units"):
+        run_kd(SMALL, teacher=teacher, dataset=unit, workdir=tmp_path / "a")
+    backwards = kipax.Dataset.from_arrays(sorted_digits[1], class_names=list("9876543210"))
+    with pytest.raises(UsageError, match="the teacher's in another order"):
+        run_kd(SMALL, teacher=teacher, dataset=backwards, workdir=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_given_data_set_is_recorded_by_its_own_name(sorted_digits, tmp_path):
+    data = kipax.Dataset.from_arrays(sorted_digits[1], name="mine")
+    config = TeacherConfig(width=4, steps=2)
+    network = run_teacher(config, dataset=data, workdir=tmp_path / "run").network
+    assert network.metadata["dataset"] == "mine"
+    assert network.metadata["training_hash"] == data.training_hash
+    with pytest.raises(UsageError, match="which are not here: say where they lie with --dataset"):
+        run_kd(
+            dataclasses.replace(SMALL, source="data"),
+            teacher=NetworkTeacher(network),
+            workdir=tmp_path / "kd",
+        )
+    own = dataclasses.replace(SMALL, source="data", dataset=f"npz:{sorted_digits[0]}", steps=2)
+    run_kd(own, teacher=NetworkTeacher(network), workdir=tmp_path / "kd")
+
+
+def test_a_source_that_changed_is_not_resumed_on(taught, sorted_digits, tmp_path):
+    path, arrays = sorted_digits
+    config = dataclasses.replace(SMALL, source=f"dataset:npz:{path}", steps=4)
+    teacher = NetworkTeacher(taught.network)
+    run_kd(config, teacher=teacher, workdir=tmp_path / "run")
+    np.savez(path, **(arrays | {"x_train": arrays["x_train"][::-1]}))
+    with pytest.raises(UsageError, match="--resume needs the source of the run"):
+        run_kd(config, teacher=teacher, workdir=tmp_path / "run", resume=True)
+
+
+def test_drawn_images_are_kept_when_time_is_over(taught, tmp_path):
+    config = dataclasses.replace(SMALL, source="noise", images=3000, steps=2, max_seconds=1e-9)
+    teacher = NetworkTeacher(taught.network)
+    whole, stops = _in_pieces(
+        lambda: run_kd(config, teacher=teacher, workdir=tmp_path / "cut", resume=True), most=20
+    )
+    assert stops >= 3  # twice while drawing, then a step a time
+    at_once = dataclasses.replace(config, max_seconds=None)
+    other = run_kd(at_once, teacher=teacher, workdir=tmp_path / "whole")
+    assert _files(whole.workdir) == _files(other.workdir)
+
+
+def test_nobody_knows_whether_a_functions_images_may_be_mirrored(tmp_path):
+    teacher = FunctionTeacher(lambda x: np.zeros((len(x), 10)), DIGITS, tuple("0123456789"))
+    for dataset, mirror, expected in (
+        (None, None, False),
+        ("digits", None, False),
+        (None, True, True),
+    ):
+        config = dataclasses.replace(SMALL, augmentation="crop", dataset=dataset, mirror=mirror)
+        run = _Run.open(config, teacher, None, Reporter())
+        assert run.views.mirror is expected
+        assert ("(mirrored)" if expected else "(not mirrored)") in run.describe()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mix_alpha": 0.0}, "mix_alpha must be positive"),
+        ({"width": 0}, "width must be positive"),
+        ({"scale": -1.0}, "scale must be positive"),
+        ({"temperature": float("inf")}, "temperature must be positive"),
+        ({"preset": "large"}, "unknown preset 'large'"),
+    ],
+)
+def test_wrong_configs(fields, message):
+    with pytest.raises(UsageError, match=message):
+        KDConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shape": (8, 8)}, "height, width and channels"),
+        ({"low": 3.0, "high": 3.0}, "from a lower to a higher number"),
+        ({"mean": (1.0, 2.0)}, "mean has a number for each of the 1 channels"),
+    ],
+)
+def test_wrong_spaces(fields, message):
+    good = {"shape": (8, 8, 1), "low": 0.0, "high": 1.0}
+    with pytest.raises(UsageError, match=message):
+        ImageSpace(**good | fields)
+
+
 def _nearest_mean(data):
     means = np.stack([data.x_train[data.y_train == c].mean(axis=0) for c in range(10)])
 
     def scores(raw):
         assert raw.dtype == np.float32
+        raw += 0  # a copy of its own
         return -0.01 * np.sum((raw[:, None] - means[None]) ** 2, axis=(2, 3, 4))
 
     return scores
@@ -234,6 +370,9 @@ def test_any_function_of_raw_images_teaches(tmp_path):
     config = dataclasses.replace(SMALL, steps=100, dataset="digits")
     result = run_kd(config, teacher=teacher, workdir=tmp_path / "a")
     assert result.test_accuracy > 0.3
+    student = load_network(tmp_path / "a")
+    assert student.pixels.high == 16.0
+    assert "on no data set" in str(student)
     probabilities = FunctionTeacher(
         lambda raw: np.eye(10)[np.argmax(scores(raw), axis=1)],
         DIGITS,

@@ -11,6 +11,7 @@ from kipax.augment.geometry import random_box
 from kipax.data import Dataset
 from kipax.errors import FileError, UsageError
 from kipax.kd.sources import ImageSpace, SourceReader, make_pyramid
+from kipax.kd.sources.arrays import _with_channels
 from kipax.kd.sources.fields import FIELDS
 from kipax.kd.sources.photo import _patch, _sample
 from kipax.kd.sources.shaders import Shaders, _few_colours
@@ -173,6 +174,8 @@ def test_own_data_are_as_they_are_and_a_part_is_balanced(pictures):
     assert np.bincount(classes).tolist() == [3] * 4
     with pytest.raises(UsageError, match="got a part of 100"):
         reader.read("data:100")
+    with pytest.raises(UsageError, match="a multiple of the 4 classes; got 7"):
+        reader.read("data:7")
 
 
 def test_another_data_set_is_made_to_fit_and_says_so(tmp_path, pictures):
@@ -190,6 +193,17 @@ def test_another_data_set_is_made_to_fit_and_says_so(tmp_path, pictures):
     assert images.max() <= 16
     for words in ("spread over the teacher's 0 to 16", "resized from 12 x 10", "in grey"):
         assert words in source.describe()
+
+
+def test_channels_are_converted_as_they_should_be():
+    x = np.random.default_rng(0).uniform(0, 9, (2, 4, 4, 4)).astype(np.float32)
+    np.testing.assert_array_equal(_with_channels(x, 3, 9.0), x[..., :3])
+    np.testing.assert_array_equal(_with_channels(x[..., :3], 4, 9.0)[..., 3], 9.0)
+    np.testing.assert_array_equal(_with_channels(x[..., :1], 3, 9.0)[..., 2], x[..., 0])
+    luma = x[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
+    np.testing.assert_allclose(_with_channels(x, 1, 9.0)[..., 0], luma, rtol=1e-5)
+    with pytest.raises(UsageError, match="images of 2 channels do not become images of 3"):
+        _with_channels(x[..., :2], 3, 9.0)
 
 
 def test_a_distilled_set_is_unwhitened():

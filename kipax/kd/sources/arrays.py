@@ -65,6 +65,10 @@ def from_dataset(
     if part is not None:
         if part > len(x):
             raise UsageError(f"{name} has {len(x):,} training images; got a part of {part:,}.")
+        if part % dataset.num_classes:
+            raise UsageError(
+                f"a balanced part is a multiple of the {dataset.num_classes} classes; got {part}."
+            )
         chosen = balanced_batch(jax.random.key(seed), dataset.y_train, part)
         x, words = x[np.sort(chosen)], f"{part:,} of the {words}, balanced"
     if own:
@@ -91,16 +95,31 @@ def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:
 def _fit(x: np.ndarray, low: float, high: float, space: ImageSpace) -> np.ndarray:
     """Images in a teacher's size, channels and units."""
     height, width, channels = space.shape
-    made = np.asarray(x, np.float32)
-    if made.shape[-1] != channels:
-        if channels == 1:
-            made = made[..., :3] @ np.array([[0.299], [0.587], [0.114]], np.float32)
-        else:
-            made = np.repeat(made[..., :1], channels, axis=-1)
+    made = _with_channels(np.asarray(x, np.float32), channels, high)
     if made.shape[1:3] != (height, width):
         shape = (len(made), height, width, channels)
         made = np.asarray(jax.image.resize(jnp.asarray(made), shape, "linear"))
     return space.low + (made - low) * ((space.high - space.low) / max(high - low, 1e-12))
+
+
+def _with_channels(x: np.ndarray, channels: int, high: float) -> np.ndarray:
+    """Images of another number of channels.
+
+    Raises:
+        UsageError: there is no usual way from one to the other.
+    """
+    own = x.shape[-1]
+    if own == channels:
+        return x
+    if own in (3, 4) and channels == 1:
+        return x[..., :3] @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    if own == 4 and channels == 3:
+        return x[..., :3]
+    if own == 3 and channels == 4:
+        return np.concatenate([x, np.full_like(x[..., :1], high)], axis=-1)
+    if own == 1:
+        return np.repeat(x, channels, axis=-1)
+    raise UsageError(f"images of {own} channels do not become images of {channels}.")
 
 
 def _changes(shape: tuple[int, ...], space: ImageSpace) -> str:
@@ -108,5 +127,10 @@ def _changes(shape: tuple[int, ...], space: ImageSpace) -> str:
     if tuple(shape[:2]) != space.shape[:2]:
         words += f", resized from {shape[0]} x {shape[1]}"
     if shape[2] != space.shape[2]:
-        words += ", in grey" if space.shape[2] == 1 else ", its one channel repeated"
+        words += {
+            (1, 3): ", its one channel repeated",
+            (1, 4): ", its one channel repeated",
+            (3, 4): ", with an opaque fourth channel",
+            (4, 3): ", its fourth channel left out",
+        }.get((shape[2], space.shape[2]), ", in grey")
     return words

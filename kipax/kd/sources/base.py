@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from kipax.errors import UsageError
 
 __all__ = ["Drawn", "ImageSpace", "Source", "fit_pictures", "keys_for"]
 
@@ -25,6 +28,9 @@ class ImageSpace:
         high: likewise, the largest.
         mean: of its training pixels by channel; empty where not known.
         deviation: likewise.
+
+    Raises:
+        UsageError: no three sides, a range that is none, or statistics of other channels.
     """
 
     shape: tuple[int, int, int]
@@ -32,6 +38,24 @@ class ImageSpace:
     high: float
     mean: tuple[float, ...] = ()
     deviation: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = tuple(int(side) for side in self.shape)
+        if len(shape) != 3 or min(shape) < 1:
+            raise UsageError(f"images have height, width and channels; got {self.shape}.")
+        low, high = float(self.low), float(self.high)
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise UsageError(f"pixels run from a lower to a higher number; got {low} and {high}.")
+        plain = {"shape": shape, "low": low, "high": high}
+        for name in ("mean", "deviation"):
+            numbers = tuple(float(number) for number in getattr(self, name))
+            if len(numbers) not in (0, shape[-1]):
+                raise UsageError(
+                    f"{name} has a number for each of the {shape[-1]} channels; got {numbers}."
+                )
+            plain[name] = numbers
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
 
 class Source(Protocol):
@@ -74,7 +98,15 @@ def fit_pictures(pictures: np.ndarray, space: ImageSpace, *, stretch: bool) -> n
         space: of the teacher; one channel takes the luma.
         stretch: whether each picture is spread over the whole range first, so that a dull part
             of a photo is as strong as a digit.
+
+    Raises:
+        UsageError: the teacher's images have other channels than 1, 3 or 4.
     """
+    if space.shape[-1] not in (1, 3, 4):
+        raise UsageError(
+            f"pictures are drawn with 1, 3 or 4 channels; the teacher's have {space.shape[-1]}: "
+            "take noise, or images of its own."
+        )
     if space.shape[-1] == 1:
         pictures = pictures @ np.array([[0.299], [0.587], [0.114]], np.float32)
     elif space.shape[-1] == 4:

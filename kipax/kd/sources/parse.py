@@ -158,7 +158,7 @@ class SourceReader:
 
 
 def split_sources(text: str) -> list[str]:
-    """The sources of a list; commas within blends and concatenations belong to these.
+    """The sources of a list, commas between; blends and concatenations do not nest.
 
     Example:
         >>> split_sources("photo,noise:uniform")
