@@ -126,7 +126,7 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, description: dict) -> Architecture:
-        """The architecture that `to_dict` described."""
+        """Returns the architecture that `to_dict` described."""
         return cls(**description)
 
 
@@ -154,12 +154,12 @@ def _myrtle(depth: int) -> tuple[str, ...]:
 
 
 def names() -> tuple[str, ...]:
-    """Names to offer a user; `<d>` stands for a depth of 1 or more."""
+    """Returns names to offer a user; `<d>` stands for a depth of 1 or more."""
     return tuple(_PATTERNS.split(", "))
 
 
 def from_name(name: str, *, W_std: float = math.sqrt(2.0), b_std: float = 0.1) -> Architecture:
-    """The architecture that the literature calls `name`.
+    """Returns the architecture that the literature calls `name`.
 
     * ``fc<d>``: flatten, d x [dense, relu], dense.
     * ``convvec<d>``: d x [conv, relu], flatten, dense.
@@ -194,7 +194,7 @@ def from_name(name: str, *, W_std: float = math.sqrt(2.0), b_std: float = 0.1) -
 
 
 def is_named(architecture: Architecture) -> bool:
-    """Whether its name says all of it: `from_name` gives the same layers and scales.
+    """Returns whether its name says all of it: `from_name` gives the same layers and scales.
 
     Example:
         >>> is_named(from_name("fc1")), is_named(from_name("fc1", b_std=0.0))

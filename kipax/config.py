@@ -40,7 +40,7 @@ _NUMBERS: dict[type, tuple[type, str]] = {
 
 
 def config_field(default: Any, text: str, *, may_change: bool = False) -> Any:
-    """A field of a config.
+    """Returns a field of a config.
 
     Args:
         default: its value where nobody says another.
@@ -51,7 +51,7 @@ def config_field(default: Any, text: str, *, may_change: bool = False) -> Any:
 
 
 def field_types(config_class: type) -> dict[str, tuple[type, ...]]:
-    """The types that each field takes, ``NoneType`` among them where it may be None."""
+    """Returns the types that each field takes, ``NoneType`` among them where it may be None."""
     hints = typing.get_type_hints(config_class)
     fields = dataclasses.fields(config_class)
     return {f.name: typing.get_args(hints[f.name]) or (hints[f.name],) for f in fields}

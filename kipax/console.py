@@ -60,7 +60,7 @@ def _clock(seconds: float) -> str:
 
 
 def describe_progress(progress: report.Progress) -> str:
-    """Loss, accuracy, pace and time left, in a line."""
+    """Returns loss, accuracy, pace and time left, in a line."""
     parts = [] if progress.loss is None else [f"loss {progress.loss:.4f}"]
     if progress.validation_accuracy is not None:
         parts.append(f"validation {progress.validation_accuracy:.3f}")
@@ -139,7 +139,7 @@ def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -
 
 
 def _where_data_lie(config: RunConfig) -> str:
-    """The flags that say where a run's data are, which its support set does not know."""
+    """Returns the flags that say where a run's data are, which its support set does not know."""
     known = short_name(config.dataset) == config.dataset
     given = {
         "dataset": None if known else config.dataset,

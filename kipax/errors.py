@@ -88,7 +88,7 @@ def check_choice(what: str, given: Any, choices: Iterable[str], *, also: str = "
 
 
 def split_list(given: str) -> list[str]:
-    """The words of a comma-separated list, maybe none.
+    """Returns the words of a comma-separated list, maybe none.
 
     Example:
         >>> split_list("convnet, fc1,")

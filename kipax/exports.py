@@ -22,7 +22,7 @@ _LONGEST_NAME = 100  # of a folder, in letters
 
 
 def to_arrays(images: np.ndarray, labels: np.ndarray, layout: str) -> dict[str, np.ndarray]:
-    """Images in the given layout, with hard and soft labels.
+    """Returns images in the given layout, with hard and soft labels.
 
     Args:
         images: ``(n, H, W, C)``.
@@ -46,7 +46,7 @@ def to_arrays(images: np.ndarray, labels: np.ndarray, layout: str) -> dict[str, 
 
 
 def to_torch(images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """`to_arrays` in the layout NCHW, as torch tensors of their own memory.
+    """Returns `to_arrays` in the layout NCHW, as torch tensors of their own memory.
 
     Raises:
         ImportError: torch is not installed.

@@ -36,7 +36,7 @@ __all__ = [
 
 
 def expand(path: Path | str) -> Path:
-    """A path with ``~`` at its beginning replaced by the home folder, as a shell would.
+    """Returns a path with ``~`` at its beginning replaced by the home folder, as a shell would.
 
     Shells do not in ``--out=~/picture.png``, and Python never does.
 
@@ -216,7 +216,7 @@ def read_npz(
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-    """sha256 of named arrays: names, dtypes, shapes and bytes."""
+    """Returns sha256 of named arrays: names, dtypes, shapes and bytes."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         a = np.ascontiguousarray(arrays[name])

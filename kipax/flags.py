@@ -19,7 +19,7 @@ Config = TypeVar("Config")
 
 
 def _flag_type(types: tuple[type, ...]) -> type:
-    """The type of the flag of a field that takes these."""
+    """Returns the type of the flag of a field that takes these."""
     options = [t for t in types if t is not NoneType]
     return str if str in options else options[0]
 
@@ -40,7 +40,7 @@ def define_flags(config_class: type, *, without: Sequence[str] = ()) -> None:
 
 
 def config_from_flags(config_class: type[Config], **overrides: Any) -> Config:
-    """The config that the parsed flags describe; fields without a flag have their defaults.
+    """Returns the config that the parsed flags describe; fields without a flag have their defaults.
 
     Raises:
         UsageError: a value that the dataclass refuses.

@@ -18,12 +18,12 @@ __all__ = ["Ledger", "array_hash", "key_of"]
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
-    """Sixteen letters that stand for JSON-ready facts."""
+    """Returns sixteen letters that stand for JSON-ready facts."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def array_hash(*arrays: np.ndarray) -> str:
-    """Sixteen letters that stand for arrays."""
+    """Returns sixteen letters that stand for arrays."""
     return hash_arrays({f"{i:03d}": array for i, array in enumerate(arrays)})[:16]
 
 
@@ -57,7 +57,7 @@ class Ledger:
                 )
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The finished point with this key, or None."""
+        """Returns the finished point with this key, or None."""
         return self._records.get(key)
 
     def remember(

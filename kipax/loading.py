@@ -50,7 +50,7 @@ def load(
 
 
 def _resolve(path: Path | str) -> Path:
-    """A file as it is; a bare name is that of a shipped set."""
+    """Returns a file as it is; a bare name is that of a shipped set."""
     file = files.expand(path)
     if (file / "support.npz").is_file():
         return file / "support.npz"

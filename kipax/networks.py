@@ -131,7 +131,7 @@ class TrainedNetwork:
         )
 
     def outputs(self, x: np.ndarray, *, features: Sequence[str] = ()) -> Outputs:
-        """Logits, penultimate activations and chosen features of preprocessed images.
+        """Returns logits, penultimate activations and chosen features of preprocessed images.
 
         Args:
             x: preprocessed images ``(n, H, W, C)``.
@@ -140,11 +140,11 @@ class TrainedNetwork:
         return predict(self.module, self.variables, x, features=features)
 
     def scores(self, x: np.ndarray) -> np.ndarray:
-        """Logits ``(n, classes)`` of raw images ``(n, H, W[, C])``."""
+        """Returns logits ``(n, classes)`` of raw images ``(n, H, W[, C])``."""
         return np.asarray(self.outputs(self.preprocess(x)).logits)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Classes ``(n,)`` of raw images."""
+        """Returns classes ``(n,)`` of raw images."""
         return np.argmax(self.scores(x), axis=1)
 
     def check_fits(self, dataset: Dataset) -> None:
@@ -249,6 +249,6 @@ def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray
 
 
 def _template(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
-    """A network's variables, as shapes."""
+    """Returns a network's variables, as shapes."""
     init = functools.partial(init_variables, module, image_shape=shape)  # type: ignore[arg-type]
     return jax.eval_shape(init, jax.random.key(0))

@@ -40,7 +40,7 @@ _SCALES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (0.0, 65535.0))
 
 
 def as_array(x: Any, what: str) -> np.ndarray:
-    """`x` as a NumPy array in this machine's byte order.
+    """Returns `x` as a NumPy array in this machine's byte order.
 
     Args:
         x: an array, or what NumPy makes one of.
@@ -76,7 +76,7 @@ def _has_palette(image: Any) -> bool:
 
 
 def as_images(x: Any, what: str) -> np.ndarray:
-    """`x` as images ``(n, H, W, C)`` of finite numbers; a missing channel axis is added.
+    """Returns `x` as images ``(n, H, W, C)`` of finite numbers; a missing channel axis is added.
 
     Args:
         x: images ``(n, H, W)`` or ``(n, H, W, C)`` of integers or floating-point numbers.
@@ -167,7 +167,7 @@ def _is_finite(x: np.ndarray) -> bool:
 
 
 def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel over images and positions, float64 ``(C,)``.
+    """Returns mean and standard deviation per channel over images and positions, float64 ``(C,)``.
 
     Cost: two passes over `x`, 1,000 images at a time.
     """
@@ -176,7 +176,7 @@ def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stream_mean(x: np.ndarray, f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Mean of ``f(x)`` per channel, in float64."""
+    """Returns mean of ``f(x)`` per channel, in float64."""
     total = np.zeros(x.shape[-1])
     for start in range(0, len(x), _ROWS):
         total += f(x[start : start + _ROWS].astype(np.float64)).sum(axis=(0, 1, 2))
@@ -218,7 +218,7 @@ class PixelFacts:
 
     @classmethod
     def of(cls, x: np.ndarray, classes: np.ndarray) -> PixelFacts:
-        """The facts of images ``(n, H, W, C)``, at least one, and their classes ``(n,)``.
+        """Returns the facts of images ``(n, H, W, C)``, at least one, and their classes ``(n,)``.
 
         Cost: three passes; `mean` and `deviation` are left out.
         """
@@ -236,7 +236,7 @@ class PixelFacts:
         )
 
     def with_moments(self, x: np.ndarray) -> PixelFacts:
-        """The same facts with `mean` and `deviation` of the images ``(n, H, W, C)``."""
+        """Returns the same facts with `mean` and `deviation` of the images ``(n, H, W, C)``."""
         mean, deviation = (tuple(m.tolist()) for m in channel_moments(x))
         return dataclasses.replace(self, mean=mean, deviation=deviation)
 
@@ -319,7 +319,7 @@ class PixelFacts:
         return _share((x < lower) | (x > upper)) > 0.01
 
     def _revived_channel(self, x: np.ndarray) -> int | None:
-        """A channel that was constant, such as one of opacity, and varies here."""
+        """Returns a channel that was constant, such as one of opacity, and varies here."""
         for channel, deviation in enumerate(self.deviation):
             if deviation == 0 and channel < x.shape[-1]:
                 off = np.abs(x[..., channel].astype(np.float64) - self.mean[channel])
@@ -389,7 +389,7 @@ def _share(where: np.ndarray) -> float:
 
 
 def _averages(flat: np.ndarray) -> np.ndarray:
-    """Average of each row, in float64."""
+    """Returns average of each row, in float64."""
     return flat.mean(axis=1, dtype=np.float64)
 
 

@@ -70,7 +70,7 @@ def draw_images(
 
 
 def _canvas(images: np.ndarray, rows: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """One white sheet with a row of images for each class; grey, or RGB for 3 channels."""
+    """Returns one white sheet with a row of images for each class; grey, or RGB for 3 channels."""
     _, height, width, channels = images.shape
     shown = images if channels == 3 else images[..., 0]
     shape = (len(rows) * (height + 1) + 1, columns * (width + 1) + 1)
@@ -235,7 +235,7 @@ def draw_scaling(
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG file's bytes, without a date inside."""
+    """Returns the figure as a PNG file's bytes, without a date inside."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

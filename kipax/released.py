@@ -73,7 +73,7 @@ class ReleasedSet:
 
 
 def parse_name(path: Path | str) -> ReleasedSet:
-    """What a released set's path says; at least its folder and name are needed.
+    """Returns what a released set's path says; at least its folder and name are needed.
 
     Raises:
         UsageError: the name is not of the released form.
@@ -101,7 +101,7 @@ def parse_name(path: Path | str) -> ReleasedSet:
 
 
 def read_index(path: Path | str) -> list[ReleasedSet]:
-    """The rows of ``kip.csv`` or ``ls.csv``, their URLs on the host that needs no login.
+    """Returns the rows of ``kip.csv`` or ``ls.csv``, their URLs on the host that needs no login.
 
     Raises:
         FileError: missing, or not such an index.
@@ -129,7 +129,7 @@ def read_index(path: Path | str) -> list[ReleasedSet]:
 def load_released(
     path: Path | str, dataset: Dataset, *, entry: ReleasedSet | None = None
 ) -> SupportSet:
-    """A released file as a `SupportSet` with the official preprocessing.
+    """Returns a released file as a `SupportSet` with the official preprocessing.
 
     The official notebook takes a whitening's channel statistics from all training images and
     its matrix from all but the last 5,000; a matrix from all moves the whitened images by
@@ -173,7 +173,7 @@ def load_released(
 
 
 def _candidates(entry: ReleasedSet, dataset: Dataset):
-    """Official preprocessings to try, the notebook's first; fitted one at a time."""
+    """Yields official preprocessings to try, the notebook's first; fitted one at a time."""
     x = dataset.x_train
     if not entry.zca:
         yield "standard on all", Standard.fit(x)

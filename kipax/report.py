@@ -66,7 +66,7 @@ class _TimedReporter(Reporter):
 
 
 def limit_time(reporter: Reporter, max_seconds: float | None, *, remedy: str) -> Reporter:
-    """A reporter under which work stops so many seconds from now; None for no limit.
+    """Returns a reporter under which work stops so many seconds from now; None for no limit.
 
     All long work reports its progress whenever a step, a block or a point is done: the clock is
     looked at there, and nowhere else. Whoever does the work saves it at an `OutOfTime` as it does

@@ -39,7 +39,7 @@ _ROUNDING = 1e-3  # of the largest eigenvalue: far beyond what float32 makes of 
 
 
 def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Mean-centred one-hot labels, ``onehot - 1 / classes``: float64 ``(n, num_classes)``.
+    """Returns mean-centred one-hot labels, ``onehot - 1 / classes``: float64 ``(n, num_classes)``.
 
     Args:
         classes: integers ``(n,)`` from 0.
@@ -65,7 +65,7 @@ def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def _check_classes(classes: np.ndarray) -> np.ndarray:
-    """Classes as int64 ``(n,)``; raises a `UsageError` for anything else."""
+    """Returns classes as int64 ``(n,)``; raises a `UsageError` for anything else."""
     array = as_array(classes, "classes")
     if array.size == 0 and array.ndim == 1:
         return array.astype(np.int64)
@@ -79,7 +79,7 @@ def _check_classes(classes: np.ndarray) -> np.ndarray:
 
 
 def _check_matrix(a: np.ndarray, what: str, rows: int | None = None) -> np.ndarray:
-    """A float64 matrix, with so many rows; raises a `UsageError` for anything else."""
+    """Returns a float64 matrix, with so many rows; raises a `UsageError` for anything else."""
     array = as_array(a, what)
     bad_rows = rows is not None and array.shape[:1] != (rows,)
     if array.dtype.kind not in "fiu" or array.ndim != 2 or bad_rows:
@@ -108,12 +108,12 @@ class RidgeSolution:
     _factor: tuple[np.ndarray, bool]
 
     def solve(self, b: np.ndarray) -> np.ndarray:
-        """``k_reg^-1 b`` for ``b`` of ``(s, n)``; a `UsageError` for another shape."""
+        """Returns ``k_reg^-1 b`` for ``b`` of ``(s, n)``; a `UsageError` for another shape."""
         right = _check_matrix(b, "b", len(self.k_reg))
         return scipy.linalg.cho_solve(self._factor, right, check_finite=False)
 
     def pull_back(self, d_alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cotangents ``(d_k_ss, d_y_support)`` of a cotangent of `alpha`.
+        """Returns cotangents ``(d_k_ss, d_y_support)`` of a cotangent of `alpha`.
 
         With ``d_y = k_reg^-1 d_alpha`` and ``d_reg = -sym(d_y alpha^T)``:
         ``d_k_ss = d_reg + ridge / s * tr(d_reg) * I``, the second term through the trace in
@@ -209,7 +209,7 @@ def predict(k_ts: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 
 
 def accuracy(scores: np.ndarray, classes: np.ndarray) -> float:
-    """Fraction of rows of `scores` whose largest entry stands at ``classes[row]``.
+    """Returns fraction of rows of `scores` whose largest entry stands at ``classes[row]``.
 
     Raises:
         UsageError: no rows, shapes or classes that do not fit, or scores that are not finite.
@@ -242,7 +242,7 @@ Loss = Callable[[np.ndarray, np.ndarray, int], tuple[float, np.ndarray]]
 def mean_square_error(
     scores: np.ndarray, labels: np.ndarray, count: int
 ) -> tuple[float, np.ndarray]:
-    """``1/2 * mean`` over targets and classes of ``(scores - labels)^2``, and its gradient.
+    """Returns ``1/2 * mean`` over targets and classes of ``(scores - labels)^2``, and its gradient.
 
     Args:
         scores: predictions of a part of the targets ``(t, classes)``.
@@ -276,7 +276,7 @@ LOSSES: dict[str, Loss] = {"mse": mean_square_error}
 
 
 def loss_by_name(name: str) -> Loss:
-    """The loss called `name`; raises a `UsageError` that lists the choices."""
+    """Returns the loss called `name`; raises a `UsageError` that lists the choices."""
     check_choice("loss", name, LOSSES)
     return LOSSES[name]
 
@@ -284,7 +284,7 @@ def loss_by_name(name: str) -> Loss:
 def label_solve(
     k_ss: np.ndarray, gram: np.ndarray, cross: np.ndarray, *, ridge: float
 ) -> np.ndarray:
-    """The labels that minimise the KRR loss in closed form, of least norm.
+    """Returns the labels that minimise the KRR loss in closed form, of least norm.
 
     ``y* = (k_ts k_reg^-1)^+ y_t``, from sums over targets alone: with ``b = k_ts k_reg^-1``,
     ``b^T b = k_reg^-1 gram k_reg^-1`` and ``b^T y_t = k_reg^-1 cross``, so that ``k_ts`` of

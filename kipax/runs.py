@@ -51,7 +51,7 @@ class Identity:
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """What run.json holds."""
+        """Returns what run.json holds."""
         content = {"method": self.method, "config": dict(self.config)}
         return json.loads(json.dumps(content | dict(self.hashes) | dict(self.facts)))
 
@@ -166,7 +166,7 @@ class RunFolder:
     def load_latest(
         self, like: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray] | None:
-        """The rolling state's arrays, or None where there is none yet.
+        """Returns the rolling state's arrays, or None where there is none yet.
 
         Args:
             like: arrays of the names and shapes that it must have; None takes it as it is.
@@ -185,7 +185,7 @@ class RunFolder:
         return state
 
     def checkpoint_path(self, step: int) -> Path:
-        """Where what is kept of a step lies."""
+        """Returns where what is kept of a step lies."""
         return self.path / "checkpoints" / f"step_{step:06d}.npz"
 
     # -- metrics -------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class RunFolder:
         files.append_line(self.path / "metrics.jsonl", json.dumps(line))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole lines."""
+        """Returns all whole lines."""
         file = self.path / "metrics.jsonl"
         lines = []
         for text in file.read_text(errors="replace").splitlines() if file.exists() else []:
@@ -214,7 +214,7 @@ class RunFolder:
 
 
 def _completed(stored: Any, defaults: Mapping[str, Any]) -> Any:
-    """What run.json holds, with every flag of today; what is damaged stays as it is."""
+    """Returns what run.json holds, with every flag of today; what is damaged stays as it is."""
     if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
         return stored
     return stored | {"config": dict(defaults) | stored["config"]}

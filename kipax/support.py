@@ -117,11 +117,11 @@ class SupportSet:
         return PixelFacts.from_metadata(stored)
 
     def with_labels(self, labels: np.ndarray) -> SupportSet:
-        """The same images with other labels ``(n, classes)``; raises as `SupportSet`."""
+        """Returns the same images with other labels ``(n, classes)``; raises as `SupportSet`."""
         return dataclasses.replace(self, labels=labels)
 
     def kernel_fn(self) -> KernelFn:
-        """The kernel that it was distilled with."""
+        """Returns the kernel that it was distilled with."""
         return make_kernel_fn(self.architecture, kind=self.kernel, backend=self.backend)
 
     # -- use -----------------------------------------------------------------------------
@@ -165,14 +165,14 @@ class SupportSet:
         return self.scores_of_preprocessed(self.preprocess(x))
 
     def scores_of_preprocessed(self, targets: np.ndarray) -> np.ndarray:
-        """`scores` of images that went through `preprocess` already."""
+        """Returns `scores` of images that went through `preprocess` already."""
         blocks = [ridge.predict(k_ts, self._alpha) for _, k_ts in self.kernel_blocks(targets)]
         return np.concatenate([np.zeros((0, self.labels.shape[1])), *blocks])
 
     def kernel_blocks(
         self, x: np.ndarray, *, raw: bool = False
     ) -> Iterator[tuple[slice, np.ndarray]]:
-        """``k_ts`` of many images against this set, some rows at a time.
+        """Yields ``k_ts`` of many images against this set, some rows at a time.
 
         Args:
             x: preprocessed images ``(n, H, W, C)``.
@@ -193,7 +193,7 @@ class SupportSet:
             yield slice(start, start + len(part)), k_ts[: len(part)]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Classes ``(n,)`` of raw images; see `scores`."""
+        """Returns classes ``(n,)`` of raw images; see `scores`."""
         return np.argmax(self.scores(x), axis=1)
 
     @property
@@ -210,7 +210,7 @@ class SupportSet:
         return {}
 
     def to_uint8_images(self) -> np.ndarray:
-        """Pictures ``(n, H, W, C)`` uint8: preprocessing undone, training range to 0..255.
+        """Returns pictures ``(n, H, W, C)`` uint8: preprocessing undone, training range to 0..255.
 
         Not what `predict` takes where the training pixels had another range (digits: 0..16).
         """
@@ -224,7 +224,7 @@ class SupportSet:
     __repr__ = __str__
 
     def plot(self) -> Figure:
-        """The images, one row a class by largest label: a `matplotlib.figure.Figure`.
+        """Returns the images, one row a class by largest label: a `matplotlib.figure.Figure`.
 
         Raises:
             ImportError: matplotlib is missing; the message names the extra.
@@ -232,7 +232,7 @@ class SupportSet:
         return rendering.draw(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the sentence and, with matplotlib, the images."""
+        """Returns what a notebook shows: the sentence and, with matplotlib, the images."""
         return rendering.to_html(self)
 
     # -- for other tools -----------------------------------------------------------------
@@ -251,7 +251,7 @@ class SupportSet:
         return exports.to_arrays(images, self.labels, layout)
 
     def to_torch(self, *, preprocessed: bool = True) -> dict:
-        """`to_arrays` in the layout NCHW, as torch tensors.
+        """Returns `to_arrays` in the layout NCHW, as torch tensors.
 
         Raises:
             ImportError: torch is not installed.

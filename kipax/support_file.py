@@ -73,7 +73,7 @@ def write(
 def _embed(
     preprocessor: Preprocessor, metadata: dict[str, Any], folder: Path | str | None
 ) -> dict[str, np.ndarray]:
-    """The preprocessor's arrays, or nothing if a folder keeps them under their hash."""
+    """Returns the preprocessor's arrays, or nothing if a folder keeps them under their hash."""
     arrays = preprocessor.to_arrays()
     if folder is None or sum(a.nbytes for a in arrays.values()) <= _LARGE_BYTES:
         return _prefixed(_PREPROCESSOR, arrays)
@@ -86,7 +86,7 @@ def _embed(
 
 
 def _describe(content: Content, metadata: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The recipe of a large preprocessor; a small one is embedded all the same."""
+    """Returns the recipe of a large preprocessor; a small one is embedded all the same."""
     if not isinstance(content.preprocessor, Deferred):
         arrays = content.preprocessor.to_arrays()
         if sum(a.nbytes for a in arrays.values()) <= _LARGE_BYTES:
@@ -147,7 +147,7 @@ def _store_name(digest: str) -> str:
 
 
 def _read_store(path: Path, digest: str) -> dict[str, np.ndarray]:
-    """The preprocessor of a checkpoint, from its folder or the one above."""
+    """Returns the preprocessor of a checkpoint, from its folder or the one above."""
     name = _store_name(digest)
     for folder in (path.parent, path.parent.parent):
         if (folder / name).exists():

@@ -15,7 +15,7 @@ __all__ = ["tree_from_arrays", "tree_to_arrays"]
 
 
 def tree_to_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """A tree's arrays by their paths, such as ``.params['dense0']['kernel']``."""
+    """Returns a tree's arrays by their paths, such as ``.params['dense0']['kernel']``."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -23,7 +23,7 @@ def tree_to_arrays(tree: Any) -> dict[str, np.ndarray]:
 def tree_from_arrays(
     arrays: Mapping[str, np.ndarray], like: Any, *, what: str = "the state of this training"
 ) -> Any:
-    """The tree that `tree_to_arrays` took apart.
+    """Returns the tree that `tree_to_arrays` took apart.
 
     Args:
         arrays: what it gave.

@@ -87,7 +87,7 @@ class Outcome:
 
     @classmethod
     def read(cls, path: Path | str) -> Outcome:
-        """What `write` left."""
+        """Returns what `write` left."""
         return cls(**files.read_json(path))
 
 
@@ -151,7 +151,7 @@ class ServerNode:
         self._once = threading.Lock()
 
     def handle(self, message: bytes) -> bytes:
-        """The reply to a worker."""
+        """Returns the reply to a worker."""
         return self._server.handle(message)
 
     def run(self) -> None:

@@ -47,7 +47,7 @@ class Resources:
             raise UsageError(f"threads and GPUs of a worker are not negative; got {self}.")
 
     def worker_environment(self, index: int, num_workers: int) -> dict[str, str]:
-        """Environment variables of worker `index`.
+        """Returns environment variables of worker `index`.
 
         Example:
             >>> Resources(threads_per_worker=2, gpus_per_worker=2).worker_environment(1, 4)
@@ -64,7 +64,7 @@ class Resources:
         return values
 
     def ray_environment(self, index: int, num_workers: int) -> dict[str, str]:
-        """The same for a Ray actor, whose GPUs Ray assigns."""
+        """Returns the same for a Ray actor, whose GPUs Ray assigns."""
         values = self.worker_environment(index, num_workers)
         values.pop("CUDA_VISIBLE_DEVICES", None)
         return values
@@ -76,7 +76,7 @@ class Resources:
 
 
 def make_program(request: RunRequest, *, folder: str, port: int | None = None) -> Any:
-    """A ``launchpad.Program`` with the groups ``server`` and ``worker0``, ``worker1``, ...
+    """Returns a ``launchpad.Program`` with the groups ``server`` and ``worker0``, ``worker1``, ...
 
     Args:
         request: the run.

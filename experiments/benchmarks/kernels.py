@@ -57,14 +57,14 @@ def _check_equal(ours, theirs, shape: tuple[int, int, int]) -> None:
 
 
 def _per_pair(fs, shape, block: tuple[int, int]) -> list[float]:
-    """Milliseconds a pair of value, and of value and pullback."""
+    """Returns milliseconds a pair of value, and of value and pullback."""
     x1, x2 = timing.images(block[0], shape, 2), timing.images(block[1], shape, 3)
     repeats = flags.FLAGS.repeats
     return [1e3 * timing.seconds(f, x1, x2, repeats=repeats) / (block[0] * block[1]) for f in fs]
 
 
 def _read_blocks(given: Sequence[str]) -> list[tuple[int, int]]:
-    """The sizes of calls that a user asks for."""
+    """Returns the sizes of calls that a user asks for."""
     blocks = []
     for block in given:
         targets, _, supports = block.partition("x")

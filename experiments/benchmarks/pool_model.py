@@ -53,7 +53,7 @@ class PoolCosts:
 
 
 def predict_seconds(shape: StepShape, costs: PoolCosts, workers: int) -> float:
-    """A step on so many workers.
+    """Returns a step on so many workers.
 
     The target tasks take the longest of the workers' time, the server's and the network's,
     which overlap; the support kernel's and the solve come before and after.

@@ -41,7 +41,7 @@ _BLOCK_PAIRS = 10_000
 
 
 def measure(targets: int, support: int, side: int) -> dict[str, float]:
-    """Seconds and peak memory of one `target_pass` in this process."""
+    """Returns seconds and peak memory of one `target_pass` in this process."""
     spec = KernelSpec(architectures.from_name(flags.FLAGS.architecture))
     x = np.random.default_rng(0).integers(0, 256, (targets, side, side, 3)).astype(np.uint8)
     y = np.arange(targets) % 10

@@ -51,7 +51,7 @@ class Recorder:
 
 
 def parse_object(line: str) -> dict[str, Any] | None:
-    """The JSON object that a line is, or None."""
+    """Returns the JSON object that a line is, or None."""
     if not line.startswith("{"):
         return None
     try:

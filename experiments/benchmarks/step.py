@@ -71,7 +71,7 @@ def measure(config: KIPConfig, dataset: Dataset, reporter: ConsoleReporter) -> d
 
 
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
-    """One row for each size of the support set, told as they come."""
+    """Returns one row for each size of the support set, told as they come."""
     config: KIPConfig = config_flags.config_from_flags(KIPConfig)
     dataset = load_dataset(
         config.dataset,

@@ -75,7 +75,7 @@ def _plain(x: jax.Array, y: jax.Array, width: int, steps: int) -> Callable[[], N
 
 
 def _torch(x: jax.Array, y: jax.Array, width: int, steps: int) -> Callable[[], None] | None:
-    """The same network, loss and optimiser in PyTorch; None where it is not installed."""
+    """Returns the same network, loss and optimiser in PyTorch; None where it is not installed."""
     if importlib.util.find_spec("torch") is None:
         return None
     import torch

@@ -74,7 +74,7 @@ class SleepingComputer:
         self._pair_seconds, self._shapes = pair_seconds, dict[int, tuple[int, ...]]()
 
     def has_support(self, version: int) -> bool:
-        """Whether it was fetched."""
+        """Returns whether it was fetched."""
         return version in self._shapes
 
     def set_support(self, x_support: np.ndarray, version: int) -> None:
@@ -119,7 +119,7 @@ def _sleep() -> dict[str, Any]:
 
 
 def _steps(config: KIPConfig, repeats: int, **options: Any) -> tuple[Any, list[float]]:
-    """The run and seconds of its steps, the first, which compiles, left out."""
+    """Returns the run and seconds of its steps, the first, which compiles, left out."""
     with (
         tempfile.TemporaryDirectory() as folder,
         start_run(
@@ -247,7 +247,7 @@ def _measure_workers(config: KIPConfig, reporter: ConsoleReporter) -> list[dict[
 
 
 def _measure_pair(config: KIPConfig) -> float:
-    """Seconds of a pair with gradient on one thread, of this run's kernel and images."""
+    """Returns seconds of a pair with gradient on one thread, of this run's kernel and images."""
     command = _same_command("--role=local", "--target_batch=200", "--support=10", "--repeats=2")
     found = json.loads(_subprocess(*command, threads=1).communicate()[0])
     return found["seconds"] / (200 * 10 + 10 * 10)

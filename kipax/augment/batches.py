@@ -46,7 +46,7 @@ class Strengths:
 
 
 def _draw(key: jax.Array, n: int, *, siamese: bool) -> jax.Array:
-    """Uniform numbers ``(n, 2)`` in [0, 1): one row for all if siamese."""
+    """Returns uniform numbers ``(n, 2)`` in [0, 1): one row for all if siamese."""
     drawn = jax.random.uniform(key, (1 if siamese else n, 2))
     return jnp.broadcast_to(drawn, (n, 2))
 
@@ -93,7 +93,7 @@ def _shift(x, key, s: Strengths, siamese: bool):
 
 
 def _cutout(x, key, s: Strengths, siamese: bool):
-    """A square of zeros about a point of the image, cut off at its border."""
+    """Returns a square of zeros about a point of the image, cut off at its border."""
     u, sides = _draw(key, len(x), siamese=siamese), jnp.array(x.shape[1:3])
     lengths = jnp.array([math.floor(side * s.cutout + 0.5) for side in x.shape[1:3]])
     corners = jnp.floor(u * (sides + 1 - lengths % 2)) - lengths // 2
@@ -140,7 +140,7 @@ def _crop(x, key, siamese):
 
 
 def _flip_and_crop(x, key, siamese):
-    """The same, and flip half of the images."""
+    """Returns the same, and flip half of the images."""
     of_shift, of_flip = jax.random.split(key)
     return _flip(_crop(x, of_shift, siamese), of_flip, Strengths(), siamese)
 
@@ -160,7 +160,7 @@ AUGMENTATIONS: dict[str, Callable | None] = {
 
 
 def augment_batch(name: str, x: jax.Array, key: jax.Array, *, siamese: bool = False) -> jax.Array:
-    """A batch changed by one of `AUGMENTATIONS`.
+    """Returns a batch changed by one of `AUGMENTATIONS`.
 
     Args:
         name: ``none``, ``dsa``, ``frepo`` (each without flips for digits: ``..._noflip``),

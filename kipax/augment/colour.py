@@ -33,12 +33,12 @@ __all__ = [
 
 
 def identity(x: jax.Array, _: jax.Array) -> jax.Array:
-    """The image itself."""
+    """Returns the image itself."""
     return x
 
 
 def invert(x: jax.Array, _: jax.Array) -> jax.Array:
-    """``255 - x``."""
+    """Returns ``255 - x``."""
     return 255.0 - x
 
 
@@ -78,7 +78,7 @@ def _blend(plain: jax.Array, x: jax.Array, factor: jax.Array) -> jax.Array:
 
 
 def _grey(x: jax.Array) -> jax.Array:
-    """ITU-R 601-2 luma in Pillow's integers, ``(H, W, 1)``."""
+    """Returns ITU-R 601-2 luma in Pillow's integers, ``(H, W, 1)``."""
     weights = jnp.array([19595, 38470, 7471], jnp.int32)
     luma = (jnp.sum(x.astype(jnp.int32) * weights, axis=-1, keepdims=True) + 0x8000) >> 16
     return luma.astype(x.dtype)
@@ -120,7 +120,7 @@ def hue(x: jax.Array, turn: jax.Array) -> jax.Array:
 
 
 def greyscale(x: jax.Array, _: jax.Array | None = None) -> jax.Array:
-    """The luma in all three channels."""
+    """Returns the luma in all three channels."""
     return jnp.broadcast_to(_grey(x), x.shape)
 
 

@@ -22,7 +22,7 @@ __all__ = [
 
 
 def dm_pix() -> ModuleType:
-    """The module, imported when it is needed, or an ImportError that says how to get it."""
+    """Returns the module, imported when it is needed, or an ImportError that says how to get it."""
     try:
         import dm_pix as module
     except ImportError as error:
@@ -36,7 +36,7 @@ _TRIES = 10  # torchvision's, for a box that fits
 def sample(
     x: jax.Array, places: jax.Array, *, order: int, mode: str, fill: float = 0.0
 ) -> jax.Array:
-    """An image's values at any places.
+    """Returns an image's values at any places.
 
     Args:
         x: ``(H, W, C)``.
@@ -62,7 +62,7 @@ def sample(
 
 
 def _grid(height: int, width: int) -> jax.Array:
-    """The (row, column) of each pixel ``(H, W, 2)``."""
+    """Returns the (row, column) of each pixel ``(H, W, 2)``."""
     return jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
 
 
@@ -75,7 +75,7 @@ def warp(
     mode: str,
     fill: float = 0.0,
 ) -> jax.Array:
-    """``out[p] = x[c + matrix (p - c) + offset]``, p and the centre c as (row, column).
+    """Returns ``out[p] = x[c + matrix (p - c) + offset]``, p and the centre c as (row, column).
 
     Args:
         x: ``(H, W, C)``.
@@ -92,7 +92,7 @@ def warp(
 
 
 def rotation(degrees: jax.Array) -> jax.Array:
-    """The matrix for `warp` that turns a picture counter-clockwise."""
+    """Returns the matrix for `warp` that turns a picture counter-clockwise."""
     angle = jnp.deg2rad(degrees)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
@@ -144,7 +144,7 @@ def random_box(
     ratio: tuple[float, float],
     inside: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """A box of whole pixels in an image, as torchvision draws it, in ten tries.
+    """Returns a box of whole pixels in an image, as torchvision draws it, in ten tries.
 
     Args:
         key: a JAX key.
@@ -173,7 +173,7 @@ def random_box(
 def crop_and_resize(
     x: jax.Array, corner: jax.Array, box: jax.Array, size: tuple[int, int], *, method: str
 ) -> jax.Array:
-    """A box of an image at another size, smoothed where it gets smaller, as Pillow does.
+    """Returns a box of an image at another size, smoothed where it gets smaller, as Pillow does.
 
     Args:
         x: ``(H, W, C)``.
@@ -199,7 +199,7 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     method: str = "linear",
 ) -> jax.Array:
-    """A random box of an image at another size.
+    """Returns a random box of an image at another size.
 
     Args:
         key: a JAX key.

@@ -37,7 +37,7 @@ def mixup(
     alpha: float = 1.0,
     per_example: bool = False,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """``share * x + (1 - share) * partner`` with the share drawn from Beta(alpha, alpha).
+    """Returns ``share * x + (1 - share) * partner`` with the share drawn from Beta(alpha, alpha).
 
     Args:
         key: a JAX key.
@@ -65,7 +65,7 @@ def cutmix(
     alpha: float = 1.0,
     per_example: bool = False,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """A box of each image replaced by its partner's.
+    """Returns a box of each image replaced by its partner's.
 
     The box has ``sqrt(1 - share)`` of each side, whole pixels, about a random pixel, cut off at the
     border; labels are mixed by the area that is left. Shares are drawn from Beta(alpha, alpha).

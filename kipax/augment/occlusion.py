@@ -11,7 +11,7 @@ __all__ = ["cutout", "random_erasing", "rectangle"]
 
 
 def rectangle(shape: tuple[int, int], corner: jax.Array, size: jax.Array) -> jax.Array:
-    """Which pixels of an image lie in a box, ``(H, W)``; parts outside of it are cut off.
+    """Returns which pixels of an image lie in a box, ``(H, W)``; parts outside of it are cut off.
 
     Args:
         shape: the image's (height, width).

@@ -72,7 +72,7 @@ _ROTATION_DEGREES, _SHIFT_FRACTION = 10.0, 0.1  # Nguyen et al. 2021, appendix A
 
 
 def magnitude(operation: str, level: int) -> float:
-    """What a level from 0 to 10 means, in the operation's own unit.
+    """Returns what a level from 0 to 10 means, in the operation's own unit.
 
     As in the AutoAugment authors' released CIFAR code: shear 0.03 a level, translation one
     pixel, rotation 3 degrees (these three with a random sign); solarisation threshold 256 less
@@ -102,7 +102,7 @@ def magnitude(operation: str, level: int) -> float:
 def apply_operation(
     kind: jax.Array, x: jax.Array, amount: jax.Array, sign: jax.Array, fill: float = _GREY
 ) -> jax.Array:
-    """The operation of a number: geometric ones first, by one resampling, then colour.
+    """Returns the operation of a number: geometric ones first, by one resampling, then colour.
 
     Args:
         kind: place in `NAMES`.
@@ -152,7 +152,7 @@ def auto_augment(key: jax.Array, x: jax.Array) -> jax.Array:
 
 @functools.cache
 def _tables(slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Operation number, probability and magnitude of each sub-policy's first or second."""
+    """Returns operation number, probability and magnitude of each sub-policy's first or second."""
     chosen = [sub[slot] for sub in POLICY]
     return (
         np.array([NAMES.index(name) for name, _, _ in chosen], np.int32),
@@ -184,7 +184,7 @@ _ENHANCING = ("Brightness", "Color", "Contrast", "Sharpness")
 
 @functools.cache
 def _rand_amounts(level: int, width: int, height: int) -> np.ndarray:
-    """Each operation's amounts for the signs -1 and 1, ``(operations, 2)``."""
+    """Returns each operation's amounts for the signs -1 and 1, ``(operations, 2)``."""
     share = level / (_BINS - 1)
     moves = {
         "ShearX": 0.3 * share,
@@ -239,7 +239,7 @@ def rand_augment(
 
 
 def jitter(key: jax.Array, x: jax.Array) -> jax.Array:
-    """A rotation by up to 10 degrees and shifts by up to a tenth of each side.
+    """Returns a rotation by up to 10 degrees and shifts by up to a tenth of each side.
 
     Interpolated linearly, the border repeated, values rounded: what Keras's
     ``ImageDataGenerator(rotation_range=10, width_shift_range=0.1, height_shift_range=0.1)``

@@ -26,7 +26,7 @@ _HELP = ("--help", "-help", "-h", "-?")
 
 
 def list_commands() -> dict[str, str]:
-    """Every command with the first line of its docstring; none is imported.
+    """Returns every command with the first line of its docstring; none is imported.
 
     Example:
         >>> list_commands()["label_solve"]
@@ -55,7 +55,7 @@ def _describe() -> str:
 
 
 def _find(word: str) -> str:
-    """The command that a word means, hyphens or not."""
+    """Returns the command that a word means, hyphens or not."""
     names = list(list_commands())
     name = word.replace("-", "_")
     if name in names:

@@ -27,7 +27,7 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def is_numbered(names: Sequence[str]) -> bool:
-    """Whether the names are the classes' own numbers, which sets without names have.
+    """Returns whether the names are the classes' own numbers, which sets without names have.
 
     Example:
         >>> is_numbered(["0", "1"]), is_numbered(["1", "2"])

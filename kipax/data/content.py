@@ -21,7 +21,7 @@ _TEST_PART = 6  # one image in so many is a test image where a set has no test p
 
 
 def image_hashes(x: np.ndarray) -> np.ndarray:
-    """sha256 of each image's bytes (C order), as an array of 32-byte strings.
+    """Returns sha256 of each image's bytes (C order), as an array of 32-byte strings.
 
     Example:
         >>> image_hashes(np.zeros((2, 1, 1, 1), np.uint8)).shape
@@ -32,7 +32,7 @@ def image_hashes(x: np.ndarray) -> np.ndarray:
 
 
 def balanced_order(ranking: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """An order of all images whose every prefix is as class-balanced as the set allows.
+    """Returns an order of all images whose every prefix is as class-balanced as the set allows.
 
     Within a class, images come by ascending `ranking`; classes take turns.
 
@@ -62,7 +62,7 @@ def images_hash(hashes: np.ndarray) -> str:
 
 
 def split_by_content(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Training and test arrays of a set without a test part.
+    """Returns training and test arrays of a set without a test part.
 
     Within each class, one image in six, at least one, is a test image: those with the smallest
     sha256 of their pixels, so that the split does not depend on order or file names.

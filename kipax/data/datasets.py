@@ -88,7 +88,7 @@ class Dataset:
         class_names: Sequence[str] | None = None,
         validation_examples: int = 0,
     ) -> Dataset:
-        """A data set from ``x_train y_train x_test y_test``; rules as in `load_dataset`."""
+        """Returns a data set from ``x_train y_train x_test y_test``; rules as in `load_dataset`."""
         if not isinstance(arrays, Mapping):
             raise UsageError(
                 f"a data set is made from a dictionary of {', '.join(ARRAYS)}; got a "
@@ -121,7 +121,7 @@ class Dataset:
         return self.x_test[chosen], self.y_test[chosen]
 
     def hold_out(self, validation_examples: int) -> Dataset:
-        """The same images with another number held out of training, chosen by content.
+        """Returns the same images with another number held out of training, chosen by content.
 
         Images that return to training stand behind the others: load the set anew where the
         stored order matters.
@@ -140,7 +140,7 @@ class Dataset:
         return dataclasses.replace(data, **kept)
 
     def without_duplicates(self) -> Dataset:
-        """The set without the training and validation images that are test images too.
+        """Returns the set without the training and validation images that are test images too.
 
         The test part stays whole, so that accuracies remain comparable with other people's.
 
@@ -191,7 +191,7 @@ def make_dataset(
     note: str = "",
     one_scale: bool = False,
 ) -> Dataset:
-    """A `Dataset` of checked arrays.
+    """Returns a `Dataset` of checked arrays.
 
     Args:
         name: what it is loaded as.
@@ -306,7 +306,7 @@ def _hold_out(
 
 
 def _check_images(source: str, key: str, x: np.ndarray) -> np.ndarray:
-    """Images as uint8 where they hold integers of its range, else as float32."""
+    """Returns images as uint8 where they hold integers of its range, else as float32."""
     x = as_images(x, f"the images of {key} in {source}")
     if not len(x):
         raise UsageError(f"{source}: {key} must hold images; it is empty.")

@@ -40,12 +40,12 @@ _FORMULAS = 1  # grows when a fit gives another matrix, so that the cache forget
 
 
 def names() -> tuple[str, ...]:
-    """Names of the preprocessings."""
+    """Returns names of the preprocessings."""
     return tuple(_PREPROCESSORS)
 
 
 def cache_dir() -> Path | None:
-    """The folder of fitted whitenings, made when first written; None for no cache."""
+    """Returns the folder of fitted whitenings, made when first written; None for no cache."""
     chosen = os.environ.get("KIPAX_CACHE")
     if chosen is not None:
         return files.expand(chosen) if chosen else None
@@ -56,7 +56,7 @@ def cache_dir() -> Path | None:
 def fit_key(
     name: str, settings: Mapping[str, float], training_hash: str, validation_examples: int
 ) -> str:
-    """sha256 of what a fit depends on.
+    """Returns sha256 of what a fit depends on.
 
     Args:
         name: of the preprocessing.
@@ -110,7 +110,7 @@ def fit_preprocessor(
 
 
 def read_cache(name: str, key: str) -> Preprocessor | None:
-    """The fitted preprocessing kept under a `fit_key`; None where there is no sound one."""
+    """Returns the fitted preprocessing kept under a `fit_key`; None where there is no sound one."""
     folder = cache_dir()
     if folder is not None:
         with contextlib.suppress(FileError):

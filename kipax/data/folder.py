@@ -75,7 +75,7 @@ def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.
 
 
 def _list_parts(root: Path, left: LeftOut) -> Mapping[str, Classes]:
-    """Picture files by part and class: ``train`` and ``test``, or ``all``."""
+    """Returns picture files by part and class: ``train`` and ``test``, or ``all``."""
     if not (root / "train").is_dir():
         return {"all": _list_classes(root, left)}
     if not (root / "test").is_dir():
@@ -90,7 +90,7 @@ def _list_parts(root: Path, left: LeftOut) -> Mapping[str, Classes]:
 
 
 def _list_classes(root: Path, left: LeftOut) -> Classes:
-    """Picture files by class, in the order of their names."""
+    """Returns picture files by class, in the order of their names."""
     found: Classes = {}
     for name, folder in class_folders(root, left).items():
         pictures, other = list_pictures(folder, left)
@@ -141,7 +141,7 @@ def _check_classes(root: Path, names: list[str], parts: Mapping[str, Classes]) -
 
 
 def read_picture(path: Path | str) -> np.ndarray:
-    """One picture file as it is shown, uint8 ``(H, W, 3)``.
+    """Returns one picture file as it is shown, uint8 ``(H, W, 3)``.
 
     Raises:
         FileError: it is not there, or no picture that can be read.
@@ -152,7 +152,7 @@ def read_picture(path: Path | str) -> np.ndarray:
 
 
 def _head(file: Path) -> Picture:
-    """A picture by its header; it is decoded when it is used."""
+    """Returns a picture by its header; it is decoded when it is used."""
     with _decoding(file), import_pillow().Image.open(file) as image:
         halved = is_halved(image)  # first: EXIF data may lie behind the pixels
         _check_wide(file, image)
@@ -208,7 +208,7 @@ def _open(file: Path) -> Image:
 
 
 def _orientation(image: Image) -> Any:
-    """EXIF's orientation; None where there is none or the EXIF data are malformed."""
+    """Returns EXIF's orientation; None where there is none or the EXIF data are malformed."""
     try:
         return image.getexif().get(_ORIENTATION)
     except Exception:  # Pillow raises a dozen kinds over damaged tags; the pixels are sound

@@ -60,7 +60,7 @@ _FASHION_NAMES = {"fashionmnist", "fashion"}
 
 
 def may_be_mirrored(dataset: str) -> bool:
-    """Whether images of a data set may be mirrored: a fact of the known ones.
+    """Returns whether images of a data set may be mirrored: a fact of the known ones.
 
     Of others their name decides: one with a word such as ``digits``, ``letters`` or ``mnist`` is
     taken for characters.
@@ -80,7 +80,7 @@ def may_be_mirrored(dataset: str) -> bool:
 
 
 def short_name(dataset: str) -> str:
-    """A data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
+    """Returns a data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
     kind, _, path = dataset.partition(":")
     if kind == "folder":
         return Path(path).resolve().name

@@ -37,7 +37,7 @@ _IMAGES_AT_ONCE = 5000  # bounds the memory of 16-bit copies
 
 
 def encode(x: np.ndarray) -> np.ndarray:
-    """Prediction errors of images; `decode` gives exactly the images back.
+    """Returns prediction errors of images; `decode` gives exactly the images back.
 
     Args:
         x: uint8 ``(n, H, W, C)``.
@@ -64,7 +64,7 @@ def encode(x: np.ndarray) -> np.ndarray:
 
 
 def decode(errors: np.ndarray) -> np.ndarray:
-    """The images of `encode`'s result, uint8 ``(n, H, W, C)``.
+    """Returns the images of `encode`'s result, uint8 ``(n, H, W, C)``.
 
     Cost: a few array operations a pixel position; six seconds for 30,000 images of 32 x 32 x 3.
     """
@@ -93,23 +93,23 @@ def decode(errors: np.ndarray) -> np.ndarray:
 
 
 def _base(y: np.ndarray) -> slice:
-    """The channels that are kept as they are: green, or all but of colour images."""
+    """Returns the channels that are kept as they are: green, or all but of colour images."""
     return slice(1, 2) if len(y) == 3 else slice(0, len(y))
 
 
 def _others(y: np.ndarray) -> list[int]:
-    """The channels that are kept less the first of `_base`."""
+    """Returns the channels that are kept less the first of `_base`."""
     return [0, 2] if len(y) == 3 else []
 
 
 def _median(west: np.ndarray, north: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """The middle one of west, north and west + north - corner."""
+    """Returns the middle one of west, north and west + north - corner."""
     low, high = np.minimum(west, north), np.maximum(west, north)
     return np.clip(west + north - corner, low, high)
 
 
 def take_part(data: Dataset, examples: int, test_examples: int | None = None) -> Dataset:
-    """A class-balanced part of a data set, chosen by content, in the stored order.
+    """Returns a class-balanced part of a data set, chosen by content, in the stored order.
 
     Args:
         data: the whole; images held out of its training count as training ones.
@@ -175,7 +175,7 @@ def write_part(path: Path | str, part: Dataset, whole: Dataset) -> None:
 
 
 def read_arrays(path: Path | str) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays of a data set's npz, plain or a part's, and what is to be noted of them.
+    """Returns the arrays of a data set's npz, plain or a part's, and what is to be noted of them.
 
     Raises:
         FileError: as `kipax.files.read_npz`; or a part that is damaged.

@@ -46,7 +46,7 @@ class Preprocessor(Protocol):
         ...
 
     def statistics(self, x: np.ndarray) -> np.ndarray:
-        """What `apply` forgets of each raw image, float32 ``(n, k)``; k may be 0."""
+        """Returns what `apply` forgets of each raw image, float32 ``(n, k)``; k may be 0."""
         ...
 
     def invert(self, x: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
@@ -59,7 +59,7 @@ class Preprocessor(Protocol):
         ...
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything that `kipax.data.from_arrays` needs."""
+        """Returns everything that `kipax.data.from_arrays` needs."""
         ...
 
 
@@ -98,7 +98,7 @@ class Standard:
         return {}
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """``(x - mean) / std`` as float32.
+        """Returns ``(x - mean) / std`` as float32.
 
         Raises:
             UsageError: the images do not have the fitted number of channels.
@@ -109,7 +109,7 @@ class Standard:
         return out
 
     def standardise(self, x: np.ndarray) -> np.ndarray:
-        """``(x - mean) / std`` as float64; raises as `apply`."""
+        """Returns ``(x - mean) / std`` as float64; raises as `apply`."""
         x = check_channels(x, self.mean.shape[-1])
         return (x - self.mean) / self.std
 
@@ -118,17 +118,17 @@ class Standard:
         return np.zeros((len(x), 0), np.float32)
 
     def invert(self, x: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
-        """``x * std + mean`` as float32."""
+        """Returns ``x * std + mean`` as float32."""
         return (np.asarray(x) * self.std + self.mean).astype(np.float32)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Arrays by name, for a file."""
+        """Returns arrays by name, for a file."""
         span = np.array([self.low, self.high])
         return {"mean": self.mean, "std": self.std, "range": span}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Standard:
-        """The preprocessor that `to_arrays` wrote."""
+        """Returns the preprocessor that `to_arrays` wrote."""
         mean, std, span = arrays["mean"], arrays["std"], arrays["range"]
         if mean.ndim not in (1, 3) or std.shape != mean.shape or span.shape != (2,):
             raise ValueError(

@@ -22,7 +22,7 @@ def preprocess_raw(
     preprocessor: Preprocessor,
     stacklevel: int = 3,
 ) -> np.ndarray:
-    """Raw images in the training set's pixel units as the training images were treated.
+    """Returns raw images in the training set's pixel units as the training images were treated.
 
     Warns where they cannot be on the training images' scale, see `PixelFacts.mismatch`.
 

@@ -60,7 +60,7 @@ class PreprocessingRecipe:
     def of(
         cls, preprocessor: Preprocessor, image_shape: tuple[int, ...], facts: Mapping[str, Any]
     ) -> PreprocessingRecipe:
-        """The recipe of a fitted preprocessor.
+        """Returns the recipe of a fitted preprocessor.
 
         Args:
             preprocessor: fitted on a data set.
@@ -96,19 +96,19 @@ class PreprocessingRecipe:
         )
 
     def to_metadata(self) -> dict[str, Any]:
-        """The JSON-ready part."""
+        """Returns the JSON-ready part."""
         arrays = ("probes", "whitened")
         return {k: v for k, v in self.__dict__.items() if k not in arrays}
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The other part."""
+        """Returns the other part."""
         return {"probes": self.probes, "whitened": self.whitened}
 
     @classmethod
     def from_parts(
         cls, metadata: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
     ) -> PreprocessingRecipe:
-        """The recipe that `to_metadata` and `to_arrays` describe."""
+        """Returns the recipe that `to_metadata` and `to_arrays` describe."""
         low, high = metadata["span"]
         probes, whitened = (np.asarray(arrays[name]) for name in ("probes", "whitened"))
         if probes.ndim != 4 or probes.shape != whitened.shape or probes.dtype.kind != "f":
@@ -119,7 +119,7 @@ class PreprocessingRecipe:
     def restore(
         self, *, dataset: Dataset | str | None = None, data_dir: Path | str | None = None
     ) -> Preprocessor:
-        """The preprocessor, from the cache or fitted again, proved on the probes.
+        """Returns the preprocessor, from the cache or fitted again, proved on the probes.
 
         Args:
             dataset: its data set, or how to load it; None for the name in the recipe.
@@ -165,7 +165,7 @@ class PreprocessingRecipe:
         return found
 
     def find_in(self, dataset: Dataset) -> Dataset | None:
-        """The data set of this recipe: this one, or the part of it; None if it is another.
+        """Returns the data set of this recipe: this one, or the part of it; None if it is another.
 
         A part is a function of the whole and of its size, and the hash proves it.
         """
@@ -178,7 +178,7 @@ class PreprocessingRecipe:
         return part if part.training_hash == self.training_hash else None
 
     def _error(self, preprocessor: Preprocessor) -> float:
-        """Largest deviation on the probes, relative to the largest entry."""
+        """Returns largest deviation on the probes, relative to the largest entry."""
         found = preprocessor.apply(self.probes)
         return float(np.abs(found - self.whitened).max() / np.abs(self.whitened).max())
 

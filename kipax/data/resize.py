@@ -85,7 +85,7 @@ def import_pillow() -> ModuleType:
 
 
 def fit_pictures(pictures: Sequence[Picture], image_size: int | None) -> tuple[np.ndarray, str]:
-    """Pictures as one array, cut to the middle square and resized where they differ.
+    """Returns pictures as one array, cut to the middle square and resized where they differ.
 
     Pictures that share one size of at most 64 pixels keep it; all others become squares of
     `image_size`, by default 32. Colour wins: one colour picture makes all RGB. Transparent
@@ -136,7 +136,7 @@ class _Depth:
 
 
 def _measure_depth(pictures: Sequence[Picture]) -> tuple[_Depth, str]:
-    """What brings the wide pictures of a set to 8 bits, and what to say of unusual ones."""
+    """Returns what brings the wide pictures of a set to 8 bits, and what to say of unusual ones."""
     wide = [p for p in pictures if p.wide]
     halved = [p for p in pictures if p.halved]
     moving = sum(p.moving for p in pictures)
@@ -193,7 +193,7 @@ def _describe_halved(pictures: Sequence[Picture]) -> str:
 
 
 def _flatten(picture: Picture, colour: bool, depth: _Depth) -> Image:
-    """RGB or grey of 8 bits, without transparency."""
+    """Returns RGB or grey of 8 bits, without transparency."""
     image = picture.open()
     if picture.wide:
         image = depth.narrow(image)
@@ -208,7 +208,7 @@ def _flatten(picture: Picture, colour: bool, depth: _Depth) -> Image:
 
 
 def to_rgb(picture: Picture) -> np.ndarray:
-    """One picture's pixels, uint8 ``(H, W, 3)``, transparency laid on white.
+    """Returns one picture's pixels, uint8 ``(H, W, 3)``, transparency laid on white.
 
     Raises:
         UsageError: it has more than 8 bits a channel.

@@ -18,7 +18,7 @@ class Purpose:
 
 
 def step_key(seed: int, *fold: int) -> jax.Array:
-    """A key for one purpose of one step: the seed with further integers folded in.
+    """Returns a key for one purpose of one step: the seed with further integers folded in.
 
     Example:
         >>> bool((jax.random.key_data(step_key(0, 1)) == jax.random.key_data(step_key(0, 2))).all())
@@ -31,7 +31,7 @@ def step_key(seed: int, *fold: int) -> jax.Array:
 
 
 def balanced_batch(key: jax.Array, classes: np.ndarray, size: int) -> np.ndarray:
-    """`size` distinct positions, as class-balanced as the set allows, without replacement.
+    """Returns `size` distinct positions, as class-balanced as the set allows, without replacement.
 
     Where `size` is no multiple of the number of classes, which classes get one more is drawn
     too.

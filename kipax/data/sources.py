@@ -88,7 +88,7 @@ def _read(
 
 
 def _path_of(name: str) -> str:
-    """The path that follows ``npz:`` or ``folder:``."""
+    """Returns the path that follows ``npz:`` or ``folder:``."""
     kind, _, path = name.partition(":")
     if not path:
         raise UsageError(f"a path must follow {kind}: as in {kind}:PATH; got {name!r}.")
@@ -112,7 +112,7 @@ def _check_size(image_size: Any) -> None:
 
 
 def describe_dataset(name: str) -> DatasetFacts | None:
-    """Shape, classes and sizes of a set that is known by heart, else None; reads nothing.
+    """Returns shape, classes and sizes of a set that is known by heart, else None; reads nothing.
 
     Example:
         >>> describe_dataset("cifar100").image_shape

@@ -77,7 +77,7 @@ def read_tfds(
 
 
 def is_installed() -> bool:
-    """Whether there is a tensorflow-datasets to ask."""
+    """Returns whether there is a tensorflow-datasets to ask."""
     try:
         _import_tfds()
     except ImportError:
@@ -86,7 +86,7 @@ def is_installed() -> bool:
 
 
 def is_registered(name: str) -> bool:
-    """Whether tensorflow-datasets knows ``NAME``, ``NAME/CONFIG`` or ``NAME:VERSION``."""
+    """Returns whether tensorflow-datasets knows ``NAME``, ``NAME/CONFIG`` or ``NAME:VERSION``."""
     if not is_installed():
         return False
     with _quiet():
@@ -190,7 +190,7 @@ def _has_network() -> bool:
 def _read_split(
     name: str, builder: Any, split: str, keys: tuple[str, str]
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Images and classes of one part, in stored order."""
+    """Returns images and classes of one part, in stored order."""
     tfds = _import_tfds()
     try:
         if builder.info.file_format in (

@@ -43,7 +43,7 @@ class LeftOut:
 
 
 def class_folders(root: Path, left: LeftOut) -> dict[str, Path]:
-    """The folders in a folder by name, linked ones included, in the order of their names.
+    """Returns the folders in a folder by name, linked ones included, in the order of their names.
 
     Names are composed (Unicode's NFC), so that they compare equal however a system spells accents.
 
@@ -87,7 +87,7 @@ def list_pictures(folder: Path, left: LeftOut) -> tuple[list[Path], str]:
 
 
 def count_pictures(folder: Path) -> int:
-    """Number of picture files in a folder that is left out and those below it."""
+    """Returns number of picture files in a folder that is left out and those below it."""
     files = _files_below(folder, LeftOut(), strict=False)
     return sum(_is_picture(file) for file in files)
 
@@ -133,7 +133,7 @@ def _is_picture(file: Path) -> bool:
 
 
 def _as_text(folder: Path) -> str:
-    """A folder's name; a `UsageError` for one that is no text, as old archives have."""
+    """Returns a folder's name; a `UsageError` for one that is no text, as old archives have."""
     try:
         return folder.name.encode().decode()
     except UnicodeEncodeError as error:

@@ -106,12 +106,12 @@ class ZCA:
 
     @staticmethod
     def _size(centred: np.ndarray) -> np.ndarray:
-        """What a centred, flattened image is divided by."""
+        """Returns what a centred, flattened image is divided by."""
         return np.linalg.norm(centred, axis=1)
 
     @staticmethod
     def _moment_of(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """The rows whose second moment gives the matrix."""
+        """Returns the rows whose second moment gives the matrix."""
         return v
 
     _TAIL_IS_ONE: ClassVar[bool] = True
@@ -131,7 +131,7 @@ class ZCA:
 
     @classmethod
     def _normalise(cls, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Layer-normalised rows, and their averages and sizes ``(n, 2)``."""
+        """Returns layer-normalised rows, and their averages and sizes ``(n, 2)``."""
         average = u.mean(axis=1, keepdims=True)
         centred = u - average
         constant = centred.std(axis=1) < _CONSTANT
@@ -155,7 +155,7 @@ class ZCA:
         return {"zca_lambda": self.zca_lambda}
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """Whitened images, float32; standardised in float64, multiplied in float32.
+        """Returns whitened images, float32; standardised in float64, multiplied in float32.
 
         Raises:
             UsageError: the images do not have the fitted shape.
@@ -168,7 +168,7 @@ class ZCA:
         return out
 
     def statistics(self, x: np.ndarray) -> np.ndarray:
-        """Average and size of each standardised image, which `apply` divides out."""
+        """Returns average and size of each standardised image, which `apply` divides out."""
         return self._normalise(self._standardise(x))[1].astype(np.float32)
 
     def invert(self, x: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
@@ -193,13 +193,13 @@ class ZCA:
         return self.standard.standardise(x).reshape(len(x), -1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Arrays by name, for a file."""
+        """Returns arrays by name, for a file."""
         scalars = {"lambda": np.array(self.zca_lambda), "typical": self.typical}
         return self.standard.to_arrays() | scalars | {"matrix": self.matrix}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ZCA:
-        """The preprocessor that `to_arrays` wrote."""
+        """Returns the preprocessor that `to_arrays` wrote."""
         matrix = arrays["matrix"]
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"its matrix has the shape {matrix.shape}")

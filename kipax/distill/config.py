@@ -158,7 +158,7 @@ class RunConfig:
         return 0.0
 
     def targets_per_step(self, training_examples: int) -> int:
-        """How many of so many training images a step or a pass looks at."""
+        """Returns how many of so many training images a step or a pass looks at."""
         return training_examples
 
     def check_dataset(self, dataset: Dataset) -> None:
@@ -294,7 +294,7 @@ class KIPConfig(RunConfig):
         return self.augment_fraction
 
     def targets_per_step(self, training_examples: int) -> int:
-        """`batch_size` under the name that every method has."""
+        """Returns `batch_size` under the name that every method has."""
         return self.batch_size(training_examples)
 
     def batch_size(self, targets: int) -> int:
@@ -319,7 +319,7 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 def resolve(config: Config, *, training_examples: int | None = None) -> Config:
-    """The config with every field that depends on data set or machine filled in.
+    """Returns the config with every field that depends on data set or machine filled in.
 
     Args:
         config: what the user said.
@@ -339,7 +339,7 @@ def resolve(config: Config, *, training_examples: int | None = None) -> Config:
 
 
 def resolved_defaults(config: RunConfig, *, training_examples: int) -> dict[str, Any]:
-    """What each field would be had nobody set it, the other fields as they are.
+    """Returns what each field would be had nobody set it, the other fields as they are.
 
     A run that was begun before a field was there counts as one that did not set it.
 
@@ -359,7 +359,7 @@ def resolved_defaults(config: RunConfig, *, training_examples: int) -> dict[str,
 
 
 def _defaults(config: RunConfig) -> dict[str, Any]:
-    """The data set's row of the table; SVHN whitened has rules of its own."""
+    """Returns the data set's row of the table; SVHN whitened has rules of its own."""
     kind = config.dataset.partition(":")[0]
     values = DATASET_DEFAULTS.get(kind, DATASET_DEFAULTS["npz"])
     values = values | {"memory_gb": default_memory_gb()}
@@ -374,7 +374,7 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
 
 
 def default_workdir(config: RunConfig, *, suffix: str = "") -> str:
-    """``runs/<dataset>-<architecture>-<support>``, with the suffix appended if given."""
+    """Returns ``runs/<dataset>-<architecture>-<support>``, with the suffix appended if given."""
     network = "sampled" if getattr(config, "sample_architectures", "") else config.architecture
     name = f"runs/{short_name(config.dataset)}-{network}-{config.support}"
     return f"{name}-{suffix}" if suffix else name

@@ -103,7 +103,7 @@ def measure_costs(spec: KernelSpec, image_shape: tuple[int, int, int], supports:
 
 
 def _make_rest_of_step(image_shape: tuple[int, int, int], supports: int) -> Callable[[], object]:
-    """A step without its kernels: the batch drawn, the solve, the update."""
+    """Returns a step without its kernels: the batch drawn, the solve, the update."""
     optimizer, classes = make_optimizer(0.01), np.arange(50_000) % 10
     images = np.zeros((supports, *image_shape), np.float32)
     state = make_state(images, np.arange(supports) % 10, 10, optimizer)
@@ -139,7 +139,7 @@ def _seconds(work: Callable[[], object]) -> float:
 def estimate_run(
     config: KIPConfig, facts: DatasetFacts, *, workers: int = 1, costs: Costs | None = None
 ) -> Estimate:
-    """What a run will take, from measurements of its kernels here.
+    """Returns what a run will take, from measurements of its kernels here.
 
     Args:
         config: resolved, so that no field is None.

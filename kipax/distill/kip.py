@@ -153,7 +153,7 @@ class Loop:
             self._show(gradient.loss)
 
     def update(self) -> float:
-        """The arithmetic of a step alone, no records; returns the loss before it."""
+        """Returns the arithmetic of a step alone, no records; returns the loss before it."""
         gradient, self._state = self._compute_step()
         return gradient.loss
 
@@ -179,7 +179,7 @@ class Loop:
         return gradient
 
     def _batch(self, step: int) -> TargetRows:
-        """The targets of a step: a function of seed and step alone."""
+        """Returns the targets of a step: a function of seed and step alone."""
         classes = self._run.dataset.y_train
         seed = self._config.seed if self._config.augment_fraction > 0 else None
         if self._config.target_batch == "all":
@@ -189,7 +189,7 @@ class Loop:
         return TargetRows(balanced_batch(key, classes, size), step, seed)
 
     def _kernel(self, step: int) -> KernelSpec:
-        """The kernel of a step; drawn where the run samples."""
+        """Returns the kernel of a step; drawn where the run samples."""
         specs = self._config.kernel_specs
         if len(specs) == 1:
             return specs[0]
@@ -272,7 +272,7 @@ class Loop:
         )
 
     def _facts(self) -> dict[str, Any]:
-        """What is known of an unfinished run."""
+        """Returns what is known of an unfinished run."""
         facts = {"step": self._state.step, "steps": self._steps}
         accuracies = self._evaluation.to_dict()
         return facts | accuracies | {"workdir": str(self._run.workdir.path)}

@@ -75,7 +75,7 @@ def _solve(run: Run) -> RunResult:
 
 
 def stream_sums(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """``k_ts^T k_ts`` and ``k_ts^T y_t`` over all training images, resumable.
+    """Returns ``k_ts^T k_ts`` and ``k_ts^T y_t`` over all training images, resumable.
 
     Raises:
         Interrupted: Ctrl-C; the sums so far are saved.
@@ -127,7 +127,7 @@ class _Sums:
 
 
 def _continue(run: Run, sums: _Sums) -> Iterator[_Sums]:
-    """The sums after each further block; saves and shows them on the way."""
+    """Yields the sums after each further block; saves and shows them on the way."""
     total, saved_at, began, first = len(run.dataset.x_train), time.monotonic(), None, 0
     every = run.executor.plan.target_blocks(total)
     blocks = [b for b in every if b[0] >= sums.cursor]

@@ -66,7 +66,7 @@ class Evaluation:
     test_accuracy: float | None
 
     def to_dict(self) -> dict[str, float]:
-        """The accuracies that are known, by name."""
+        """Returns the accuracies that are known, by name."""
         return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
 
@@ -92,7 +92,7 @@ class RunResult:
     workdir: Path
 
     def summary(self) -> dict[str, Any]:
-        """What a command prints of it, JSON-ready."""
+        """Returns what a command prints of it, JSON-ready."""
         return {
             "test_accuracy": self.evaluation.test_accuracy,
             "initial_test_accuracy": self.initial.test_accuracy,
@@ -119,7 +119,7 @@ class Run:
     method: Method
 
     def support_set(self, images, labels, *, learned_labels: bool, **facts: Any) -> SupportSet:
-        """Images and labels with this run's metadata and further facts."""
+        """Returns images and labels with this run's metadata and further facts."""
         config = self.config
         metadata = {
             "method": self.method.title,
@@ -174,7 +174,7 @@ class Run:
         return len(x) - held
 
     def test_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """The (chosen) test images, preprocessed, and their classes."""
+        """Returns the (chosen) test images, preprocessed, and their classes."""
         x, y, held = self._evaluated
         return x[held:], y[held:]
 
@@ -188,7 +188,7 @@ class Run:
         return self.preprocessor.apply(x), y, len(data.x_validation)
 
     def initial_support(self) -> SupportSet:
-        """The images that the run begins with, labels fixed."""
+        """Returns the images that the run begins with, labels fixed."""
         labels = ridge.one_hot(self.first_classes, self.dataset.num_classes)
         return self.support_set(self.first_images, labels, learned_labels=False, step=0)
 
@@ -217,7 +217,7 @@ class Run:
 
 
 def _recorded(config: RunConfig) -> dict[str, Any]:
-    """The config as metadata: without what neither defines nor explains the set."""
+    """Returns the config as metadata: without what neither defines nor explains the set."""
     values = dataclasses.asdict(config)
     return {k: v for k, v in values.items() if k not in _NOT_RECORDED}
 
@@ -273,7 +273,7 @@ def start_run(
 
 
 def _open_data(config: Config, dataset: Dataset | None) -> tuple[Config, Dataset]:
-    """The resolved config and its data set, loaded where none is given."""
+    """Returns the resolved config and its data set, loaded where none is given."""
     if dataset is None:
         dataset = load_dataset(
             config.dataset,
@@ -308,7 +308,7 @@ def _identity(config: RunConfig, dataset: Dataset, *, method: Method, plan: Bloc
 
 
 def _of_given(config: Config, dataset: Dataset) -> Config:
-    """The config of a run on a data set that the caller made: its name and split hold."""
+    """Returns the config of a run on a data set that the caller made: its name and split hold."""
     held = len(dataset.x_validation)
     if config.validation_examples not in (None, held):
         raise UsageError(
@@ -319,7 +319,7 @@ def _of_given(config: Config, dataset: Dataset) -> Config:
 
 
 def _job(run_config: RunConfig, dataset: Dataset, targets: DatasetTargets, **rest) -> BlockJob:
-    """What whoever computes the blocks needs to know."""
+    """Returns what whoever computes the blocks needs to know."""
     return BlockJob(
         targets=targets,
         kernels=run_config.kernel_specs,

@@ -34,14 +34,14 @@ class DistillState:
     opt_state: optax.OptState
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Plain arrays for a file; `restore` reads them."""
+        """Returns plain arrays for a file; `restore` reads them."""
         leaves = jax.tree.leaves(self.opt_state)
         arrays = {f"opt_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         return arrays | {"images": images, "labels": labels, "step": np.asarray(self.step)}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> DistillState:
-        """The state that `to_arrays` wrote; `self` gives the structure of the optimiser."""
+        """Returns the state that `to_arrays` wrote; `self` gives the structure of the optimiser."""
         leaves, structure = jax.tree.flatten(self.opt_state)
         stored = [jnp.asarray(arrays[f"opt_{i}"]) for i in range(len(leaves))]
         return DistillState(
@@ -83,7 +83,7 @@ def make_optimizer(
 def initial_images(
     config: RunConfig, dataset: Dataset, preprocessor: Preprocessor
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class-balanced first images, by class: preprocessed float32, statistics and classes.
+    """Returns class-balanced first images, by class: preprocessed float32, statistics and classes.
 
     Real training images, or uniform noise between the smallest and largest preprocessed pixel
     (``init="noise"``), which is drawn with the statistics of the real ones it stands for.
@@ -111,7 +111,7 @@ def initial_images(
 def make_state(
     images: np.ndarray, classes: np.ndarray, num_classes: int, optimizer
 ) -> DistillState:
-    """The state at step 0: these images, centred one-hot labels, a fresh optimiser."""
+    """Returns the state at step 0: these images, centred one-hot labels, a fresh optimiser."""
     x = jnp.asarray(images, jnp.float32)
     y = jnp.asarray(ridge.one_hot(classes, num_classes), jnp.float32)
     return DistillState(0, x, y, optimizer.init((x, y)))

@@ -47,7 +47,7 @@ def compute_gradient(
     kernel: KernelSpec,
     ridge_scale: float,
 ) -> Gradient:
-    """The KIP loss of a state on a batch of targets, and its whole gradient, in one pass.
+    """Returns the KIP loss of a state on a batch of targets, and its whole gradient, in one pass.
 
     With ``alpha = k_reg^-1 y_s`` fixed, each block of targets gives its part of the loss, of
     its gradient through ``k_ts`` and of ``d alpha``; the last is pulled back through the
@@ -104,7 +104,7 @@ def apply_update(
     *,
     learn_labels: bool,
 ) -> DistillState:
-    """The next state: one optimiser update of the images and, if asked for, the labels."""
+    """Returns the next state: one optimiser update of the images and, if asked for, the labels."""
     d_images = jnp.asarray(gradient.d_images, jnp.float32)
     d_labels = jnp.asarray(gradient.d_labels, jnp.float32)
     if not learn_labels:

@@ -51,7 +51,7 @@ class SubsetsConfig(RunConfig):
             self.sizes(name)
 
     def sizes(self, name: str) -> tuple[int, ...]:
-        """The numbers of images a class in a field."""
+        """Returns the numbers of images a class in a field."""
         return read_whole_numbers(name, getattr(self, name))
 
     def check_dataset(self, dataset: Dataset) -> None:
@@ -143,7 +143,7 @@ def _make_pool(run: Run) -> _Pool:
 
 
 def _test_kernel(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """``k_ts`` of the test images, a file for each block, so that it resumes."""
+    """Returns ``k_ts`` of the test images, a file for each block, so that it resumes."""
     x, y = run.test_images()
     kernel_fn = run.config.kernel_spec.make()
     digest = hash_arrays({"x": x})[:16]  # other test images are other kernels
@@ -190,7 +190,7 @@ def _solved(pool: _Pool, size: int, config: SubsetsConfig) -> SubsetRow:
 
 
 def _disjoint(classes: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Class-balanced subsets of so many images a class that share none."""
+    """Yields class-balanced subsets of so many images a class that share none."""
     members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
     for i in range(min(map(len, members)) // size):
         yield np.concatenate([m[i * size : (i + 1) * size] for m in members])

@@ -192,7 +192,7 @@ Config = TypeVar("Config", TeacherConfig, KDConfig)
 
 
 def resolve(config: Config, *, preset: str | None = None) -> Config:
-    """The config with every field that a preset knows filled in.
+    """Returns the config with every field that a preset knows filled in.
 
     Args:
         config: what the user said.

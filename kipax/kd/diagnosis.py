@@ -16,7 +16,7 @@ _DOUBTFUL, _LIKELY = 0.55, 0.8
 
 
 def relative_entropy(classes: np.ndarray, num_classes: int) -> float:
-    """Entropy of a histogram of classes, over that of an even one: 0 to 1.
+    """Returns entropy of a histogram of classes, over that of an even one: 0 to 1.
 
     Args:
         classes: of the images ``(n,)``.
@@ -65,7 +65,7 @@ class Diagnosis:
 
 
 def diagnose(logits: np.ndarray) -> Diagnosis:
-    """What a teacher's logits ``(n, classes)`` of a source's images say of the source."""
+    """Returns what a teacher's logits ``(n, classes)`` of a source's images say of the source."""
     num_classes = logits.shape[1]
     classes = np.argmax(logits, axis=1)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -84,7 +84,7 @@ def run_kd(
 def diagnose_source(
     config: KDConfig, *, teacher: Teacher | None = None, reporter: Reporter | None = None
 ) -> Diagnosis:
-    """What a teacher says of a source's images; nothing is trained and nothing kept."""
+    """Returns what a teacher says of a source's images; nothing is trained and nothing kept."""
     reporter = reporter or Reporter()
     run = _Run.open(dataclasses.replace(config, dataset="none"), teacher, None, reporter)
     raw = run.source.images(np.arange(min(1000, run.source.size or 1000)), seed=config.seed)
@@ -182,7 +182,7 @@ class _Run:
         )
 
     def describe(self) -> str:
-        """The student and its training, in a line."""
+        """Returns the student and its training, in a line."""
         config = self.config
         return (
             f"student: {config.spec.describe()} · {config.steps:,} steps of {config.batch_size} · "
@@ -207,7 +207,7 @@ class _Run:
         )
 
     def draw(self, folder: RunFolder) -> tuple[StoredImages, Diagnosis]:
-        """The images, drawn once, and what the teacher says of a thousand of them."""
+        """Returns the images, drawn once, and what the teacher says of a thousand of them."""
         images = draw_images(
             folder,
             self.source,
@@ -223,7 +223,7 @@ class _Run:
         return images, diagnose(logits)
 
     def trainee(self, folder: RunFolder, images: StoredImages) -> Trainee:
-        """The student and all that it is trained with."""
+        """Returns the student and all that it is trained with."""
         config, teacher = self.config, self.teacher
         held = min(_HELD_OUT, len(images) // 10)
         trained = len(images) - held
@@ -297,7 +297,7 @@ class _Run:
         )
 
     def _facts(self, diagnosis: Diagnosis, images: int) -> dict[str, Any]:
-        """What a student's file says of how it came about."""
+        """Returns what a student's file says of how it came about."""
         teacher, space = self.teacher, self.teacher.space
         pixels = PixelFacts("", space.low, space.high, space.mean, space.deviation)
         if self.data is not None:
@@ -323,7 +323,7 @@ def _entropy(diagnosis: Diagnosis) -> dict[str, Any]:
 
 
 def _asked_live(teacher: Teacher):
-    """The teacher as `fit` calls it, on what the student sees."""
+    """Returns the teacher as `fit` calls it, on what the student sees."""
 
     def answer(batch: Batch) -> Outputs:
         return as_outputs(jnp.asarray(teacher.logits(batch.x_teacher, batch.x), jnp.float32))
@@ -332,7 +332,7 @@ def _asked_live(teacher: Teacher):
 
 
 def _remembered(answers: np.ndarray):
-    """The teacher's kept answers by index."""
+    """Returns the teacher's kept answers by index."""
 
     def answer(batch: Batch) -> Outputs:
         return as_outputs(jnp.asarray(answers[batch.index]))

@@ -21,7 +21,7 @@ _PYTHON = "python:"
 
 
 def open_teacher(text: str, *, data_dir: str | None, reporter: Reporter) -> Teacher:
-    """The teacher that a text names.
+    """Returns the teacher that a text names.
 
     Args:
         text: a network's file or run, a distilled set's file, run or shipped name, or
@@ -74,7 +74,7 @@ def _of_python(text: str) -> Teacher:
 
 
 def _validation_data(facts: Any, data_dir: str | None, reporter: Reporter) -> Dataset | None:
-    """A distilled set's own data with held-out images; None where they are not here."""
+    """Returns a distilled set's own data with held-out images; None where they are not here."""
     try:
         data = load_dataset(str(facts["dataset"]), data_dir=data_dir)
         return data.hold_out(min(500, len(data.x_train) // 10))
@@ -86,7 +86,7 @@ def _validation_data(facts: Any, data_dir: str | None, reporter: Reporter) -> Da
 def open_test_data(
     name: str | None, teacher: Teacher, *, data_dir: str | None, reporter: Reporter
 ) -> Dataset | None:
-    """The data that a student is tested on.
+    """Returns the data that a student is tested on.
 
     Args:
         name: what the user said; None for the teacher's own, "none" for none.
@@ -116,7 +116,7 @@ def open_test_data(
 
 
 def lazily(make: Callable[[], Dataset | None]) -> Callable[[], Dataset]:
-    """A function that makes the data when a source asks for them.
+    """Returns a function that makes the data when a source asks for them.
 
     Raises (when called):
         UsageError: there are none.

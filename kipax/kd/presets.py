@@ -26,7 +26,7 @@ def _direction(optimizer: str, weight_decay: float) -> optax.GradientTransformat
 
 
 def make_descent(optimizer: str, schedule: str, *, steps: int, weight_decay: float) -> Descent:
-    """Optimiser and schedule by name.
+    """Returns optimiser and schedule by name.
 
     Args:
         optimizer: ``adam`` (with weight decay: AdamW), ``momentum`` or ``nesterov`` (0.9).
@@ -113,7 +113,7 @@ def small() -> dict[str, Any]:
 
 
 def bridge() -> dict[str, Any]:
-    """A distilled set as the teacher: 20,000 images, asked once for each; square distance.
+    """Returns a distilled set as the teacher: 20,000 images, asked once for each; square distance.
 
     1,500 steps of 128, Adam 2e-3 with cosine; no augmentation and no mixing, so that the kernel
     is asked once. The square distance of ten times the scores did best in a first trial.

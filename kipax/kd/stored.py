@@ -40,7 +40,7 @@ class StoredImages:
         return len(self.pixels)
 
     def raw(self, index: np.ndarray) -> np.ndarray:
-        """Images in the teacher's units, float32."""
+        """Returns images in the teacher's units, float32."""
         chosen = self.pixels[index]
         if chosen.dtype != np.uint8:
             return chosen
@@ -61,7 +61,7 @@ def draw_images(
     seed: int,
     reporter: Reporter,
 ) -> StoredImages:
-    """The first `count` images of a source, drawn once and then read from the folder.
+    """Returns the first `count` images of a source, drawn once and then read from the folder.
 
     Args:
         folder: of the run; ``source.npz`` is written.
@@ -95,7 +95,7 @@ def draw_images(
 
 
 def _as_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
-    """uint8: the nearest of 256 levels, beyond the range the last one."""
+    """Returns uint8: the nearest of 256 levels, beyond the range the last one."""
     levels = (raw - space.low) * (255.0 / (space.high - space.low))
     return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
 
@@ -103,7 +103,7 @@ def _as_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
 def ask_teacher(
     folder: RunFolder, teacher: Teacher, images: StoredImages, reporter: Reporter
 ) -> np.ndarray:
-    """The teacher's logits of every stored image, float32 ``(n, classes)``; asked once.
+    """Returns the teacher's logits of every stored image, float32 ``(n, classes)``; asked once.
 
     Args:
         folder: of the run; ``answers.npz`` is written, and read where it is of this teacher.

@@ -62,7 +62,7 @@ class Teacher(Protocol):
         ...
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Logits ``(n, classes)`` of the same images, raw and preprocessed."""
+        """Returns logits ``(n, classes)`` of the same images, raw and preprocessed."""
         ...
 
     def describe(self) -> str:
@@ -329,5 +329,5 @@ class Ensemble:
 
 
 def as_outputs(logits: Any) -> Outputs:
-    """Logits as what `kipax.training.fit` hands to an objective."""
+    """Returns logits as what `kipax.training.fit` hands to an objective."""
     return Outputs(logits, logits, {})

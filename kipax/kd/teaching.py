@@ -51,7 +51,7 @@ class TrainingResult:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """What a command prints of it, JSON-ready."""
+        """Returns what a command prints of it, JSON-ready."""
         return {
             "test_accuracy": self.test_accuracy,
             "test_accuracy_last": self.last_accuracy,
@@ -131,7 +131,7 @@ def _identity(config: TeacherConfig, data: Dataset) -> Identity:
 
 
 def space_of(data: Dataset) -> ImageSpace:
-    """The raw images of a data set."""
+    """Returns the raw images of a data set."""
     pixels = data.pixels.with_moments(data.x_train)
     return ImageSpace(data.image_shape, pixels.low, pixels.high, pixels.mean, pixels.deviation)
 
@@ -167,13 +167,13 @@ def _trainee(config: TeacherConfig, data: Dataset, preprocessor: Preprocessor) -
 
 
 def _given(value: float | None) -> float:
-    """A number that `resolve` has filled in."""
+    """Returns a number that `resolve` has filled in."""
     assert value is not None
     return value
 
 
 def labelled(seen: Callable[[int], Batch], labels: np.ndarray) -> Callable[[int], Batch]:
-    """Batches with each image's labels ``(n, classes)``, and without their raw images."""
+    """Returns batches with each image's labels ``(n, classes)``, and without their raw images."""
 
     def batches(step: int) -> Batch:
         batch = seen(step)

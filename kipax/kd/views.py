@@ -77,7 +77,7 @@ def _crop(key: jax.Array, x: jax.Array, fill: float, mirror: bool) -> jax.Array:
 
 
 def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Array:
-    """One image, whole values from 0 to 255."""
+    """Returns one image, whole values from 0 to 255."""
     of_policy, of_extra, of_use, of_invert, of_crop = jax.random.split(key, 5)
     number, strength = {"standard": (2, 14), "high": (4, 14), "extreme": (8, 30)}.get(
         views.level, (0, 0)
@@ -140,7 +140,7 @@ class ViewedBatches:
         self._on_device = device_preprocessing(preprocessor)
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step from 0 on."""
+        """Returns the batch of a step from 0 on."""
         index = self._epochs(step)
         raw = jnp.asarray(self._raw(index))
         if self._views.changes:

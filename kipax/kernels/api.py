@@ -47,7 +47,7 @@ class KernelFn(Protocol):
     """Anything with this signature plugs into ridge, blocks and distill."""
 
     def __call__(self, x1: ArrayLike, x2: ArrayLike | None = None, /) -> jax.Array:
-        """Kernel of images ``(n1, H, W, C)`` and ``(n2, H, W, C)``: ``(n1, n2)``."""
+        """Returns kernel of images ``(n1, H, W, C)`` and ``(n2, H, W, C)``: ``(n1, n2)``."""
         ...
 
 
@@ -66,14 +66,14 @@ class KernelSpec:
     backend: str = "auto"
 
     def make(self) -> KernelFn:
-        """The kernel function; the same object for equal specs."""
+        """Returns the kernel function; the same object for equal specs."""
         return _make_kernel_fn(self.architecture, self.kind, self.backend)
 
 
 def make_kernel_fn(
     architecture: Architecture | str, *, kind: str = "ntk", backend: str = "auto"
 ) -> KernelFn:
-    """The exact infinite-width kernel of a network, ``kernel_fn(x1, x2=None) -> (n1, n2)``.
+    """Returns the exact infinite-width kernel of a network, ``kernel_fn(x1, x2=None) -> (n1, n2)``.
 
     ``kernel_fn(x1, x2)[i, j]`` is the NTK (or NNGP) of ``x1[i]`` and ``x2[j]`` in the NTK
     parameterisation, readout included; ``kernel_fn(x)`` is ``kernel_fn(x, x)`` for half the
@@ -171,7 +171,7 @@ def _in_jax_types(x: np.ndarray) -> np.ndarray:
 
 
 def choose_backend(backend: str, dtype=jnp.float32) -> str:
-    """The backend that serves arrays of a type here: "portable" or "fused".
+    """Returns the backend that serves arrays of a type here: "portable" or "fused".
 
     Raises:
         UsageError: "fused" was asked for and does not run here; says why.
@@ -324,7 +324,7 @@ class _Sides:
         return _Sides(images, scales, _fingerprint(x))
 
     def take(self, indices: jax.Array) -> _Sides:
-        """The images of these indices, in this order."""
+        """Returns the images of these indices, in this order."""
         scales = jax.tree.map(lambda a: a[..., indices], self.scales)
         return _Sides(self.images[..., indices], scales, self.fingerprint[indices])
 
@@ -343,7 +343,7 @@ def position_pairs(architecture: Architecture, shape: tuple[int, int]) -> int:
 
 
 def pair_bytes(architecture: Architecture, shape: tuple[int, int], *, ntk: bool = True) -> int:
-    """Memory for one image pair's pooled tables in float32, bytes; what a gradient keeps.
+    """Returns memory for one image pair's pooled tables in float32, bytes; what a gradient keeps.
 
     Args:
         architecture: the network.

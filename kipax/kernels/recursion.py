@@ -69,7 +69,7 @@ def _materialise(state, anchor: jax.Array):
 
 
 def _box_sum(k: jax.Array) -> jax.Array:
-    """Sum over the 3 x 3 neighbours in the first two axes, zero outside."""
+    """Returns sum over the 3 x 3 neighbours in the first two axes, zero outside."""
     for axis in (0, 1):
         size = k.shape[axis]
         padded = jnp.pad(k, [(1, 1) if a == axis else (0, 0) for a in range(k.ndim)])
@@ -125,7 +125,7 @@ def _pad_window(a: jax.Array, radius: tuple[int, int]) -> jax.Array:
 
 
 def _shift(padded: jax.Array, level: Level, dy, dx) -> jax.Array:
-    """The slice ``a[p - d]`` of an array padded by the level's radius."""
+    """Returns the slice ``a[p - d]`` of an array padded by the level's radius."""
     start = (level.radius[0] - dy, level.radius[1] - dx) + (np.int32(0),) * (padded.ndim - 2)
     return lax.dynamic_slice(padded, start, level.shape + padded.shape[2:])
 
@@ -211,7 +211,7 @@ def _carries_theta(indices) -> bool:
 
 
 def _read_out(slices, level: Level, architecture: Architecture, pairs: int, dtype):
-    """Mean over positions: of equal positions (flatten) or of all pairs of positions."""
+    """Returns mean over positions: of equal positions (flatten) or of all pairs of positions."""
     run, indices = slices
     positions = level.shape[0] * level.shape[1]
     if architecture.readout == "flatten":
@@ -230,7 +230,7 @@ def _read_out(slices, level: Level, architecture: Architecture, pairs: int, dtyp
 
 
 def head(state, architecture: Architecture, variances, floor, *, ntk: bool):
-    """The layers after the readout: a dot-product kernel, any shape, elementwise.
+    """Returns the layers after the readout: a dot-product kernel, any shape, elementwise.
 
     Args:
         state: ``(k, theta)`` after the readout.
@@ -262,7 +262,7 @@ def pair_kernel(
     levels: tuple[Level, ...],
     ntk: bool,
 ) -> jax.Array:
-    """The kernel of each pair of a tile.
+    """Returns the kernel of each pair of a tile.
 
     Args:
         x1: image tile ``(H, W, C, pairs)``.
@@ -294,7 +294,7 @@ def pair_kernel(
 
 
 def image_scales(x: jax.Array, *, architecture: Architecture, levels: tuple[Level, ...]) -> Scales:
-    """The standard deviations that the ReLUs of `pair_kernel` divide by, per image.
+    """Returns the standard deviations that the ReLUs of `pair_kernel` divide by, per image.
 
     The same recursion on ``(x, x)`` with its own, smaller windows; at displacement zero the
     correlation is 1 and a ReLU halves the variance.
@@ -329,7 +329,7 @@ def image_scales(x: jax.Array, *, architecture: Architecture, levels: tuple[Leve
 
 
 def _own_scales(variance: jax.Array, level: Level, rules: _Rules) -> tuple[jax.Array, ...]:
-    """Standard deviations before each ReLU of a level, from the variances that enter it."""
+    """Returns standard deviations before each ReLU of a level, from the variances that enter it."""
     scales = []
     for layer in level.layers:
         if layer == "conv":

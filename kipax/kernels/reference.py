@@ -19,7 +19,7 @@ __all__ = ["make_reference_kernel_fn"]
 
 
 def make_reference_kernel_fn(architecture: Architecture | str, *, kind: str = "ntk") -> KernelFn:
-    """The kernel of `architecture` computed by neural-tangents.
+    """Returns the kernel of `architecture` computed by neural-tangents.
 
     Args:
         architecture: an `Architecture` or a name for `kipax.architectures.from_name`.

@@ -44,7 +44,7 @@ def _widen(radius: tuple[int, int]) -> tuple[int, int]:
 
 
 def plan_levels(architecture: Architecture, shape: tuple[int, int]) -> tuple[Level, ...]:
-    """The levels of an architecture on images of ``(height, width)``, finest first.
+    """Returns the levels of an architecture on images of ``(height, width)``, finest first.
 
     Example:
         >>> from kipax import architectures

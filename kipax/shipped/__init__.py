@@ -24,5 +24,5 @@ def available() -> tuple[str, ...]:
 
 
 def find(name: Path | str) -> Path | None:
-    """The file of a shipped set, or None if there is none of that name."""
+    """Returns the file of a shipped set, or None if there is none of that name."""
     return _FOLDER / f"{name}.npz" if str(name) in available() else None

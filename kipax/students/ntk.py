@@ -15,7 +15,7 @@ __all__ = ["empirical_ntk", "largest_eigenvalue"]
 
 
 def _scalar(network: nn.Module, variables: dict[str, Any], x: jax.Array, *, train: bool):
-    """``sum_k f_k(x) / sqrt(classes)``, ``(n,)``."""
+    """Returns ``sum_k f_k(x) / sqrt(classes)``, ``(n,)``."""
     moving = [k for k in variables if k != "params"]
     out, _ = network.apply(variables, x, train=train, mutable=moving)
     return jnp.sum(out.logits, axis=1) / math.sqrt(out.logits.shape[1])
@@ -34,7 +34,7 @@ def _gradients(network: nn.Module, variables: dict[str, Any], x: jax.Array) -> j
 
 @functools.partial(jax.jit, static_argnums=0)
 def _product(network: nn.Module, variables: dict[str, Any], x: jax.Array, v: jax.Array):
-    """The empirical NTK of `x` times a vector ``(n,)``."""
+    """Returns the empirical NTK of `x` times a vector ``(n,)``."""
 
     def scalar(params):
         return _scalar(network, variables | {"params": params}, x, train=True)
@@ -73,7 +73,7 @@ def empirical_ntk(
 def largest_eigenvalue(
     network: nn.Module, variables: dict[str, Any], x: jax.Array, *, tolerance: float = 1e-4
 ) -> float:
-    """Largest eigenvalue of the `empirical_ntk` of `x` with itself, by power iteration.
+    """Returns largest eigenvalue of the `empirical_ntk` of `x` with itself, by power iteration.
 
     Only products with the Jacobian are formed, so memory is that of one training step at any
     width. Batch normalisation sees `x` as its batch, as training does.

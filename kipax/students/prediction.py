@@ -25,7 +25,7 @@ def _outputs(network: nn.Module, features: tuple[str, ...], variables: Any, x: j
 
 
 def equal_parts(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Equally large parts, the last filled with zeros, and how many images are in each."""
+    """Yields equally large parts, the last filled with zeros, and how many images are in each."""
     size = max(1, min(size, len(x)))
     for start in range(0, len(x), size):
         part = x[start : start + size]
@@ -40,7 +40,7 @@ def predict(
     features: Sequence[str] = (),
     size: int = EVALUATION_BATCH,
 ) -> Outputs:
-    """A network's outputs for any number of images, in evaluation mode.
+    """Returns a network's outputs for any number of images, in evaluation mode.
 
     Args:
         network: a student.

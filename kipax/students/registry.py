@@ -27,7 +27,7 @@ _NORMALISED = {"dc-convnet3": "instance", "resnet18": "instance", "vgg11": "inst
 
 
 def student_names() -> tuple[str, ...]:
-    """Names to offer a user: the architectures' and the zoo's."""
+    """Returns names to offer a user: the architectures' and the zoo's."""
     return (*architectures.names(), *_ZOO)
 
 
@@ -40,7 +40,7 @@ def _is_wrn(name: str) -> bool:
 
 
 def is_finite_only(name: str) -> bool:
-    """Whether a network has no kernel here: those that are no `kipax.Architecture`."""
+    """Returns whether a network has no kernel here: those that are no `kipax.Architecture`."""
     return name in _WIDTHS or _is_wrn(name)
 
 
@@ -119,7 +119,7 @@ class StudentSpec:
         return ", ".join(words)
 
     def build(self, classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        """The Flax network for images ``(H, W, C)``.
+        """Returns the Flax network for images ``(H, W, C)``.
 
         Raises:
             UsageError: the images are too small for its pools.
@@ -170,7 +170,7 @@ class StudentSpec:
 def init_variables(
     network: nn.Module, key: jax.Array, image_shape: tuple[int, int, int]
 ) -> dict[str, Any]:
-    """Drawn variables: ``{"params": ...}``, and ``"batch_stats"`` with batch normalisation.
+    """Returns drawn variables: ``{"params": ...}``, and ``"batch_stats"`` with batch normalisation.
 
     Args:
         network: a student.

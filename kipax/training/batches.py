@@ -59,14 +59,14 @@ class Epochs:
         self._orders: dict[int, np.ndarray] = {}  # of the last two epochs drawn
 
     def __call__(self, step: int) -> np.ndarray:
-        """Positions ``(size,)`` of a step, whatever was asked for before."""
+        """Returns positions ``(size,)`` of a step, whatever was asked for before."""
         start = step * self._size
         first, last = start // self._count, (start + self._size - 1) // self._count
         row = np.concatenate([self._epoch(number) for number in range(first, last + 1)])
         return row[start - first * self._count :][: self._size]
 
     def _epoch(self, number: int) -> np.ndarray:
-        """An epoch's order: one generator draws them one after the other."""
+        """Returns an epoch's order: one generator draws them one after the other."""
         if number not in self._orders:
             if number < self._drawn:  # an earlier one: from the beginning
                 self._rng, self._drawn = np.random.default_rng(self._seed), 0
@@ -117,7 +117,7 @@ class LabelledBatches:
             self._whole = Batch(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), index)
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step from 0 on."""
+        """Returns the batch of a step from 0 on."""
         batch = self._whole
         if batch is None:
             index = self._epochs(step)

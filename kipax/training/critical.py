@@ -19,7 +19,7 @@ _CRITICAL_POINTS = 64  # Nguyen et al. 2021, appendix A
 def critical_learning_rate(
     network: nn.Module, x: np.ndarray, classes: int, *, loss: str = "mse", seed: int
 ) -> float:
-    """The learning rate beyond which gradient descent on the linearised network diverges.
+    """Returns the learning rate beyond which gradient descent on the linearised network diverges.
 
     ``2 N C / lambda_max`` for half the mean square over N images and C classes, with
     `lambda_max` the largest eigenvalue of the empirical NTK of ``sum_k f_k / sqrt(C)`` at

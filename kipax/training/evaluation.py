@@ -33,7 +33,7 @@ def _share_right(logits: np.ndarray, classes: np.ndarray) -> float:
 def accuracy(
     network: nn.Module, variables: dict[str, Any], x: np.ndarray, classes: np.ndarray
 ) -> float:
-    """Fraction of preprocessed images ``(n, H, W, C)`` put in their class, 500 at a time.
+    """Returns fraction of preprocessed images ``(n, H, W, C)`` put in their class, 500 at a time.
 
     An image whose logits are not finite counts as wrong.
 
@@ -54,7 +54,7 @@ def accuracy(
 def accuracies(
     network: nn.Module, variables: dict[str, Any], x: np.ndarray, classes: np.ndarray, count: int
 ) -> list[float]:
-    """`accuracy` of `count` networks whose variables are stacked (of one: as they are)."""
+    """Returns `accuracy` of `count` networks whose variables are stacked (of one: as they are)."""
     if count == 1:
         return [accuracy(network, variables, x, classes)]
     check_classes(x, classes)

@@ -135,7 +135,7 @@ def init_state(
     descent: Descent,
     settings: Sequence[Setting],
 ) -> TrainState:
-    """The state before the first step: the network's draw and a fresh optimiser.
+    """Returns the state before the first step: the network's draw and a fresh optimiser.
 
     Args:
         network: a student.

@@ -99,7 +99,7 @@ class Selection(Hook):
         return not alive.any()
 
     def _choose(self, rows: np.ndarray, new: Any, old: Any) -> Any:
-        """The new tree's rows where `rows` says so, else the old one's."""
+        """Returns the new tree's rows where `rows` says so, else the old one's."""
         if self.settings == 1:
             return new if rows[0] else old
         return _where(rows, new, old)
@@ -135,7 +135,7 @@ class Checkpoint(Hook):
         self._latest: tuple[int, TrainState] | None = None
 
     def begin(self, state: TrainState) -> TrainState:
-        """The folder's state, where there is one."""
+        """Returns the folder's state, where there is one."""
         self._saved_at = time.monotonic()
         arrays = self._folder.load_latest()
         if arrays is None:

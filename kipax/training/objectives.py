@@ -53,7 +53,7 @@ class Objective:
         batch: Batch,
         averaged: Outputs | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array], dict[str, Any]]:
-        """The loss to minimise, further numbers to report, and the next state.
+        """Returns the loss to minimise, further numbers to report, and the next state.
 
         Args:
             aux: parameters of its own.

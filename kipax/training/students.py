@@ -127,7 +127,7 @@ def train_together(
 
 
 def _trained(selection: Selection, place: int) -> Trained:
-    """What came out of one of the settings."""
+    """Returns what came out of one of the settings."""
 
     def pick(tree: Any) -> Any:
         return tree if selection.settings == 1 else jax.tree.map(lambda a: a[place], tree)

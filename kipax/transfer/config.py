@@ -118,7 +118,7 @@ class EvaluateConfig:
         return tuple(dict.fromkeys(split_list(self.architectures)))
 
     def resolve_protocol(self, *, training_examples: int, held_out: int = 0) -> EvaluationProtocol:
-        """The protocol with what the flags change.
+        """Returns the protocol with what the flags change.
 
         Args:
             training_examples: of the data set, with those that are held out.

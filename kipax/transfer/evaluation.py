@@ -96,7 +96,7 @@ def evaluate_subject(
 def _repeat(
     session: Session, draws: Sequence[SupportSet], point: Point, seeds: int
 ) -> list[dict[str, Any]]:
-    """The chosen training with seeds from 1 on, on one draw after the other."""
+    """Returns the chosen training with seeds from 1 on, on one draw after the other."""
     return [
         session.train(draws[seed % len(draws)], dataclasses.replace(point, seed=seed))
         for seed in range(1, seeds)
@@ -116,7 +116,7 @@ def grid_points(
     student: StudentSpec,
     support: SupportSet,
 ) -> list[Point]:
-    """The trainings of a set under a protocol, with the first network."""
+    """Returns the trainings of a set under a protocol, with the first network."""
     common: dict[str, Any] = {"student": student, "relative": protocol.relative, "seed": 0}
     recipes = {loss: _recipe(session, subject, protocol, support, loss) for loss in protocol.losses}
     return [Point(recipe=recipes[a], rate=b, l2=c, **common) for a, b, c in protocol.points]
@@ -129,7 +129,7 @@ def _recipe(
     support: SupportSet,
     loss: str,
 ) -> Recipe:
-    """The protocol's training of a set, with what the row says otherwise."""
+    """Returns the protocol's training of a set, with what the row says otherwise."""
     recipe = protocol.recipe(loss, images=len(support), dataset=session.name)
     if subject.augmentation is not None:
         recipe = dataclasses.replace(recipe, augmentation=subject.augmentation)
@@ -345,7 +345,7 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
 
 
 def solved_set(real: SupportSet, session: Session) -> SupportSet:
-    """A set with Label Solve's labels, which are kept with the finished points."""
+    """Returns a set with Label Solve's labels, which are kept with the finished points."""
     facts = {
         "formulas": FORMULAS,
         "label_solve": array_hash(real.images),

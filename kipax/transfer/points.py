@@ -152,7 +152,7 @@ class Session:
         return [record for record in found if record is not None]
 
     def _facts(self, support: SupportSet, point: Point) -> dict[str, Any]:
-        """All that a point's result depends on."""
+        """Returns all that a point's result depends on."""
         return dataclasses.asdict(point) | {
             "formulas": FORMULAS,
             "set": array_hash(support.images, support.labels),
@@ -295,7 +295,7 @@ class Session:
 
 
 def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
-    """The set with another architecture's kernel.
+    """Returns the set with another architecture's kernel.
 
     Raises:
         UsageError: an unknown architecture, one without a kernel, or too deep for the images.
@@ -313,7 +313,7 @@ def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
 def choose_student(
     protocol: EvaluationProtocol, support: SupportSet, network: str = ""
 ) -> StudentSpec:
-    """The network named, else the protocol's, else that of the set's own architecture.
+    """Returns the network named, else the protocol's, else that of the set's own architecture.
 
     Raises:
         UsageError: no network is made for the own one, since its name does not say all of it.

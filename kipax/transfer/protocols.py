@@ -103,11 +103,11 @@ class EvaluationProtocol:
         return f"{', '.join(choices)} by validation accuracy"
 
     def mirrors(self, dataset: str) -> bool:
-        """Whether a data set's images may be mirrored under this protocol."""
+        """Returns whether a data set's images may be mirrored under this protocol."""
         return may_be_mirrored(dataset) if self.mirror is None else self.mirror
 
     def recipe(self, loss: str, *, images: int, dataset: str) -> Recipe:
-        """The training of a set of so many images of a data set."""
+        """Returns the training of a set of so many images of a data set."""
         augmentation = self.augmentation
         if augmentation in ("dsa", "frepo") and not self.mirrors(dataset):
             augmentation += "_noflip"
@@ -145,7 +145,7 @@ def krr() -> EvaluationProtocol:
 
 
 def kip_nn() -> EvaluationProtocol:
-    """The transfer of the KIP paper.
+    """Returns the transfer of the KIP paper.
 
     Network: the finite one of the set's architecture, width 1024, no normalisation (networks of the
     zoo: their own), standard parameterisation, W_std sqrt(2), b_std 0.1. Training: mean square
@@ -249,12 +249,12 @@ _PROTOCOLS = {"krr": krr, "kip-nn": kip_nn, "dc": dc, "dsa": dsa, "frepo": frepo
 
 
 def protocol_names() -> tuple[str, ...]:
-    """Names of the protocols."""
+    """Returns names of the protocols."""
     return tuple(_PROTOCOLS)
 
 
 def protocol_by_name(name: str) -> EvaluationProtocol:
-    """The protocol called `name`; raises a `UsageError` that lists the choices.
+    """Returns the protocol called `name`; raises a `UsageError` that lists the choices.
 
     Example:
         >>> protocol_by_name("frepo").learning_rates

@@ -60,7 +60,7 @@ class Subject:
 
 
 def find_support(path: Path | str) -> Path:
-    """The file of a support set: itself, or ``support.npz`` in a run's folder.
+    """Returns the file of a support set: itself, or ``support.npz`` in a run's folder.
 
     Raises:
         UsageError: a folder without one.
@@ -80,12 +80,12 @@ def name_beside_baselines(support: SupportSet) -> str:
 
 
 def as_subjects(sets: Mapping[str, SupportSet]) -> list[Subject]:
-    """A row for each set."""
+    """Returns a row for each set."""
     return [Subject(name, {"": [one]}) for name, one in sets.items()]
 
 
 def load_checkpoints(path: Path | None) -> dict[str, SupportSet]:
-    """The checkpoints of the transfer grid that the run of a support set has kept.
+    """Returns the checkpoints of the transfer grid that the run of a support set has kept.
 
     Raises:
         UsageError: there are none beside the file, or no file (a set in memory).
@@ -104,7 +104,7 @@ def load_checkpoints(path: Path | None) -> dict[str, SupportSet]:
 
 
 def load_test_data(support: SupportSet, name: str | None, **where: Any) -> Dataset:
-    """The data set that a support set is tested on.
+    """Returns the data set that a support set is tested on.
 
     Args:
         support: whose metadata names it.
@@ -160,19 +160,19 @@ def check_data(support: SupportSet, dataset: Dataset) -> None:
 
 
 def random_set(support: SupportSet, dataset: Dataset, *, draw: int) -> SupportSet:
-    """As many random real images, class-balanced, with fixed labels."""
+    """Returns as many random real images, class-balanced, with fixed labels."""
     key = step_key(draw, Purpose.INIT)
     chosen = balanced_batch(key, dataset.y_train, len(support))
     return _real_set(support, dataset, chosen, f"random real images, draw {draw}")
 
 
 def full_data_set(support: SupportSet, dataset: Dataset) -> SupportSet:
-    """All training images, preprocessed like the support set's."""
+    """Returns all training images, preprocessed like the support set's."""
     return _real_set(support, dataset, np.arange(len(dataset.x_train)), "all training images")
 
 
 def full_data_steps(augmentation: str) -> Callable[[str], int]:
-    """Number of updates on the whole training set, by loss."""
+    """Returns number of updates on the whole training set, by loss."""
     return lambda loss: _FULL_STEPS.get((augmentation, loss), _FULL_STEPS_AUGMENTED)
 
 

@@ -12,7 +12,7 @@ __all__ = ["align", "caption", "format_table", "percent"]
 
 
 def percent(result: Result) -> str:
-    """Test accuracy in percent, mean ± standard deviation."""
+    """Returns test accuracy in percent, mean ± standard deviation."""
     if result.accuracy is None:
         return "diverged"
     cell = f"{100 * result.accuracy:.1f}"
@@ -20,7 +20,7 @@ def percent(result: Result) -> str:
 
 
 def align(cells: Sequence[Sequence[str]]) -> str:
-    """Lines of cells in columns, the first to the left."""
+    """Returns lines of cells in columns, the first to the left."""
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return "\n".join(
         "  ".join(
@@ -32,7 +32,7 @@ def align(cells: Sequence[Sequence[str]]) -> str:
 
 
 def format_table(results: Sequence[Result], paper: Mapping[str, str | None]) -> str:
-    """Test accuracy in percent, mean ± standard deviation.
+    """Returns test accuracy in percent, mean ± standard deviation.
 
     Of a single network also the last one's accuracy, where early stopping chose another, and the
     deviation over the 20 points (or all, if fewer) that are best by validation, the paper's.
@@ -60,7 +60,7 @@ def _append(cells: list[list[str]], title: str, column: Sequence[str]) -> None:
 
 
 def caption(results: Sequence[Result], protocol: EvaluationProtocol, images: Mapping) -> str:
-    """Protocol, training and selection rule, and what ± means.
+    """Returns protocol, training and selection rule, and what ± means.
 
     Args:
         results: cells of the table.

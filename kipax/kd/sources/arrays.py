@@ -47,7 +47,7 @@ class Images:
 def from_dataset(
     name: str, dataset: Dataset, space: ImageSpace, *, own: bool, part: int | None, seed: int
 ) -> Images:
-    """A data set's training images, of another size or number of channels made to fit.
+    """Returns a data set's training images, of another size or number of channels made to fit.
 
     Args:
         name: as on a command line.
@@ -74,7 +74,7 @@ def from_dataset(
 
 
 def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:
-    """The images of a distilled set, un-whitened and unclipped.
+    """Returns the images of a distilled set, un-whitened and unclipped.
 
     Args:
         name: as on a command line.
@@ -89,7 +89,7 @@ def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:
 
 
 def _fit(x: np.ndarray, low: float, high: float, space: ImageSpace) -> np.ndarray:
-    """Images in a teacher's size, channels and units."""
+    """Returns images in a teacher's size, channels and units."""
     height, width, channels = space.shape
     made = np.asarray(x, np.float32)
     if made.shape[-1] != channels:

@@ -48,7 +48,7 @@ class Source(Protocol):
         ...
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """Raw images in the teacher's own units, float32 ``(n, H, W, C)``.
+        """Returns raw images in the teacher's own units, float32 ``(n, H, W, C)``.
 
         Args:
             index: which ones ``(n,)``; below `size`, where there is one.
@@ -57,17 +57,17 @@ class Source(Protocol):
         ...
 
     def describe(self) -> str:
-        """What it shows, and how it was made to fit the teacher, in words."""
+        """Returns what it shows, and how it was made to fit the teacher, in words."""
         ...
 
 
 def keys_for(index: jax.Array, seed: int) -> jax.Array:
-    """A key for each image: of the seed and its index alone."""
+    """Returns a key for each image: of the seed and its index alone."""
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
 
 
 def fit_pictures(pictures: np.ndarray, space: ImageSpace, *, stretch: bool) -> np.ndarray:
-    """Pictures ``(n, H, W, 3)`` from 0 to 1 in a teacher's channels and units.
+    """Returns pictures ``(n, H, W, 3)`` from 0 to 1 in a teacher's channels and units.
 
     Args:
         pictures: red, green, blue.

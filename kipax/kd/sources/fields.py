@@ -27,7 +27,7 @@ def _fract(x):
 
 
 def _hash(x, y, seed=0.0):
-    """A number from 0 to 1 for each lattice point."""
+    """Returns a number from 0 to 1 for each lattice point."""
     return _fract(np.sin(x * 127.1 + y * 311.7 + seed * 74.7) * 43758.5453)
 
 
@@ -102,7 +102,7 @@ def balls(u, v, t, p):
 
 
 def _cells(u, v, t, p):
-    """The two smallest distances to jittered lattice points."""
+    """Returns the two smallest distances to jittered lattice points."""
     k = 2 + 4 * p[0]
     x, y = k * u, k * v
     i, j = np.floor(x), np.floor(y)

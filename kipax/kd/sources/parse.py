@@ -51,7 +51,7 @@ class SourceReader:
     seed: int = 0
 
     def read(self, text: str) -> Source:
-        """The source that a text names, see `SOURCES`.
+        """Returns the source that a text names, see `SOURCES`.
 
         Raises:
             UsageError: an unknown source, or one that does not fit the teacher.
@@ -150,7 +150,7 @@ class SourceReader:
 
 
 def split_sources(text: str) -> list[str]:
-    """The sources of a list; commas within blends and concatenations belong to these.
+    """Returns the sources of a list; commas within blends and concatenations belong to these.
 
     Example:
         >>> split_sources("photo,noise:uniform")

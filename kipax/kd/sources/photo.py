@@ -88,7 +88,7 @@ def _sample(pyramid: Pyramid, level: jax.Array, places: jax.Array) -> jax.Array:
 
 
 def _patch(pyramid: Pyramid, key: jax.Array, shape: tuple[int, int], side: int) -> jax.Array:
-    """One patch ``(H, W, 3)``; `side` of the square crop, in pixels of the photo."""
+    """Returns one patch ``(H, W, 3)``; `side` of the square crop, in pixels of the photo."""
     of_crop, of_box, of_turn, of_shear, of_flip, of_use, of_jitter = jax.random.split(key, 7)
     photo = jnp.array([pyramid.heights[0], pyramid.widths[0]])
     crop = jnp.floor(jax.random.uniform(of_crop, (2,)) * (photo - side + 1))

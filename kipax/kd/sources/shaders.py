@@ -36,7 +36,7 @@ class _Drawn(NamedTuple):
 
 @jax.jit
 def _draw(keys: jax.Array, attempt: jax.Array) -> _Drawn:
-    """The numbers of each picture, by its key and the number of the attempt."""
+    """Returns the numbers of each picture, by its key and the number of the attempt."""
 
     def one(key: jax.Array) -> _Drawn:
         names = jax.random.split(jax.random.fold_in(key, attempt), 9)
@@ -61,7 +61,7 @@ def _draw(keys: jax.Array, attempt: jax.Array) -> _Drawn:
 
 
 def _paint(name: str, drawn: _Drawn, shape: tuple[int, int]) -> np.ndarray:
-    """Pictures of one formula, float32 ``(n, H, W, 3)`` from 0 to 1."""
+    """Returns pictures of one formula, float32 ``(n, H, W, 3)`` from 0 to 1."""
 
     def column(numbers: np.ndarray) -> np.ndarray:
         return numbers[:, None, None]
@@ -133,6 +133,6 @@ class Shaders:
 
 
 def _few_colours(picture: np.ndarray) -> bool:
-    """Whether a picture has two colours or fewer, at 8 bits a channel."""
+    """Returns whether a picture has two colours or fewer, at 8 bits a channel."""
     levels = np.rint(255 * picture).astype(np.int64)
     return len(np.unique(levels @ [1, 256, 65536])) <= 2

@@ -40,7 +40,7 @@ _LAYERS = {"conv": 0, "relu": 1}
 
 
 def why_not(dtype) -> str | None:
-    """Why this backend cannot serve arrays of a type here; None if it can."""
+    """Returns why this backend cannot serve arrays of a type here; None if it can."""
     if dtype != jnp.float32:
         return f"it computes in float32, not {jnp.dtype(dtype).name}"
     platform = jax.default_backend()
@@ -50,7 +50,7 @@ def why_not(dtype) -> str | None:
 
 
 def threads() -> int:
-    """Threads of a call: ``KIPAX_NUM_THREADS``, else `processors`."""
+    """Returns threads of a call: ``KIPAX_NUM_THREADS``, else `processors`."""
     chosen = os.environ.get("KIPAX_NUM_THREADS", "")
     return int(chosen) if chosen.isdecimal() and int(chosen) > 0 else processors()
 
@@ -63,7 +63,7 @@ def processors() -> int:
 
 
 def matrix(x1, x2, same, *, symmetric: bool, architecture: Architecture, ntk: bool) -> jax.Array:
-    """The kernel ``(n1, n2)`` of images ``(n, H, W, C)`` float32.
+    """Returns the kernel ``(n1, n2)`` of images ``(n, H, W, C)`` float32.
 
     Args:
         x1: first images.
@@ -91,7 +91,7 @@ def matrix(x1, x2, same, *, symmetric: bool, architecture: Architecture, ntk: bo
 
 
 def _attributes(architecture: Architecture, shape: tuple[int, ...], *, ntk: bool) -> dict:
-    """What program.h parses."""
+    """Returns what program.h parses."""
     code = [ntk, architecture.readout != "flatten", "relu" in architecture.head_layers, shape[2]]
     levels = plan_levels(architecture, (shape[0], shape[1]))
     code.append(len(levels))
@@ -138,7 +138,7 @@ _own_scales.defvjp(_own_scales_forward, _own_scales_backward)
 
 
 def portable_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array, jax.Array]:
-    """The same by the portable recursion, differentiable."""
+    """Returns the same by the portable recursion, differentiable."""
     levels = plan_levels(architecture, (x.shape[1], x.shape[2]))
     images = jnp.moveaxis(x, 0, -1)
     scales = recursion.image_scales(images, architecture=architecture, levels=levels)
@@ -148,7 +148,7 @@ def portable_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array
 
 
 def _call_forward(architecture: Architecture, sides: Sides, *, ntk: bool, symmetric: bool):
-    """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
+    """Returns means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
     x1, x2 = sides.x1, sides.x2
     attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
     if jax.default_backend() == "gpu":
@@ -161,7 +161,7 @@ def _call_forward(architecture: Architecture, sides: Sides, *, ntk: bool, symmet
 
 
 def _call_backward(architecture: Architecture, sides: Sides, cotangents, *, ntk: bool):
-    """Cotangents of the second side's pixels and scales."""
+    """Returns cotangents of the second side's pixels and scales."""
     x2, s2 = sides.x2, sides.s2
     attributes = _attributes(architecture, x2.shape[1:], ntk=ntk)
     if jax.default_backend() == "gpu":

@@ -56,7 +56,7 @@ class Module:
 
 
 def why_not() -> str | None:
-    """Why there is no fused kernel for this process's GPU; None if there is."""
+    """Returns why there is no fused kernel for this process's GPU; None if there is."""
     reason = _register()
     if reason is not None:
         return reason
@@ -79,7 +79,7 @@ def _register() -> str | None:
 
 @functools.cache
 def _device() -> tuple[int, int, int] | None:
-    """Compute capability, and the most shared memory of a block in bytes."""
+    """Returns compute capability, and the most shared memory of a block in bytes."""
     library, _ = loading.load()
     numbers = [ctypes.c_int() for _ in range(3)]
     if library is None or library.kipax_cuda_device(*map(ctypes.byref, numbers)):
@@ -90,7 +90,7 @@ def _device() -> tuple[int, int, int] | None:
 
 @functools.cache
 def _nvrtc() -> ctypes.CDLL | None:
-    """NVRTC as JAX's wheels bring it, or the system's."""
+    """Returns NVRTC as JAX's wheels bring it, or the system's."""
     folders = [pathlib.Path(p) / "nvidia" for p in sys.path if p]
     found = [f for d in folders if d.is_dir() for f in sorted(d.glob("*/lib/libnvrtc.so.*"))]
     files = [f for f in found if "builtins" not in f.name and ".alt." not in f.name]
@@ -131,7 +131,7 @@ def plan(program: np.ndarray, weight_variance: float, bias_variance: float) -> t
 
 
 def source(plan_source: str) -> str:
-    """The whole kernel, for one program."""
+    """Returns the whole kernel, for one program."""
     folder = pathlib.Path(__file__).parent
     parts = ["#define KIPAX_ISA cuda\n"]
     for name in _SOURCES:
@@ -143,7 +143,7 @@ def source(plan_source: str) -> str:
 
 
 def compile_source(nvrtc: ctypes.CDLL, text: str, architecture: str) -> bytes:
-    """Machine code by NVRTC for an architecture such as ``sm_90``.
+    """Returns machine code by NVRTC for an architecture such as ``sm_90``.
 
     Raises:
         RuntimeError: it does not compile; with the compiler's words.
@@ -205,7 +205,7 @@ def _shape(*size: int) -> jax.ShapeDtypeStruct:
 
 
 def _call(name: str, module: Module, results: tuple, *arrays, blocks: int, **attributes) -> tuple:
-    """The first two results of a call; the rest is room that it works in."""
+    """Returns the first two results of a call; the rest is room that it works in."""
     room = _shape(0 if module.in_shared else blocks * module.tables)
     call = jax.ffi.ffi_call(name, (*results, room), vmap_method="sequential")
     sizes = {"warps": module.warps, "shared": module.shared, "blocks": blocks, **attributes}
@@ -214,7 +214,7 @@ def _call(name: str, module: Module, results: tuple, *arrays, blocks: int, **att
 
 
 def forward(attributes: dict, sides: Sides, *, symmetric: bool) -> tuple:
-    """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
+    """Returns means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
     module = _module(attributes)
     n1, n2 = sides.same.shape
     blocks = min(n1 * n2, _MOST_BLOCKS if module.in_shared else _BLOCKS_IN_MEMORY)

@@ -15,7 +15,7 @@ _CALLS = ("kipax_own_scales", "kipax_forward", "kipax_backward")
 
 
 def _path() -> pathlib.Path | None:
-    """The file that setup.py built beside this one."""
+    """Returns the file that setup.py built beside this one."""
     folder = pathlib.Path(__file__).parent
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         file = folder / f"_fused{suffix}"
@@ -26,7 +26,7 @@ def _path() -> pathlib.Path | None:
 
 @functools.cache
 def load() -> tuple[ctypes.CDLL | None, str | None]:
-    """The library with its CPU calls known to XLA, or None and why not."""
+    """Returns the library with its CPU calls known to XLA, or None and why not."""
     path = _path()
     if path is None:
         return None, "it was not built: kipax was installed without a C++17 compiler"
@@ -48,6 +48,6 @@ def register() -> str | None:
 
 
 def isa() -> str | None:
-    """The vector width in use: base, avx2 or avx512; None without a library."""
+    """Returns the vector width in use: base, avx2 or avx512; None without a library."""
     library = load()[0]
     return None if library is None else library.kipax_isa().decode()
