@@ -17,8 +17,8 @@ from kipax.kernels import KernelSpec
 
 __all__ = ["Gradient", "apply_update", "compute_gradient"]
 
-# A finite loss of more than 100 times that of predicting zero for every target counts as divergence:
-# the support set is then far worse than none, so that the run stops before its loss overflows.
+# A finite loss of more than 100 times that of predicting zero for every target is divergence: the
+# support set is then far worse than none, so that the run stops before its loss overflows.
 _DIVERGED = 100.0
 
 

@@ -8,7 +8,7 @@ For a pair of Gaussians with covariance ``n`` and standard deviations of product
 ``c = 1`` happens on the diagonal of ``K(X_s, X_s)``, for duplicated images and for equal
 patches such as a black border. There the second factor has an infinite slope, and a
 correlation that rounding left at ``1 - 1e-7`` would be wrong by 1e-4, always downwards.
-Hence two rules: where the caller knows that both sides are the same, it says so (`floor`),
+Two rules avoid this: where the caller knows that both sides are the same, it says so (`floor`),
 and a correlation within `SNAP` units of rounding of +-1 counts as +-1; in both cases the
 derivative of ``sqrt(1 - c^2)`` and of ``arccos c`` is taken as 0.
 """
@@ -40,7 +40,7 @@ _ARCCOS = (
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
-    """Returns square root of a non-negative array with derivative 0, not infinity, at 0."""
+    """Returns the square root of a non-negative array with derivative 0, not infinity, at 0."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
 

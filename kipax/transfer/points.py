@@ -262,7 +262,7 @@ class Session:
         """Evaluates an architecture's kernel, or takes the result from the ledger.
 
         Returns:
-            The accuracies of kernel ridge regression, JSON-ready: ``test_best`` and, with validation
+            Accuracies of kernel ridge regression, JSON-ready: ``test_best`` and, with validation
             images, ``validation_best``.
         """
         if architecture:
