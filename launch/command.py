@@ -21,7 +21,7 @@ from launch.program import Resources, launch_program, make_program, make_resourc
 
 __all__ = ["ALLOW_NETWORK_HELP", "run_launch"]
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 # What has no effect with an engine, or with Launchpad's nodes in threads of one process.
 _WITHOUT_EFFECT = {

@@ -1,4 +1,4 @@
-"""Teachers by the words of a command line, and the data that they are tested on."""
+"""Opens the teacher that a command line names, and the data to test on."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _PYTHON = "python:"
 
 
 def open_teacher(text: str, *, data_dir: str | None, reporter: Reporter) -> Teacher:
-    """Returns the teacher that a text names.
+    """Opens the teacher that a text names.
 
     Args:
         text: a network's file or run, a distilled set's file, run or shipped name, or
-            ``python:MODULE:NAME``, a `Teacher` or a function that gives one.
-        data_dir: where TensorFlow Datasets lie.
-        reporter: hears how a distilled set's scores became logits.
+            ``python:MODULE:NAME``, a `Teacher` or a function that returns one.
+        data_dir: folder of TensorFlow Datasets.
+        reporter: is told how a distilled set's scores became logits.
 
     Raises:
-        UsageError: no such teacher, or what Python gives is none.
+        UsageError: there is no such teacher, or the Python object is not a `Teacher`.
         FileError: a file is damaged.
     """
     if text.startswith(_PYTHON):
@@ -74,7 +74,7 @@ def _of_python(text: str) -> Teacher:
 
 
 def _validation_data(facts: Any, data_dir: str | None, reporter: Reporter) -> Dataset | None:
-    """Returns a distilled set's own data with held-out images; None where they are not here."""
+    """Returns a distilled set's own data with held-out images; None if they are not available."""
     try:
         data = load_dataset(str(facts["dataset"]), data_dir=data_dir)
         return data.hold_out(min(500, len(data.x_train) // 10))
@@ -86,13 +86,13 @@ def _validation_data(facts: Any, data_dir: str | None, reporter: Reporter) -> Da
 def open_test_data(
     name: str | None, teacher: Teacher, *, data_dir: str | None, reporter: Reporter
 ) -> Dataset | None:
-    """Returns the data that a student is tested on.
+    """Opens the data that a student is tested on; None without any.
 
     Args:
-        name: what the user said; None for the teacher's own, "none" for none.
-        teacher: must fit it.
-        data_dir: where TensorFlow Datasets lie.
-        reporter: hears why there are none.
+        name: name of the data; None for the teacher's own, "none" for no test.
+        teacher: the teacher, whose images and classes the data must have.
+        data_dir: folder of TensorFlow Datasets.
+        reporter: is told why there are no data.
 
     Raises:
         UsageError: the data do not fit the teacher.
@@ -119,7 +119,7 @@ def lazily(make: Callable[[], Dataset | None]) -> Callable[[], Dataset]:
     """Returns a function that makes the data when a source asks for them.
 
     Raises (when called):
-        UsageError: there are none.
+        UsageError: there are no such data.
     """
 
     def data() -> Dataset:

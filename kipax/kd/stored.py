@@ -24,12 +24,12 @@ _FILE, _ANSWERS = "source.npz", "answers.npz"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StoredImages:
-    """Raw images: drawn ones as 256 levels from `low` to `high`, given ones as they are.
+    """Raw images: drawn images as 256 levels from `low` to `high`, given images unchanged.
 
     Attributes:
         pixels: uint8 levels or float32, ``(n, H, W, C)``.
-        low: of level 0.
-        high: of level 255.
+        low: pixel value of level 0.
+        high: pixel value of level 255.
     """
 
     pixels: np.ndarray
@@ -40,7 +40,7 @@ class StoredImages:
         return len(self.pixels)
 
     def raw(self, index: np.ndarray) -> np.ndarray:
-        """Returns images in the teacher's units, float32."""
+        """Returns the images `index` in the teacher's units, float32."""
         chosen = self.pixels[index]
         if chosen.dtype != np.uint8:
             return chosen
@@ -48,7 +48,7 @@ class StoredImages:
 
     @property
     def hash(self) -> str:
-        """Tells them from others."""
+        """Returns the hash that identifies these images."""
         return hash_arrays({"pixels": self.pixels, "range": np.array([self.low, self.high])})[:16]
 
 
@@ -64,12 +64,12 @@ def draw_images(
     """Returns the first `count` images of a source, drawn once and then read from the folder.
 
     Args:
-        folder: of the run; ``source.npz`` is written.
-        source: of the images; a finite one gives what it has, a random `count` of more.
-        space: of the teacher.
-        count: how many.
-        seed: of their draw.
-        reporter: hears progress.
+        folder: folder of the run; ``source.npz`` is written there.
+        source: the source; a finite one gives all its images, or a random `count` of them.
+        space: the images that the teacher takes.
+        count: number of images.
+        seed: seed of their draw.
+        reporter: is told the progress.
     """
     if isinstance(source, Images):
         order = np.random.default_rng(seed).permutation(len(source.raw))[:count]
@@ -95,7 +95,7 @@ def draw_images(
 
 
 def _as_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
-    """Returns uint8: the nearest of 256 levels, beyond the range the last one."""
+    """Returns the nearest of 256 levels, uint8; values outside the range get the end level."""
     levels = (raw - space.low) * (255.0 / (space.high - space.low))
     return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
 
@@ -106,10 +106,10 @@ def ask_teacher(
     """Returns the teacher's logits of every stored image, float32 ``(n, classes)``; asked once.
 
     Args:
-        folder: of the run; ``answers.npz`` is written, and read where it is of this teacher.
-        teacher: whose.
-        images: what it is asked about.
-        reporter: hears progress.
+        folder: folder of the run; ``answers.npz`` is written there, and read if this teacher's.
+        teacher: the teacher that is asked.
+        images: the images that it is asked about.
+        reporter: is told the progress.
 
     Raises:
         FailedRunError: an answer is not finite.
