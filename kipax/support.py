@@ -198,7 +198,7 @@ class SupportSet:
 
     @property
     def _alpha(self) -> np.ndarray:
-        """Returns the weights alpha of kernel ridge regression, cached for one kernel and ridge."""
+        """The weights alpha of kernel ridge regression; cached for each kernel and ridge."""
         facts = json.dumps([self.architecture.to_dict(), self.kernel, float(self.ridge)])
         if facts not in self._solved:
             k_ss = np.asarray(self.kernel_fn()(self.images))
@@ -212,7 +212,7 @@ class SupportSet:
     def to_uint8_images(self) -> np.ndarray:
         """Returns uint8 pictures ``(n, H, W, C)``: preprocessing undone, training range to 0..255.
 
-        They are not inputs of `predict` where the training pixels had another range (digits: 0..16).
+        They are no inputs of `predict` where training pixels had another range (digits: 0..16).
         """
         return rendering.to_uint8(self)
 
@@ -224,7 +224,7 @@ class SupportSet:
     __repr__ = __str__
 
     def plot(self) -> Figure:
-        """Returns a `matplotlib.figure.Figure` of the images, a row per class (by largest label).
+        """Returns a `matplotlib.figure.Figure` of the images, a row per class by top label.
 
         Raises:
             ImportError: matplotlib is missing; the message names the extra.

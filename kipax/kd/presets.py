@@ -59,7 +59,9 @@ def small_teacher() -> dict[str, Any]:
 
 
 def single_image_teacher() -> dict[str, Any]:
-    """Returns the preset of the WideResNet teachers of Asano & Saeed 2023, arXiv:2112.00725, appendix C.4.2.
+    """Returns the preset of the WideResNet teachers of Asano & Saeed 2023.
+
+    Source: arXiv:2112.00725, appendix C.4.2.
 
     SGD with Nesterov momentum 0.9, learning rate 0.1, a fifth after 30, 60 and 80 % of 80,000
     steps of 128 images, weight decay 5e-4, flips and crops (their cutout is left out).
@@ -139,8 +141,9 @@ def bridge() -> dict[str, Any]:
 def single_image() -> dict[str, Any]:
     """Returns the preset of Asano & Saeed 2023, arXiv:2112.00725, small-scale distillation.
 
-    As in the authors' code: 50,000 patches; Adam 1e-3, constant; 1,000 epochs in batches of 512: 97,657 steps; KL at 8
-    without tau^2; flips, crops padded by an eighth, CutMix Beta(0.25, 0.25), one share a batch.
+    50,000 patches; Adam 1e-3, constant; 1,000 epochs in batches of 512: 97,657 steps; KL at
+    temperature 8 without tau^2; flips, crops padded by an eighth, CutMix Beta(0.25, 0.25), one
+    share for a batch. Sources: the paper and the authors' code.
     """
     return {
         "images": 50_000,

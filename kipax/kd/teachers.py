@@ -178,8 +178,8 @@ class KernelTeacher:
 def kernel_teacher(support: SupportSet, dataset: Dataset | None = None) -> KernelTeacher:
     """Makes a teacher of a distilled set.
 
-    Scores are near 0 and 1 (less 1 / classes) and thus not logits: they are multiplied by the factor
-    of lowest cross-entropy on validation images, or by 10 without validation images.
+    Scores are near 0 and 1 (less 1 / classes) and thus not logits: they are multiplied by the
+    factor of lowest cross-entropy on validation images, or by 10 without validation images.
 
     Args:
         support: the set.

@@ -1,4 +1,4 @@
-"""A batch divided among devices, the state on each: what `jax.sharding` needs to know."""
+"""Divides a batch among devices and copies the state to each, by `jax.sharding`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["divided", "mesh_for", "on_all"]
 
 
 def mesh_for(batch: Any) -> Mesh | None:
-    """Returns the devices that divide every array of a batch evenly; None where that is one."""
+    """Returns the devices that divide every array of a batch evenly; None for one device."""
     devices = jax.local_devices()
     sizes = [np.shape(leaf)[0] for leaf in jax.tree.leaves(batch)]
     count = math.gcd(len(devices), *sizes)

@@ -1,4 +1,4 @@
-"""What a source of images is, and the images that a teacher takes."""
+"""`Source`, the interface of sources of images, and `ImageSpace`, the images of a teacher."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class ImageSpace:
 
     Attributes:
         shape: height, width, channels.
-        low: of its training pixels, the smallest.
-        high: likewise, the largest.
-        mean: of its training pixels by channel; empty where not known.
-        deviation: likewise.
+        low: the smallest of its training pixels.
+        high: the largest of its training pixels.
+        mean: mean of its training pixels by channel; empty if unknown.
+        deviation: standard deviation of its training pixels by channel; empty if unknown.
     """
 
     shape: tuple[int, int, int]
@@ -35,45 +35,45 @@ class ImageSpace:
 
 
 class Source(Protocol):
-    """Images that anyone can make again: a function of seed and index."""
+    """Reproducible images: a function of seed and index."""
 
     @property
     def name(self) -> str:
-        """As it is written on a command line."""
+        """Its name on a command line."""
         ...
 
     @property
     def size(self) -> int | None:
-        """How many different images there are; None without an end."""
+        """The number of different images; None if unlimited."""
         ...
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """Returns raw images in the teacher's own units, float32 ``(n, H, W, C)``.
+        """Returns raw images in the teacher's units, float32 ``(n, H, W, C)``.
 
         Args:
-            index: which ones ``(n,)``; below `size`, where there is one.
-            seed: of every random choice.
+            index: indices of the images ``(n,)``, below `size` if that is not None.
+            seed: seed of every random choice.
         """
         ...
 
     def describe(self) -> str:
-        """Returns what it shows, and how it was made to fit the teacher, in words."""
+        """Describes the images and how they were made to fit the teacher, in words."""
         ...
 
 
 def keys_for(index: jax.Array, seed: int) -> jax.Array:
-    """Returns a key for each image: of the seed and its index alone."""
+    """Returns a key for each image, a function of the seed and its index alone."""
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
 
 
 def fit_pictures(pictures: np.ndarray, space: ImageSpace, *, stretch: bool) -> np.ndarray:
-    """Returns pictures ``(n, H, W, 3)`` from 0 to 1 in a teacher's channels and units.
+    """Converts pictures ``(n, H, W, 3)`` from 0 to 1 to a teacher's channels and units.
 
     Args:
-        pictures: red, green, blue.
-        space: of the teacher; one channel takes the luma.
-        stretch: whether each picture is spread over the whole range first, so that a dull part
-            of a photo is as strong as a digit.
+        pictures: pictures in red, green, blue.
+        space: the images that the teacher takes; with one channel they become the luma.
+        stretch: whether each picture is first stretched to the whole range, so that a part of a
+            photo with little contrast has as much contrast as a digit.
     """
     if space.shape[-1] == 1:
         pictures = pictures @ np.array([[0.299], [0.587], [0.114]], np.float32)
@@ -91,10 +91,10 @@ class Drawn:
     """A source whose pictures are drawn by a function of a key.
 
     Attributes:
-        name: as on a command line.
-        space: of the teacher.
-        draw: ``draw(keys, (H, W))`` gives pictures ``(n, H, W, 3)`` from 0 to 1.
-        words: what it shows.
+        name: its name on a command line.
+        space: the images that the teacher takes.
+        draw: ``draw(keys, (H, W))`` returns pictures ``(n, H, W, 3)`` from 0 to 1.
+        words: what the pictures show.
         stretch: see `fit_pictures`.
     """
 

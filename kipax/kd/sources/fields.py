@@ -1,9 +1,9 @@
-"""Analytic formulae of the plane, such as shaders use: scalar fields of position and time.
+"""Analytic formulae as in shaders: scalar fields of position and time.
 
 Each takes coordinates `u` and `v` ``(n, H, W)`` (about -1 to 1, turned and zoomed), a time `t`
 ``(n, 1, 1)`` and numbers `p` ``(8, n, 1, 1)`` from 0 to 1 that are drawn for each picture, and
-gives a field of about 0 to 1. They are in NumPy: to compile them takes longer than to draw with
-them. They are our own; the programs that Frank & Davis 2025 use are offline and not ours to copy.
+gives a field of about 0 to 1. They are in NumPy, since compiling them takes longer than drawing
+with them. They are our own: the programs of Frank & Davis 2025 are not online and not free to copy.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sources by the words of a command line."""
+"""Makes the sources that a command line names."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ class SourceReader:
 
     Attributes:
         space: the images that the teacher takes.
-        own_data: loads the teacher's own data set, where it has one.
-        data_dir: where TensorFlow Datasets lie.
-        seed: of parts.
+        own_data: loads the teacher's own data set, if it has one.
+        data_dir: folder of TensorFlow Datasets.
+        seed: seed of parts.
     """
 
     space: ImageSpace
@@ -51,7 +51,7 @@ class SourceReader:
     seed: int = 0
 
     def read(self, text: str) -> Source:
-        """Returns the source that a text names, see `SOURCES`.
+        """Makes the source that a text names, see `SOURCES`.
 
         Raises:
             UsageError: an unknown source, or one that does not fit the teacher.
@@ -150,7 +150,7 @@ class SourceReader:
 
 
 def split_sources(text: str) -> list[str]:
-    """Returns the sources of a list; commas within blends and concatenations belong to these.
+    """Splits a list of sources at its commas, except those in blends and concatenations.
 
     Example:
         >>> split_sources("photo,noise:uniform")
