@@ -50,8 +50,10 @@ class _TimedReporter(Reporter):
     """Forwards everything, and ends the work at the first progress after its time limit."""
 
     def __init__(self, reporter: Reporter, max_seconds: float, remedy: str):
-        self._reporter, self._remedy = reporter, remedy
-        self._max_seconds, self._end = max_seconds, time.monotonic() + max_seconds
+        self._reporter = reporter
+        self._remedy = remedy
+        self._max_seconds = max_seconds
+        self._end = time.monotonic() + max_seconds
 
     def say(self, sentence: str) -> None:
         self._reporter.say(sentence)

@@ -95,7 +95,7 @@ class RunFolder:
             except BlockingIOError:
                 raise UsageError(
                     f"another process is running in {self.path}: wait for its end, or choose "
-                    "another --workdir (if none is, remove the .lock there)."
+                    "another workdir (if none is, remove the .lock there)."
                 ) from None
             for left in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
                 left.unlink(missing_ok=True)  # left by a kill during a write
@@ -109,7 +109,7 @@ class RunFolder:
             if any(self.path.glob(name)):
                 raise UsageError(
                     f"{self.path} has no run.json that says what run its {name} is of: choose "
-                    "another --workdir, or move what is there away."
+                    "another workdir, or move what is there away."
                 )
 
     def _claim(self, identity: Identity, *, resume: bool) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class RunFolder:
             others = [*differing, *([] if same else ["on other training images"])]
             what = f"another run ({'; '.join(others)}): " if others else "this run already: "
             remedy = "" if others else "continue it with --resume (resume=True), or "
-            raise UsageError(f"{self.path} holds {what}{remedy}choose another --workdir.")
+            raise UsageError(f"{self.path} holds {what}{remedy}choose another workdir.")
         if differing:
             raise UsageError(
                 f"--resume needs the flags of the run in {self.path}: {'; '.join(differing)}."

@@ -142,7 +142,9 @@ class ServerNode:
 
     def __init__(self, request: RunRequest, folder: str, address: Any):
         logging.set_verbosity(logging.WARNING)
-        self._request, self._folder, self._address = request, Path(folder), address
+        self._request = request
+        self._folder = Path(folder)
+        self._address = address
         self._server = PoolServer(
             settings=QueueSettings(silence_seconds=request.silence_seconds),
             allow_network=request.allow_network,

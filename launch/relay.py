@@ -49,7 +49,9 @@ class Relay:
     """
 
     def __init__(self, path: Path | str, reporter: ConsoleReporter):
-        self._path, self._reporter, self._start = Path(path), reporter, 0
+        self._path = Path(path)
+        self._reporter = reporter
+        self._start = 0
 
     def show(self) -> None:
         """Shows the messages that were written since the last call."""

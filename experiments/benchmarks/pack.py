@@ -24,7 +24,7 @@ _STATE = ("run.json", "latest.npz", "metrics.jsonl")
 
 
 def newest_set(workdir: Path) -> Path | None:
-    """Returns the finished set of a run or its last checkpoint, whichever has more steps; else None."""
+    """Returns the finished set of a run or its last checkpoint, by the larger step; else None."""
     checkpoints = sorted((workdir / "checkpoints").glob("step_*.npz"))
     found = [*checkpoints[-1:], *workdir.glob("support.npz")]
     return max(found, key=lambda file: load(file).metadata["step"] or 0, default=None)

@@ -36,7 +36,8 @@ class Recorder:
 
     def __init__(self, folder: Path, name: str):
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._name = folder, name
+        self._folder = folder
+        self._name = name
 
     def log(self, text: str) -> None:
         """Writes a line to the log and prints it."""

@@ -71,7 +71,8 @@ class SleepingComputer:
 
     def __init__(self, pair_seconds: float):
         self.devices = (jax.local_devices()[0],)
-        self._pair_seconds, self._shapes = pair_seconds, dict[int, tuple[int, ...]]()
+        self._pair_seconds = pair_seconds
+        self._shapes = dict[int, tuple[int, ...]]()
 
     def has_support(self, version: int) -> bool:
         """Returns whether the support set of a version was fetched."""
@@ -202,7 +203,8 @@ class _Marking:
     """An executor that records when a step begins."""
 
     def __init__(self, executor: Any, mark: Callable[[], None]):
-        self._executor, self._mark = executor, mark
+        self._executor = executor
+        self._mark = mark
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)

@@ -54,7 +54,8 @@ class Pool(abc.ABC):
         self._queue = TaskQueue(settings, clock=clock, on_lost=lambda words: self._say(words))
         self._job: BlockJob | None = None
         self._support_shape: tuple[int, ...] = ()
-        self._expected, self._any_joined = expected_workers, False
+        self._expected = expected_workers
+        self._any_joined = False
         self._turned_away: list[str] = []
         self._nobody_since = self._reminded = clock()
 
@@ -80,7 +81,7 @@ class Pool(abc.ABC):
             limit = job.memory_gb_for(_GOOD_BLOCKS * self._expected)
             job.say(
                 f"{blocks} block{'s' * (blocks > 1)} of targets for {self._expected} workers: "
-                f"--memory_gb={limit:.2g} in a new run makes {_GOOD_BLOCKS} for each"
+                f"memory_gb={limit:.2g} in a new run makes {_GOOD_BLOCKS} for each"
             )
         return PoolExecutor(self, job.plan, job.targets.num_classes)
 

@@ -124,7 +124,8 @@ class TaskQueue:
         on_lost: Callable[[str], None] = lambda sentence: None,
     ):
         self.settings = settings or QueueSettings()
-        self._clock, self._on_lost = clock, on_lost
+        self._clock = clock
+        self._on_lost = on_lost
         self._lock = threading.RLock()
         # A condition of its own, so that an answer does not wake every waiting worker.
         self._done, self._free = (threading.Condition(self._lock) for _ in range(2))
@@ -147,7 +148,8 @@ class TaskQueue:
         with self._lock:
             self._entries = [_Entry(task) for task in tasks]
             self._by_lease.clear()
-            self._first, self._failure = 0, None
+            self._first = 0
+            self._failure = None
             self._free.notify_all()
 
     def next_result(self, timeout: float) -> tuple[bool, Any]:
@@ -247,7 +249,8 @@ class TaskQueue:
             now = self._clock()
             self._durations.append(now - entry.leases[number].since)
             self._answered.append(now)
-            entry.result, entry.done = result, True
+            entry.result = result
+            entry.done = True
             entry.leases.clear()
             self._counted += 1
             self._done.notify()
@@ -347,7 +350,7 @@ class TaskQueue:
             self._done.notify()
             self._failure = (
                 f"{_describe(entry.task)} failed {len(entry.losses)} times: "
-                f"{'; '.join(entry.losses)}. Mend the cause (memory? a smaller --memory_gb makes "
+                f"{'; '.join(entry.losses)}. Mend the cause (memory? a smaller memory_gb makes "
                 "smaller blocks in a new run) and continue with --resume."
             )
 

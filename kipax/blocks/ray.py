@@ -180,8 +180,12 @@ class _Driver:
     """The thread that serves one actor: joins it, brings tasks, notices its death."""
 
     def __init__(self, pool: RayPool, name: str, actor: Any, told: tuple[dict, Any]):
-        self._pool, self._queue, self._actor, self._told = pool, pool._queue, actor, told
-        self._name, self._lives = name, 0
+        self._pool = pool
+        self._queue = pool._queue
+        self._actor = actor
+        self._told = told
+        self._name = name
+        self._lives = 0
 
     def run(self) -> None:
         """Serves the actor, across its restarts, until the pool is closed."""

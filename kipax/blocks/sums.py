@@ -55,7 +55,8 @@ class SummingExecutor(abc.ABC):
 
     def set_support(self, x_support: np.ndarray, *, version: int) -> None:
         x = np.asarray(x_support, np.float32)
-        self.version, self._shape = version, x.shape
+        self.version = version
+        self._shape = x.shape
         self._hold_support(x)
 
     def support_kernel(self, *, kernel: KernelSpec) -> np.ndarray:

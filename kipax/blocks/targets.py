@@ -40,7 +40,8 @@ class DatasetTargets:
         if augment_fraction > 0:
             check_augmentable(dataset.x_train)
         self.num_classes = dataset.num_classes
-        self.dataset, self.preprocessor = dataset, preprocessor
+        self.dataset = dataset
+        self.preprocessor = preprocessor
         self.augment_fraction = augment_fraction
 
     def images(self, rows: TargetRows) -> np.ndarray:
@@ -115,7 +116,7 @@ class TargetRecipe:
             raise UsageError(
                 f"the training images of {data.name} here are not the server's (hash "
                 f"{found[:12]}, there {self.targets_hash[:12]}): copy the server's data set, or "
-                "say with --dataset where it lies here."
+                "name the copy on this machine as dataset."
             )
         preprocessor = from_arrays(self.preprocessing, self.arrays)
         return DatasetTargets(data, preprocessor, augment_fraction=self.augment_fraction)

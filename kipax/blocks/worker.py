@@ -42,7 +42,7 @@ def check_memory(needed: dict[str, int], devices: Sequence[jax.Device]) -> None:
         if has is not None and has < share:
             raise UsageError(
                 f"a block of this run takes {share / 1e9:.2f} GB and {device} has "
-                f"{has / 1e9:.2f} GB left: start the run with a smaller --memory_gb, or this "
+                f"{has / 1e9:.2f} GB left: start the run with a smaller memory_gb, or this "
                 "worker elsewhere."
             )
 
@@ -83,7 +83,9 @@ class Worker:
         patience_seconds: float = 120.0,
         stop: threading.Event | None = None,
     ):
-        self._call_server, self._say, self._patience = call, say, patience_seconds
+        self._call_server = call
+        self._say = say
+        self._patience = patience_seconds
         self._stop = stop or threading.Event()
         self._load = load
 

@@ -163,7 +163,7 @@ def _prepare(name: str, builder: Any) -> Any:
     if not _has_network():
         raise FileError(
             f"{name} is not in {folder} and there is no network: put the prepared TFDS folder "
-            f"there or name its parent with --data_dir, or use --dataset=npz:PATH or folder:PATH."
+            f"there or name its parent as data_dir, or use dataset=npz:PATH or folder:PATH."
         )
     _import_tensorflow(f"preparing {name}")
     tfds = _import_tfds()

@@ -167,7 +167,7 @@ class RunConfig:
     def _check_zca_lambda(self, zca_lambda: float) -> None:
         check_lambda(zca_lambda)
         if self.preprocessing == "standard":
-            raise UsageError("zca_lambda needs --preprocessing=zca or zca_paper; got standard.")
+            raise UsageError("zca_lambda needs preprocessing=zca or zca_paper; got standard.")
 
     def _check_positive(self, *fields: str) -> None:
         for name in fields:
@@ -237,7 +237,7 @@ class KIPConfig(RunConfig):
         if self.label_learning_rate is not None and not self.learn_labels:
             raise UsageError(
                 "label_learning_rate has no effect where labels are not learned; got "
-                f"{self.label_learning_rate}: leave it out, or take --learn_labels=true."
+                f"{self.label_learning_rate}: leave it out, or take learn_labels=True."
             )
         self._check_final_learning_rate()
         if self.steps is not None and self.steps < 0:
@@ -305,7 +305,7 @@ class KIPConfig(RunConfig):
         if size > targets:
             raise UsageError(
                 f"target_batch must not exceed the {targets} training images; got {size}: "
-                "use --target_batch=all."
+                "use target_batch=all."
             )
         return size
 

@@ -77,7 +77,8 @@ class Loop:
 
     def __init__(self, run: Run):
         assert isinstance(run.config, KIPConfig)
-        self._run, self._config = run, run.config
+        self._run = run
+        self._config = run.config
         assert self._config.learning_rate is not None and self._config.steps is not None
         self._steps: int = self._config.steps
         self._optimizer = make_optimizer(
@@ -99,7 +100,7 @@ class Loop:
     def run(self) -> RunResult:
         workdir, reporter = self._run.workdir, self._run.reporter
         if self._state.step > self._steps:
-            reporter.say(f"the run is at step {self._state.step}, beyond --steps={self._steps}")
+            reporter.say(f"the run is at step {self._state.step}, beyond steps={self._steps}")
             self._steps = self._state.step
         if self._state.step:
             reporter.say(f"continuing at step {self._state.step}")
@@ -281,14 +282,14 @@ class Loop:
         """Saves the last good state, if this process has seen one, and says where it is."""
         words, good = f"stopped at step {self._state.step}: {error}", self._good
         if good is None:
-            return FailedRunError(f"{words} Start again in another --workdir.")
+            return FailedRunError(f"{words} Start again in another workdir.")
         self._save_latest(good)
         path = self._run.workdir.checkpoint_path(good.step)
         if not path.exists():
             self._run.workdir.save_checkpoint(self._support_set(good), good.step, train_loss=None)
         return FailedRunError(
             f"{words} The set of step {good.step}, the last good one, is in {path}; start again in "
-            "another --workdir."
+            "another workdir."
         )
 
     def _whereabouts(self) -> str:

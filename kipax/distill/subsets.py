@@ -61,7 +61,7 @@ class SubsetsConfig(RunConfig):
         if wanted > available:
             raise UsageError(
                 f"a pool of {self.support} images has {available} a class; got {wanted}: "
-                f"take --support={wanted * dataset.num_classes}."
+                f"take support={wanted * dataset.num_classes}."
             )
 
 

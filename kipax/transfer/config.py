@@ -102,14 +102,14 @@ class EvaluateConfig:
             idle += ("together",)  # a single point is trained alone
         if self.draws is not None and not self.baselines:
             raise UsageError(
-                f"draws={self.draws} has no effect without baselines: add --baselines."
+                f"draws={self.draws} has no effect without baselines: add baselines=True."
             )
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name in idle:
             if getattr(self, name) != defaults[name]:
                 raise UsageError(
                     f"{name} has no effect under {self.protocol}; got {getattr(self, name)}: leave "
-                    "it out, or take --protocol=kip-nn."
+                    "it out, or take protocol=kip-nn."
                 )
 
     @property

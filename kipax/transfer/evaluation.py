@@ -288,7 +288,7 @@ def evaluate(
     if all(r.accuracy is None for r in results):
         raise FailedRunError(
             f"every one of the {sum(r.points for r in results)} trainings diverged: try "
-            "other networks or a smaller learning rate (--grid=small and paper have factor 0.5), "
+            "other networks or a smaller learning rate (grid=small and paper have factor 0.5), "
             "or look at the images; finished points are kept."
         )
     return Evaluated(results, protocol, session)
@@ -326,7 +326,7 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
     if config.checkpoints:
         if not protocol.validation_examples:
             raise UsageError(
-                "--checkpoints needs validation images to choose by: give --validation_examples."
+                "checkpoints needs validation images to choose by: give validation_examples."
             )
         found = subjects.load_checkpoints(opened.path) | {"the set itself": support}
         alternatives = {name: [one] for name, one in found.items()}

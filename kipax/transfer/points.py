@@ -92,8 +92,10 @@ class Session:
         together: int | None = None,
     ):
         self.together = together or (1 if jax.default_backend() == "cpu" else 20)
-        self.dataset, self.name = dataset, short_name(dataset.name)
-        self.support, self.images = support, len(support)
+        self.dataset = dataset
+        self.name = short_name(dataset.name)
+        self.support = support
+        self.images = len(support)
         self.whitened = support.preprocessor.name != "standard"
         self.reporter = reporter or Reporter()
         self.ledger = ledger or Ledger(None)
@@ -305,7 +307,7 @@ def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
     """
     if is_finite_only(architecture):
         raise UsageError(
-            f"{architecture} has no kernel: take --protocol=kip-nn, or one of {', '.join(names())}."
+            f"{architecture} has no kernel: take protocol=kip-nn, or one of {', '.join(names())}."
         )
     net = from_name(architecture)
     net.check_image_shape(support.images.shape[1:])

@@ -97,7 +97,7 @@ def load_checkpoints(path: Path | None) -> dict[str, SupportSet]:
     sets = {f"step {step}": load(file) for step, file in found.items() if file.exists()}
     if not sets:
         raise UsageError(
-            f"--checkpoints needs the folder of a run with its checkpoints; {path.parent} has "
+            f"checkpoints needs the folder of a run with its checkpoints; {path.parent} has "
             "none of the steps 0, 1, 4, 12, 37, ..."
         )
     return sets
