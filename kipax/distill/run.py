@@ -220,7 +220,7 @@ class Run:
 
 
 def _recorded(config: RunConfig) -> dict[str, Any]:
-    """Returns the config as metadata, without fields that do not affect the set."""
+    """Returns the config as metadata, without fields that neither define nor explain the set."""
     values = dataclasses.asdict(config)
     return {k: v for k, v in values.items() if k not in _NOT_RECORDED}
 

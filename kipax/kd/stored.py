@@ -48,7 +48,7 @@ class StoredImages:
 
     @property
     def hash(self) -> str:
-        """Returns the hash that identifies these images."""
+        """The hash that identifies these images."""
         return hash_arrays({"pixels": self.pixels, "range": np.array([self.low, self.high])})[:16]
 
 

@@ -48,7 +48,7 @@ class Epochs:
 
     Example:
         >>> epochs = Epochs(6, 4, seed=0)
-        >>> sorted([*epochs(0), *epochs(1), *epochs(2)])
+        >>> sorted(int(i) for step in range(3) for i in epochs(step))
         [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
     """
 

@@ -318,7 +318,7 @@ def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
 def choose_student(
     protocol: EvaluationProtocol, support: SupportSet, network: str = ""
 ) -> StudentSpec:
-    """Returns the network called `name`, else the protocol's, else the set's architecture.
+    """Returns the network called `network`, else the protocol's, else the set's architecture.
 
     Raises:
         UsageError: the set's own architecture is not fully described by its name.
