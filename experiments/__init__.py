@@ -1,1 +1,1 @@
-"""What needs a checkout: the paper's figures, benchmarks, and `kipax.commands` by ``python -m``."""
+"""Programs of a checkout: the paper's figures, benchmarks, `kipax.commands` by ``python -m``."""

@@ -23,7 +23,7 @@ _COLUMNS = 8
 
 
 def _rows(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Each operation at the strongest level that the policy uses, on all images."""
+    """Applies each operation to all images, at the strongest level that the policy uses."""
     levels: dict[str, int] = {}
     for name, _, level in (slot for sub in policies.POLICY for slot in sub):
         levels[name] = max(level, levels.get(name, 0))

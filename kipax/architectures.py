@@ -29,13 +29,13 @@ READOUTS = ("flatten", "global_avg_pool")
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A feed-forward network of infinite (or any) width.
+    """A feed-forward network, read as an infinitely wide or as a finite one.
 
     Attributes:
         layers: layer names in order of application, see `LAYERS`.
         W_std: standard deviation of the weights (NTK parameterisation), positive.
         b_std: standard deviation of the biases, zero or positive.
-        name: what to call it in messages and metadata; not part of its identity.
+        name: its name in messages and metadata; not compared for equality.
 
     Raises:
         UsageError: unknown layers, no single readout, layers in an impossible order or
@@ -77,7 +77,7 @@ class Architecture:
             raise UsageError(f"b_std must be finite and not negative; got {self.b_std}.")
 
     def _check_relus(self) -> None:
-        gaussian = False  # whether an infinitely wide layer's outputs arrive here
+        gaussian = False  # whether the inputs here are outputs of an infinitely wide layer
         for layer in self.layers:
             if layer == "relu" and not gaussian:
                 raise UsageError(
@@ -121,12 +121,12 @@ class Architecture:
             )
 
     def to_dict(self) -> dict:
-        """JSON-ready description; `Architecture.from_dict` reads it."""
+        """Returns a JSON-ready description; `Architecture.from_dict` reads it."""
         return dataclasses.asdict(self) | {"layers": list(self.layers)}
 
     @classmethod
     def from_dict(cls, description: dict) -> Architecture:
-        """The architecture that `to_dict` described."""
+        """Returns the architecture that `to_dict` described."""
         return cls(**description)
 
 
@@ -154,17 +154,17 @@ def _myrtle(depth: int) -> tuple[str, ...]:
 
 
 def names() -> tuple[str, ...]:
-    """Names to offer a user; `<d>` stands for a depth of 1 or more."""
+    """Returns the names to offer a user; `<d>` stands for a depth of 1 or more."""
     return tuple(_PATTERNS.split(", "))
 
 
 def from_name(name: str, *, W_std: float = math.sqrt(2.0), b_std: float = 0.1) -> Architecture:
-    """The architecture that the literature calls `name`.
+    """Returns the architecture that the literature calls `name`.
 
     * ``fc<d>``: flatten, d x [dense, relu], dense.
     * ``convvec<d>``: d x [conv, relu], flatten, dense.
     * ``convnet<d>``: d x [conv, relu, avg_pool], flatten, dense.
-    * ``convnet``: the paper's: one [conv, relu], then convnet3. (convnet3 alone is its
+    * ``convnet``: the paper's ConvNet: one [conv, relu], then convnet3. (convnet3 alone is its
       tables A11 and A12.)
     * ``myrtle5``, ``myrtle7``, ``myrtle10``: Shankar et al. 2020; global_avg_pool readout.
 
@@ -194,7 +194,7 @@ def from_name(name: str, *, W_std: float = math.sqrt(2.0), b_std: float = 0.1) -
 
 
 def is_named(architecture: Architecture) -> bool:
-    """Whether its name says all of it: `from_name` gives the same layers and scales.
+    """Returns whether `from_name` gives the same layers and scales for its name.
 
     Example:
         >>> is_named(from_name("fc1")), is_named(from_name("fc1", b_std=0.0))

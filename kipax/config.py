@@ -1,7 +1,7 @@
-"""Configs: frozen dataclasses whose fields have a help, checked by their types.
+"""Configs: frozen dataclasses whose fields have a help text and are checked by type.
 
-A field is made by `config_field`, `check_values` makes what Python gives as plain as a flag, and
-`kipax.flags` makes the flags: one reader of types, `field_types`, serves both.
+`config_field` makes a field, `check_values` turns values into the plain types of flags, and
+`kipax.flags` makes the flags; both read the types by `field_types`.
 
 Example:
     >>> import dataclasses
@@ -40,28 +40,28 @@ _NUMBERS: dict[type, tuple[type, str]] = {
 
 
 def config_field(default: Any, text: str, *, may_change: bool = False) -> Any:
-    """A field of a config.
+    """Makes a field of a config.
 
     Args:
-        default: its value where nobody says another.
-        text: the help of the flag that is made of it.
+        default: the value if none is given.
+        text: the help text of its flag.
         may_change: whether a run may be resumed with another value.
     """
     return dataclasses.field(default=default, metadata={"help": text, "may_change": may_change})
 
 
 def field_types(config_class: type) -> dict[str, tuple[type, ...]]:
-    """The types that each field takes, ``NoneType`` among them where it may be None."""
+    """Returns the types that each field takes, ``NoneType`` among them where it may be None."""
     hints = typing.get_type_hints(config_class)
     fields = dataclasses.fields(config_class)
     return {f.name: typing.get_args(hints[f.name]) or (hints[f.name],) for f in fields}
 
 
 def check_values(config: Any) -> None:
-    """Makes a config's values plain, as flags are: bool, int, float, str or None.
+    """Converts a config's values to the plain types of flags: bool, int, float, str or None.
 
     Raises:
-        UsageError: a value of another type than its field's; names the field.
+        UsageError: a value has another type than its field; the message names the field.
     """
     for name, types in field_types(type(config)).items():
         value = getattr(config, name)

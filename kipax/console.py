@@ -1,8 +1,8 @@
-"""What a command prints: words and a progress bar to stderr, one JSON line to stdout.
+"""The output of commands: sentences and a progress bar on stderr, one JSON line on stdout.
 
 Exit status: 0 done, or stopped by ``--max_seconds``, 1 failed, 2 wrong use, 130 stopped by the
-user. An error that kipax raises is a sentence, with its traceback only by ``--debug``; any other
-keeps its traceback.
+user. An error that kipax raises is printed as a sentence, with ``--debug`` also its traceback;
+any other error is printed with its traceback.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "summarise",
 ]
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 _RESULTS = ("support.npz", "images.png", "labels.png", "curve.png", "metrics.jsonl")
@@ -45,7 +45,7 @@ _SECONDS_BETWEEN_LINES = 20.0  # without a terminal
 
 
 def describe_duration(seconds: float) -> str:
-    """A few letters: ``12 ms``, ``1.4 s``, ``3:05``, ``2:10:00``, ``4.5 days``."""
+    """Returns a short text: ``12 ms``, ``1.4 s``, ``3:05``, ``2:10:00``, ``4.5 days``."""
     if seconds < 0.0995:
         return f"{1000 * seconds:.2g} ms"
     if seconds < 60:
@@ -60,7 +60,7 @@ def _clock(seconds: float) -> str:
 
 
 def describe_progress(progress: report.Progress) -> str:
-    """Loss, accuracy, pace and time left, in a line."""
+    """Returns loss, accuracy, seconds per step and time left in one line."""
     parts = [] if progress.loss is None else [f"loss {progress.loss:.4f}"]
     if progress.validation_accuracy is not None:
         parts.append(f"validation {progress.validation_accuracy:.3f}")
@@ -84,14 +84,14 @@ class ConsoleReporter(report.Reporter):
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._printed_at = -_SECONDS_BETWEEN_LINES
-        self._mute = False  # once its reader has gone: the run goes on
+        self._mute = False  # True once nobody reads the output: the run continues
 
     def say(self, sentence: str) -> None:
         if self._mute:
             return
         try:
             self._console.print(sentence, markup=False)
-        except (OSError, SystemExit):  # nobody reads on; rich leaves the program then
+        except (OSError, SystemExit):  # nobody reads the output; rich then exits the program
             self._mute = True
 
     def progress(self, progress: report.Progress) -> None:
@@ -117,14 +117,14 @@ class ConsoleReporter(report.Reporter):
         self._bar.update(self._task, completed=done, total=total, place=place, text=text)
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Ends the progress bar and leaves it on the screen."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
 
 def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -> dict[str, Any]:
-    """Says what came out, where it is and what to do with it; returns the JSON line."""
+    """Prints the results, where they are and what to do next; returns the JSON line."""
     before, after = result.initial.test_accuracy, result.evaluation.test_accuracy
     if after is not None:
         since = f", from {before:.3f} with the initial images" if before is not None else ""
@@ -139,7 +139,7 @@ def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -
 
 
 def _where_data_lie(config: RunConfig) -> str:
-    """The flags that say where a run's data are, which its support set does not know."""
+    """Returns the flags for the location of a run's data, which a support set does not hold."""
     known = short_name(config.dataset) == config.dataset
     given = {
         "dataset": None if known else config.dataset,
@@ -157,14 +157,14 @@ def run_experiment(
     where: str = "runs/<data>-<network>-<support>...",
     about: str | None = None,
 ) -> None:
-    """A whole command: flags from a config dataclass, one run, its results.
+    """Runs a whole command: makes flags from a config dataclass, runs once, prints the results.
 
     Args:
         config_class: a dataclass of `kipax.config`'s fields.
-        run: ``run(config, workdir=, resume=, reporter=)`` gives a result.
-        tell: ``tell(reporter, result, config)`` says what came out and gives the JSON line.
-        where: the folder that is taken where none is named.
-        about: what ``--help`` says before the flags; None for the program's docstring.
+        run: ``run(config, workdir=, resume=, reporter=)`` returns a result.
+        tell: ``tell(reporter, result, config)`` prints the results and returns the JSON line.
+        where: the default folder in the help text of ``--workdir``.
+        about: the text of ``--help`` before the flags; None for the program's docstring.
     """
     config_flags.define_flags(config_class)
     flags.DEFINE_string("workdir", None, f"folder of the run ({where})")
@@ -181,7 +181,7 @@ def run_experiment(
 
 
 class _HelpFlag(flags.BooleanFlag):
-    """Prints what a command does and its own flags, and leaves with status 0 (absl's has 1)."""
+    """Prints the text and flags of a command and exits with status 0 (absl's exits with 1)."""
 
     def __init__(self, about: str) -> None:
         super().__init__("help", False, "show this help", short_name="?")
@@ -203,9 +203,9 @@ def run_command(
     """Parses the flags, runs a command and prints its result as one JSON line.
 
     Args:
-        command: gets a reporter, and the operand if there is one; returns what to print.
-        operand: what the one word beside the flags is, such as a file; None takes flags only.
-        about: what ``--help`` says before the flags; None for the program's docstring.
+        command: is called with a reporter and the operand, if any; returns what to print.
+        operand: name of the one argument besides the flags, such as a file; None for flags only.
+        about: the text of ``--help`` before the flags; None for the program's docstring.
     """
     flags.DEFINE_boolean("debug", False, "show the traceback of an error")
     flags.DEFINE_flag(_HelpFlag(about or sys.modules["__main__"].__doc__ or ""))
@@ -216,7 +216,7 @@ def run_command(
             _check_words(words, operand)
             result = command(reporter, *words)
         finally:
-            reporter.close()  # before anything is printed below its bar
+            reporter.close()  # before anything is printed below the progress bar
     except flags.Error as error:
         fail(f"{error} (--help lists the flags)", status=2)
     except OutOfTime as error:
@@ -233,11 +233,11 @@ def run_command(
 
 
 def print_result(text: str) -> None:
-    """Prints to stdout; a reader that has gone (``| head``) is no error, a full disk is one."""
+    """Prints to stdout; ignores a closed pipe (``| head``), but not a full disk."""
     try:
         print(text, flush=True)
     except OSError as error:
-        with open(os.devnull, "w") as nowhere:  # or Python tries again as it ends
+        with open(os.devnull, "w") as nowhere:  # else Python tries to write again when it exits
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             fail(f"could not print the result: {error.strerror or error}.", status=1)
@@ -252,7 +252,7 @@ def _check_words(words: list[str], operand: str | None) -> None:
 
 
 def fail(message: str, *, status: int) -> NoReturn:
-    """Leaves with a sentence on stderr."""
+    """Prints a sentence on stderr and exits with `status`."""
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
     sys.exit(status)

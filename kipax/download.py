@@ -1,4 +1,4 @@
-"""Fetching one file over HTTP: resumed where it broke off, checked, put in place whole."""
+"""Fetches a file over HTTP: resumes a broken download, checks the file, then moves it in place."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _SECONDS_TO_ANSWER = 30.0
 
 
 def download(url: str, path: Path | str, *, sha256: str | None = None) -> Path:
-    """Fetches a file unless it is there already, and right by `sha256` where that is given.
+    """Fetches a file, unless it exists already with the right `sha256`, where that is given.
 
-    An interrupted download leaves ``path.part``, from which the next call goes on. The file
+    An interrupted download leaves ``path.part``, from which the next call continues. The file
     is compared with `sha256` where given, else with the MD5 that storage buckets announce;
-    where there is neither, only its length is, and a broken transfer begins anew, since the
-    server may have another file by now.
+    without either only its length is checked, and a broken transfer starts again, since the
+    file on the server may have changed.
 
     Args:
-        url: ``http`` or ``https``.
-        path: where to; its folder is made.
+        url: an ``http`` or ``https`` address.
+        path: the file to write; its folder is made.
         sha256: expected checksum, hexadecimal.
 
     Returns:
@@ -37,8 +37,8 @@ def download(url: str, path: Path | str, *, sha256: str | None = None) -> Path:
 
     Raises:
         UsageError: another kind of URL.
-        FileError: no network, no such file, a broken transfer (call again to go on), or a
-            checksum that differs (the partial file is dropped, one that was there stays).
+        FileError: no network, no such file, a broken transfer (call again to continue), or another
+            checksum (the partial file is deleted, an earlier file stays).
     """
     if not url.startswith(("https://", "http://")):
         raise UsageError(f"a download needs an http or https URL; got {url!r}.")
@@ -71,10 +71,10 @@ def _check_existing(path: Path, sha256: str | None) -> None:
 
 
 def _fetch(url: str, partial: Path, *, proved: bool) -> str | None:
-    """Appends what is missing, if that will be `proved` or the server announces an MD5.
+    """Appends the missing bytes if the file is `proved` by a checksum or the server has an MD5.
 
     Returns:
-        That MD5, hexadecimal.
+        The MD5, hexadecimal; None without one.
     """
     have = partial.stat().st_size if partial.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}

@@ -1,4 +1,4 @@
-"""One wording for bad input: the rule, the value given, the remedy, in one sentence.
+"""The errors of kipax, whose messages name the rule, the value given and the remedy.
 
 Every error that a user can cause derives from `KipaxError`, so that a command line can
 print it as a sentence (exit status 2 for `UsageError`, 1 for the others) instead of a
@@ -42,10 +42,10 @@ class FailedRunError(KipaxError, RuntimeError):
 
 
 class OutOfTime(KipaxError):
-    """``max_seconds`` are over: no failure, what is done is saved, and the work can be continued.
+    """``max_seconds`` are over; not a failure: the work is saved and can be continued.
 
     Attributes:
-        facts: what is known so far, JSON-ready; ``finished`` is False.
+        facts: the results so far, JSON-ready; ``finished`` is False.
     """
 
     def __init__(self, message: str, **facts: Any):
@@ -54,7 +54,7 @@ class OutOfTime(KipaxError):
 
 
 class PoolError(KipaxError, RuntimeError):
-    """A pool of workers cannot go on: a block that fails again and again, a server out of reach."""
+    """A pool of workers cannot continue: a block fails repeatedly or the server is out of reach."""
 
 
 class WireError(KipaxError, ValueError):
@@ -66,9 +66,9 @@ def check_choice(what: str, given: Any, choices: Iterable[str], *, also: str = "
 
     Args:
         what: the noun for the message, such as "dataset".
-        given: the user's value.
+        given: the value from the user.
         choices: the valid values.
-        also: further valid forms that are no fixed names, such as "npz:PATH".
+        also: further valid forms that are not fixed names, such as "npz:PATH".
 
     Example:
         >>> check_choice("colour", "gren", ["green", "blue"])
@@ -88,7 +88,7 @@ def check_choice(what: str, given: Any, choices: Iterable[str], *, also: str = "
 
 
 def split_list(given: str) -> list[str]:
-    """The words of a comma-separated list, maybe none.
+    """Returns the words of a comma-separated list, which may be empty.
 
     Example:
         >>> split_list("convnet, fc1,")
@@ -98,7 +98,10 @@ def split_list(given: str) -> list[str]:
 
 
 def read_whole_numbers(what: str, given: str) -> tuple[int, ...]:
-    """The positive whole numbers of a comma-separated list, maybe none; else a `UsageError`.
+    """Returns the positive whole numbers of a comma-separated list, which may be empty.
+
+    Raises:
+        UsageError: a word is not a positive whole number.
 
     Example:
         >>> read_whole_numbers("widths", "64, 256")

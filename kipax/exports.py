@@ -1,4 +1,4 @@
-"""Distilled images for other tools: arrays, torch tensors, PNG files."""
+"""Exports distilled images for other tools: arrays, torch tensors, PNG files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from kipax.errors import FileError, UsageError, check_choice
 __all__ = ["LAYOUTS", "to_arrays", "to_torch", "write_folder"]
 
 LAYOUTS = ("NHWC", "NCHW")
-_LONGEST_NAME = 100  # of a folder, in letters
+_LONGEST_NAME = 100  # most letters of a folder's name
 
 
 def to_arrays(images: np.ndarray, labels: np.ndarray, layout: str) -> dict[str, np.ndarray]:
-    """Images in the given layout, with hard and soft labels.
+    """Returns the images in the given layout, with hard and soft labels.
 
     Args:
         images: ``(n, H, W, C)``.
@@ -30,8 +30,8 @@ def to_arrays(images: np.ndarray, labels: np.ndarray, layout: str) -> dict[str, 
         layout: ``NHWC`` or ``NCHW``.
 
     Returns:
-        ``images``; ``labels``, the largest entry's class, int64 ``(n,)``, which may leave out
-        a class where labels were learned; ``soft_labels``. All of them copies.
+        Copies: ``images``; ``labels``, the class of the largest entry, int64 ``(n,)``, which may
+        miss a class where labels were learned; ``soft_labels``, the labels themselves.
 
     Raises:
         UsageError: another layout.
@@ -46,7 +46,7 @@ def to_arrays(images: np.ndarray, labels: np.ndarray, layout: str) -> dict[str, 
 
 
 def to_torch(images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """`to_arrays` in the layout NCHW, as torch tensors of their own memory.
+    """Returns `to_arrays` in the layout NCHW, as torch tensors that own their memory.
 
     Raises:
         ImportError: torch is not installed.
@@ -61,18 +61,18 @@ def to_torch(images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 def write_folder(
     folder: Path | str, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> None:
-    """One PNG an image in a folder for each class, and ``labels.csv`` with the soft labels.
+    """Writes one PNG per image, in one folder per class, and ``labels.csv`` with the soft labels.
 
     Args:
-        folder: made if need be; holds nothing yet, so that no image of another set is left in it.
+        folder: made if missing; must be empty, so that no image of another set stays in it.
         images: uint8 ``(n, H, W, 1 or 3)``.
         labels: ``(n, classes)``; an image lies in the folder of its largest label.
-        class_names: names of the classes; what no file system takes becomes ``_``.
+        class_names: names of the classes; characters that are not allowed in paths become ``_``.
 
     Raises:
         ImportError: Pillow is missing; the message says how to install it.
-        UsageError: the images are neither grey nor in colour.
-        FileError: the folder holds something, or could not be written.
+        UsageError: the images have neither 1 nor 3 channels.
+        FileError: the folder is not empty, or could not be written.
     """
     if images.shape[-1] not in (1, 3):
         raise UsageError(f"pictures have 1 channel or 3; these images have {images.shape[-1]}.")

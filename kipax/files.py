@@ -1,4 +1,4 @@
-"""Reading and writing files: atomic, without pickles, one clear error for what is wrong."""
+"""Reads and writes files: atomically, without pickles, with a clear error for every problem."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ __all__ = [
 
 
 def expand(path: Path | str) -> Path:
-    """A path with ``~`` at its beginning replaced by the home folder, as a shell would.
+    """Replaces ``~`` at the beginning of a path by the home folder, as a shell does.
 
-    Shells do not in ``--out=~/picture.png``, and Python never does.
+    Shells do not replace it in ``--out=~/picture.png``, and Python never does.
 
     Raises:
-        UsageError: no path, or one that no system takes.
+        UsageError: the path is empty or not valid on any system.
 
     Example:
         >>> expand("runs/~").as_posix()
@@ -58,7 +58,7 @@ def expand(path: Path | str) -> Path:
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Writes a file so that at any instant either the old or the new one is there, whole.
+    """Writes a file atomically: at any time either the old or the new file is there, complete.
 
     Raises:
         FileError: the disk is full, the folder is missing or not writable; the old file stays.
@@ -84,18 +84,18 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 @contextlib.contextmanager
 def lock(path: Path | str) -> Iterator[None]:
-    """Holds a file against every other holder while the block runs; a kill lets go of it.
+    """Locks a file while the block runs; the lock ends with the process.
 
-    Where the system or the file system knows no locks, nothing is held.
+    Where the system or the file system has no locks, nothing is locked.
 
     Raises:
-        BlockingIOError: it is held already.
-        FileError: it cannot be made.
+        BlockingIOError: the file is locked already.
+        FileError: the file cannot be made.
     """
     with contextlib.ExitStack() as opened:
         try:
             mode = "rb" if os.path.exists(path) and not os.access(path, os.W_OK) else "ab"
-            f = opened.enter_context(open(path, mode))  # another user's can be held too
+            f = opened.enter_context(open(path, mode))  # a file of another user can be locked too
         except OSError as error:
             raise FileError(f"could not write {path}: {error.strerror or error}.") from error
         if fcntl is not None:
@@ -109,10 +109,10 @@ def lock(path: Path | str) -> Iterator[None]:
 
 
 def append_line(path: Path | str, line: str) -> None:
-    """Adds a line to a file of lines, in one write; one that a kill cut off stays apart.
+    """Adds a line to a file in one write; keeps it apart from a line that a kill cut off.
 
     Raises:
-        FileError: the disk is full, or the folder cannot be made; what was there stays.
+        FileError: the disk is full, or the folder cannot be made; the old lines stay.
     """
     path = expand(path)
     try:
@@ -131,12 +131,12 @@ def _ends_whole(f: IO[bytes]) -> bool:
 
 
 def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray], *, lzma: bool = False) -> None:
-    """Writes arrays as an npz, atomically and byte for byte reproducibly.
+    """Writes arrays as an npz, atomically; equal arrays give equal bytes.
 
     Args:
         path: the file.
-        arrays: by name.
-        lzma: compress them, thoroughly and slowly (2 MB a second), or leave them as they are.
+        arrays: the arrays by name.
+        lzma: True compresses them well but slowly (2 MB a second), False does not compress.
     """
     buffer = io.BytesIO()
     if lzma:
@@ -144,7 +144,7 @@ def write_npz(path: Path | str, arrays: Mapping[str, np.ndarray], *, lzma: bool 
             for name, array in arrays.items():
                 member = io.BytesIO()
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
-                info = zipfile.ZipInfo(f"{name}.npy")  # of 1980, as NumPy's: no time of writing
+                info = zipfile.ZipInfo(f"{name}.npy")  # dated 1980, as NumPy's: no time of writing
                 info.compress_type = zipfile.ZIP_LZMA
                 archive.writestr(info, member.getvalue())
     else:
@@ -175,12 +175,12 @@ def read_npz(
 
     Args:
         path: the file.
-        required: names that it must hold.
-        optional: further names to read where they are there; None reads all.
+        required: names of arrays that it must hold.
+        optional: further names to read if they exist; None reads all.
 
     Raises:
-        FileError: missing, unreadable, truncated, no npz, holding pickled objects, or
-            without a required array.
+        FileError: the file is missing, unreadable, truncated, not an npz, holds pickled objects,
+            or lacks a required array.
     """
     required, path = list(required), expand(path)
     try:
@@ -216,7 +216,7 @@ def read_npz(
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
-    """sha256 of named arrays: names, dtypes, shapes and bytes."""
+    """Returns the sha256 of named arrays: names, dtypes, shapes and bytes."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         a = np.ascontiguousarray(arrays[name])

@@ -1,4 +1,4 @@
-"""absl flags from config dataclasses: name, type, default and help stand in one place."""
+"""Makes absl flags from config dataclasses, which hold name, type, default and help."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from kipax.config import field_types
 
 __all__ = ["config_from_flags", "define_flags"]
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 Config = TypeVar("Config")
 
 
 def _flag_type(types: tuple[type, ...]) -> type:
-    """The type of the flag of a field that takes these."""
+    """Returns the type of the flag for a field of these types."""
     options = [t for t in types if t is not NoneType]
     return str if str in options else options[0]
 
 
 def define_flags(config_class: type, *, without: Sequence[str] = ()) -> None:
-    """Defines one flag for each field of a config dataclass, but for those that a program sets."""
+    """Defines one flag for each field of a config dataclass, except the fields in `without`."""
     define: dict[type, Callable[..., Any]] = {
         bool: flags.DEFINE_boolean,
         int: flags.DEFINE_integer,
@@ -40,10 +40,10 @@ def define_flags(config_class: type, *, without: Sequence[str] = ()) -> None:
 
 
 def config_from_flags(config_class: type[Config], **overrides: Any) -> Config:
-    """The config that the parsed flags describe; fields without a flag have their defaults.
+    """Returns the config that the parsed flags describe; fields without a flag have their defaults.
 
     Raises:
-        UsageError: a value that the dataclass refuses.
+        UsageError: the dataclass refuses a value.
     """
     fields = dataclasses.fields(config_class)  # type: ignore[arg-type]
     values = {f.name: flags.FLAGS[f.name].value for f in fields if f.name in flags.FLAGS}

@@ -1,4 +1,4 @@
-"""Finished points in a file, one JSON object a line: what is there is not computed again."""
+"""`Ledger`: finished points in a file, one JSON object per line, which are not computed again."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Ledger", "array_hash", "key_of"]
 
 
 def key_of(facts: Mapping[str, Any]) -> str:
-    """Sixteen letters that stand for JSON-ready facts."""
+    """Returns a hash of sixteen letters of JSON-ready facts."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def array_hash(*arrays: np.ndarray) -> str:
-    """Sixteen letters that stand for arrays."""
+    """Returns a hash of sixteen letters of arrays."""
     return hash_arrays({f"{i:03d}": array for i, array in enumerate(arrays)})[:16]
 
 
@@ -31,14 +31,14 @@ class Ledger:
     """The finished points of evaluations, in memory and in a file.
 
     Args:
-        path: where they are kept, None for memory alone. Points of other evaluations in the
-            file stay; a line that a kill cut off is dropped.
+        path: the file; None keeps the points in memory alone. Points of other evaluations in
+            the file stay; a line that a kill cut off is dropped.
 
     Attributes:
-        added: number of points that were finished by this process.
+        added: number of points that this process finished.
 
     Raises:
-        FileError: the file is there and cannot be read.
+        FileError: the file exists and cannot be read.
     """
 
     def __init__(self, path: Path | str | None):
@@ -57,17 +57,17 @@ class Ledger:
                 )
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """The finished point with this key, or None."""
+        """Returns the finished point with this key, or None."""
         return self._records.get(key)
 
     def remember(
         self, facts: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]
     ) -> dict[str, Any]:
-        """The finished point with these facts; where there is none, what `compute` gives is kept.
+        """Returns the finished point with these facts; without one, computes and keeps it.
 
         Args:
-            facts: all that the result depends on, JSON-ready.
-            compute: gives the result, JSON-ready.
+            facts: everything that the result depends on, JSON-ready.
+            compute: returns the result, JSON-ready.
 
         Example:
             >>> ledger = Ledger(None)
@@ -81,10 +81,10 @@ class Ledger:
         return self.add(key, dict(facts) | dict(compute())) if done is None else done
 
     def add(self, key: str, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Keeps a finished point: a line more, so that evaluations may share a file.
+        """Keeps a finished point as a further line, so that evaluations may share a file.
 
         Raises:
-            FileError: it could not be written; what was there stays.
+            FileError: the line could not be written; the old lines stay.
         """
         self._records[key] = {"key": key} | dict(record)
         if self._path is not None:

@@ -23,9 +23,9 @@ def load(
     Args:
         path: the file, a run's folder, or the name of a set that comes with kipax
             (`kipax.available`).
-        dataset: the data set it was distilled from, or how `load_dataset` finds it here; of
-            use only where the file keeps its whitening as a recipe.
-        data_dir: where TensorFlow Datasets lie, likewise.
+        dataset: the data set it was distilled from, or its name for `load_dataset`; used only where
+            the file keeps its whitening as a recipe.
+        data_dir: folder of TensorFlow Datasets; used only in the same case.
 
     Raises:
         FileError: the file is missing, damaged, truncated, foreign, or from a newer kipax.
@@ -50,7 +50,7 @@ def load(
 
 
 def _resolve(path: Path | str) -> Path:
-    """A file as it is; a bare name is that of a shipped set."""
+    """Returns the path of a file; a bare name is that of a shipped set."""
     file = files.expand(path)
     if (file / "support.npz").is_file():
         return file / "support.npz"
@@ -73,7 +73,7 @@ def _resolve(path: Path | str) -> Path:
 
 
 def _check_use(support: SupportSet) -> None:
-    """Touches all that using the set needs, so that what does not fit is told of here."""
+    """Uses every part of the set once, so that errors in its file are raised on loading."""
     str(support)
     support.kernel_fn()
     _ = support.pixels

@@ -27,10 +27,10 @@ from kipax.trees import tree_from_arrays, tree_to_arrays
 
 __all__ = ["NETWORK_FILE", "TrainedNetwork", "load_network"]
 
-NETWORK_FILE = "network.npz"  # in a run's folder
+NETWORK_FILE = "network.npz"  # its name in a run's folder
 FORMAT_VERSION = 1
 _KIND = "network"
-_FACTS = ("class_names", "image_shape", "dataset", "pixels")  # that using it needs
+_FACTS = ("class_names", "image_shape", "dataset", "pixels")  # metadata that every use needs
 _PREPROCESSOR, _VARIABLES = "preprocessor_", "variables"
 
 
@@ -39,16 +39,16 @@ class TrainedNetwork:
     """A trained network.
 
     Attributes:
-        spec: which network.
-        variables: parameters and, if it has any, batch statistics.
-        preprocessor: treats new images as the training images were.
+        spec: the description of the network.
+        variables: parameters and, if it has any, `batch_stats`.
+        preprocessor: treats new images like the training images.
         metadata: JSON-ready facts: ``dataset``, ``class_names``, ``image_shape``, ``pixels``
             (the training images' `PixelFacts`), ``method``, how it was trained, accuracies with
             their rule, ``kipax_version``.
 
     Raises:
-        UsageError: the variables are not those of the network, or not finite; metadata lack a
-            field.
+        UsageError: the variables do not fit the network or are not finite, or a metadata field is
+            missing.
 
     Example:
         >>> network = load_network("runs/digits-teacher")  # doctest: +SKIP
@@ -83,13 +83,13 @@ class TrainedNetwork:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of the images that it takes."""
+        """Height, width and channels of its input images."""
         height, width, channels = self.metadata["image_shape"]
         return int(height), int(width), int(channels)
 
     @property
     def pixels(self) -> PixelFacts:
-        """What the training images' pixels were."""
+        """The facts of the training images' pixels."""
         return PixelFacts.from_metadata(self.metadata["pixels"])
 
     @functools.cached_property
@@ -116,13 +116,13 @@ class TrainedNetwork:
     # -- use -----------------------------------------------------------------------------
 
     def preprocess(self, x: np.ndarray) -> np.ndarray:
-        """Raw images ``(n, H, W[, C])``, pixel units as in its training set, to its inputs.
+        """Turns raw images ``(n, H, W[, C])``, in training pixel units, into network inputs.
 
         Warns where they cannot be on the training images' scale.
 
         Raises:
-            UsageError: the images have another size, layout or number of channels, or hold what
-                is no finite number.
+            UsageError: the images have another size, layout or number of channels, or are
+                not finite numbers.
         """
         return preprocess_raw(
             x,
@@ -132,20 +132,20 @@ class TrainedNetwork:
         )
 
     def outputs(self, x: np.ndarray, *, features: Sequence[str] = ()) -> Outputs:
-        """Logits, penultimate activations and chosen features of preprocessed images.
+        """Returns logits, penultimate activations and features of preprocessed images.
 
         Args:
             x: preprocessed images ``(n, H, W, C)``.
-            features: names of the intermediate activations to give.
+            features: names of the intermediate activations to return.
         """
         return predict(self.module, self.variables, x, features=features)
 
     def scores(self, x: np.ndarray) -> np.ndarray:
-        """Logits ``(n, classes)`` of raw images ``(n, H, W[, C])``."""
+        """Returns the logits ``(n, classes)`` of raw images ``(n, H, W[, C])``."""
         return np.asarray(self.outputs(self.preprocess(x)).logits)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Classes ``(n,)`` of raw images."""
+        """Returns the classes ``(n,)`` of raw images."""
         return np.argmax(self.scores(x), axis=1)
 
     def check_fits(self, dataset: Dataset) -> None:
@@ -163,7 +163,7 @@ class TrainedNetwork:
         """Writes the network to an npz file, atomically.
 
         Raises:
-            UsageError: metadata are not JSON's plain values.
+            UsageError: the metadata are not plain JSON values.
             FileError: the file cannot be written.
         """
         facts = dict(self.metadata) | {
@@ -190,7 +190,7 @@ def load_network(path: Path | str) -> TrainedNetwork:
         path: ``network.npz`` or a folder that holds one.
 
     Raises:
-        FileError: missing, damaged, truncated, foreign, or from a newer kipax.
+        FileError: the file is missing, damaged, truncated, foreign, or from a newer kipax.
 
     Example:
         >>> load_network("missing.npz")  # doctest: +IGNORE_EXCEPTION_DETAIL
@@ -250,6 +250,6 @@ def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray
 
 
 def _template(module: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
-    """A network's variables, as shapes."""
+    """Returns the shapes of a network's variables."""
     init = functools.partial(init_variables, module, image_shape=shape)  # type: ignore[arg-type]
     return jax.eval_shape(init, jax.random.key(0))

@@ -1,7 +1,7 @@
-"""What images may be: their layout, their kind of number, and the scale that a set's pixels have.
+"""Checks images: their layout, their type of number, and the scale of their pixels.
 
-Everything that takes images from a user asks here, so that one rule holds for data sets,
-support sets, kernels and students.
+Everything that takes images from a user calls these functions, so that one rule holds for data
+sets, support sets, kernels and students.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = [
 
 _CHANNELS = (1, 3, 4)
 _LARGEST = float(np.finfo(np.float32).max)
-_ROWS = 1000  # images looked at together
+_ROWS = 1000  # number of images read together
 
-# How images are told to be on another scale; see `PixelFacts.mismatch`.
-_SHARE = 0.9  # of the images of every class reach `floor` and `ceiling`
-_ENOUGH = 4  # images: that all of them miss what nine in ten reach has a chance of 1 in 10,000
-_ENOUGH_OF_OLD = 20  # images, where a set does not say what its training images reached
+# The limits by which images are on another scale; see `PixelFacts.mismatch`.
+_SHARE = 0.9  # share of the images of every class that reach `floor` and `ceiling`
+_ENOUGH = 4  # number of images: that all miss what nine in ten reach has probability 1e-4
+_ENOUGH_OF_OLD = 20  # number of images, for older sets without `floor` and `ceiling`
 _MUCH_NARROWER = 10.0
 _REACHED = ("dimmest", "brightest", "floor", "ceiling")
 _SCALES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (0.0, 65535.0))
@@ -40,14 +40,14 @@ _SCALES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5), (0.0, 255.0), (0.0, 65535.0))
 
 
 def as_array(x: Any, what: str) -> np.ndarray:
-    """`x` as a NumPy array in this machine's byte order.
+    """Returns `x` as a NumPy array in this machine's byte order.
 
     Args:
-        x: an array, or what NumPy makes one of.
-        what: what it is called in messages, a plural such as "the images".
+        x: an array, or anything that NumPy converts to one.
+        what: its name in messages, a plural such as "the images".
 
     Raises:
-        UsageError: ragged, masked, or no array at all.
+        UsageError: the value is ragged, masked, or not an array.
 
     Example:
         >>> as_array([[1, 2], [3, 4]], "the labels").shape
@@ -71,16 +71,16 @@ def as_array(x: Any, what: str) -> np.ndarray:
 
 
 def _has_palette(image: Any) -> bool:
-    """Whether this is a picture of Pillow's whose pixels are places in a list of colours."""
+    """Returns whether this is a Pillow picture whose pixels are indices into a palette."""
     return hasattr(image, "getpalette") and getattr(image, "mode", "") in ("P", "PA")
 
 
 def as_images(x: Any, what: str) -> np.ndarray:
-    """`x` as images ``(n, H, W, C)`` of finite numbers; a missing channel axis is added.
+    """Returns `x` as images ``(n, H, W, C)`` of finite numbers; a missing channel axis is added.
 
     Args:
         x: images ``(n, H, W)`` or ``(n, H, W, C)`` of integers or floating-point numbers.
-        what: what they are called in messages.
+        what: their name in messages.
 
     Raises:
         UsageError: another shape or layout, another kind of number, or NaN or infinite pixels.
@@ -107,7 +107,7 @@ def check_layout(shape: Sequence[int], what: str) -> None:
     """Raises a `UsageError` for the layout ``(n, channels, height, width)``.
 
     A shape of four numbers with 1, 3 or 4 in the second place and another number in the last
-    is taken for that layout, unless it is of vectors, ``(n, 1, 1, d)``.
+    is taken for that layout, except for vectors ``(n, 1, 1, d)``.
 
     Example:
         >>> check_layout((5, 3, 32, 32), "the images")
@@ -126,11 +126,11 @@ def check_layout(shape: Sequence[int], what: str) -> None:
 def check_preprocessed(x: Any, who: str) -> None:
     """Raises a `UsageError` unless `x` is a batch of floating-point images ``(n, H, W, C)``.
 
-    Looks at type and shape alone, so that traced arrays pass.
+    Checks type and shape alone, so that it accepts traced arrays.
 
     Args:
         x: a NumPy or JAX array.
-        who: takes the images, such as "a kernel".
+        who: what takes the images, such as "a kernel".
 
     Example:
         >>> check_preprocessed(np.zeros((1, 8, 8, 1), np.uint8), "a kernel")
@@ -149,7 +149,7 @@ apply the preprocessing first.
 
 
 def _check_finite(x: np.ndarray, what: str) -> None:
-    """Looks before any cast: what float16 calls infinite would pass as the largest float16."""
+    """Checks for finite numbers before any cast, which could hide an infinite float16."""
     if x.dtype.kind != "f":
         return
     bad = 0
@@ -167,7 +167,7 @@ def _is_finite(x: np.ndarray) -> bool:
 
 
 def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation per channel over images and positions, float64 ``(C,)``.
+    """Returns mean and standard deviation per channel of images and positions, float64 ``(C,)``.
 
     Cost: two passes over `x`, 1,000 images at a time.
     """
@@ -176,7 +176,7 @@ def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stream_mean(x: np.ndarray, f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Mean of ``f(x)`` per channel, in float64."""
+    """Returns the mean of ``f(x)`` per channel, in float64."""
     total = np.zeros(x.shape[-1])
     for start in range(0, len(x), _ROWS):
         total += f(x[start : start + _ROWS].astype(np.float64)).sum(axis=(0, 1, 2))
@@ -188,17 +188,17 @@ def _stream_mean(x: np.ndarray, f: Callable[[np.ndarray], np.ndarray]) -> np.nda
 
 @dataclasses.dataclass(frozen=True)
 class PixelFacts:
-    """What the pixels of a set's training images were: enough to tell images on another scale.
+    """Facts about the pixels of training images, by which images on another scale are found.
 
     Attributes:
-        dtype: NumPy's name of their type; empty where it was not kept.
+        dtype: NumPy's name of their type; empty if unknown.
         low, high: the smallest and the largest pixel.
         mean, deviation: per channel; empty where they were not computed (`with_moments`).
-        dimmest, brightest: the lowest and the highest average of an image; None where it was not
-            kept.
-        floor: nine in ten images of every class have a pixel that is at most this; None where it
-            was not kept.
-        ceiling: nine in ten images of every class have a pixel that is at least this.
+        dimmest, brightest: the lowest and the highest average of an image; None if unknown.
+        floor: nine in ten images of every class have a pixel that is at most this; None if
+            unknown.
+        ceiling: nine in ten images of every class have a pixel that is at least this; None if
+            unknown.
 
     Example:
         >>> x = np.array([0, 255], np.uint8).reshape(1, 1, 2, 1)
@@ -218,7 +218,7 @@ class PixelFacts:
 
     @classmethod
     def of(cls, x: np.ndarray, classes: np.ndarray) -> PixelFacts:
-        """The facts of images ``(n, H, W, C)``, at least one, and their classes ``(n,)``.
+        """Returns the facts of images ``(n, H, W, C)``, at least one, and their classes ``(n,)``.
 
         Cost: three passes; `mean` and `deviation` are left out.
         """
@@ -236,12 +236,12 @@ class PixelFacts:
         )
 
     def with_moments(self, x: np.ndarray) -> PixelFacts:
-        """The same facts with `mean` and `deviation` of the images ``(n, H, W, C)``."""
+        """Returns the same facts with `mean` and `deviation` of the images ``(n, H, W, C)``."""
         mean, deviation = (tuple(m.tolist()) for m in channel_moments(x))
         return dataclasses.replace(self, mean=mean, deviation=deviation)
 
     def to_metadata(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Returns the facts, JSON-ready."""
         return dataclasses.asdict(self) | {
             "mean": list(self.mean),
             "deviation": list(self.deviation),
@@ -249,7 +249,7 @@ class PixelFacts:
 
     @classmethod
     def from_metadata(cls, facts: Mapping[str, Any]) -> PixelFacts:
-        """What `to_metadata` wrote; raises a ValueError, TypeError or KeyError for other things."""
+        """Reads what `to_metadata` wrote; else raises a ValueError, TypeError or KeyError."""
         return cls(
             dtype=str(facts["dtype"]),
             low=float(facts["low"]),
@@ -262,10 +262,10 @@ class PixelFacts:
     def mismatch(
         self, x: np.ndarray, what: str = "these images", of: str = "the training images"
     ) -> str | None:
-        """Says, in words, what shows that images are on another scale; None where nothing does.
+        """Describes a sign that images are on another scale; returns None without one.
 
-        A few images may be dark, bright or all of one class, so that they are judged together
-        and only by what images on the same scale cannot show:
+        A few images may be dark, bright or all of one class. They are therefore judged together,
+        by signs that images on the same scale cannot show:
 
         * pixels far beyond `low` and `high`: any by three times the range, or, of floating-point
           images, more than one in a hundred by a quarter of it;
@@ -277,12 +277,12 @@ class PixelFacts:
           that is exactly -1 to 1 or the like, inside that from `floor` to `ceiling`; averages
           that are all darker than `dimmest`, or brighter than `brightest`, by a tenth of the range,
           where those of the images' negatives are not;
-        * where these were not kept, of twenty or more: a range ten times narrower than all.
+        * if these facts are unknown, of twenty or more: a range ten times narrower than all.
 
         Args:
             x: finite images ``(n, H, W, C)``.
-            what: what they are called in the clause.
-            of: what the images of these facts are called in it.
+            what: their name in the clause.
+            of: the name of the images of these facts in the clause.
 
         Returns:
             A clause such as "pixels of these images run from 0 to 1, those of the training images
@@ -313,13 +313,15 @@ class PixelFacts:
         if self.low >= 0 and low < 0 and _share(x < -0.01 * span) > 0.01:
             return True
         lower, upper = self.low - span / 4, self.high + span / 4
-        whole = self.dtype.startswith(("int", "uint"))  # whose limits the training part may miss
+        whole = self.dtype.startswith(
+            ("int", "uint")
+        )  # the training part may not reach the limits of the type
         if whole or (lower <= low and high <= upper):
             return False
         return _share((x < lower) | (x > upper)) > 0.01
 
     def _revived_channel(self, x: np.ndarray) -> int | None:
-        """A channel that was constant, such as one of opacity, and varies here."""
+        """Returns a channel that varies here and was constant before, such as opacity, or None."""
         for channel, deviation in enumerate(self.deviation):
             if deviation == 0 and channel < x.shape[-1]:
                 off = np.abs(x[..., channel].astype(np.float64) - self.mean[channel])
@@ -330,12 +332,12 @@ class PixelFacts:
     def _describe_averages(
         self, x: np.ndarray, low: float, high: float, what: str, of: str
     ) -> str | None:
-        """Images that are all darker, or all brighter, than every training image: inverted ones."""
+        """Describes images that are all darker, or all brighter, than every training image."""
         if self.dimmest is None or self.brightest is None or len(x) < _ENOUGH:
             return None
         flat, margin = x.reshape(len(x), -1), 0.1 * (self.high - self.low)
         if low < self.low - margin or high > self.high + margin:
-            return None  # another range, not another sense
+            return None  # another range, not inverted
         shown = flat[flat.min(axis=1) < flat.max(axis=1)]
         if len(shown) < _ENOUGH:
             return None
@@ -343,7 +345,7 @@ class PixelFacts:
         least, most = float(averages.min()), float(averages.max())
         if least <= self.brightest + margin and most >= self.dimmest - margin:
             return None
-        ends = self.low + self.high  # of which a negative is the difference
+        ends = self.low + self.high  # minus a pixel gives the inverted pixel
         if ends - most < self.dimmest - margin or ends - least > self.brightest + margin:
             return None
         return (
@@ -352,7 +354,7 @@ class PixelFacts:
         )
 
     def _is_scaled(self, x: np.ndarray, low: float, high: float) -> bool:
-        """Whether the images were divided or standardised, and those of the set were not."""
+        """Returns whether the images are divided or standardised, unlike those of the set."""
         reached = self.high if self.ceiling is None else self.ceiling
         if self.low >= 0 and low < -0.2 and high < self.high / 5 and _share(x < 0) > 0.01:
             return True
@@ -362,9 +364,9 @@ class PixelFacts:
         return self._is_narrow(x, low, high)
 
     def _is_narrow(self, x: np.ndarray, low: float, high: float) -> bool:
-        """What only several images together show."""
+        """Returns whether several images together show a narrower or another range than the set."""
         flat, span = x.reshape(len(x), -1), self.high - self.low
-        shown = np.count_nonzero(flat.min(axis=1) < flat.max(axis=1))  # a blank one shows nothing
+        shown = np.count_nonzero(flat.min(axis=1) < flat.max(axis=1))  # blank images do not count
         if self.floor is None or self.ceiling is None:
             return bool(shown >= _ENOUGH_OF_OLD and (high - low) * _MUCH_NARROWER < span)
         if shown < _ENOUGH:
@@ -389,7 +391,7 @@ def _share(where: np.ndarray) -> float:
 
 
 def _averages(flat: np.ndarray) -> np.ndarray:
-    """Average of each row, in float64."""
+    """Returns the average of each row, in float64."""
     return flat.mean(axis=1, dtype=np.float64)
 
 

@@ -1,4 +1,4 @@
-"""Results to figures; computes nothing. Needs matplotlib, the extra ``plots``.
+"""Draws results as figures; computes nothing. Needs matplotlib, the extra ``plots``.
 
 Figures are plain `matplotlib.figure.Figure` objects: no pyplot, no global state.
 """
@@ -38,10 +38,10 @@ def _new_figure(width: float, height: float) -> Figure:
 def draw_images(
     panels: Mapping[str, np.ndarray], classes: np.ndarray, class_names: Sequence[str]
 ) -> Figure:
-    """Image sets side by side, one row a class.
+    """Draws image sets side by side, one row per class.
 
     Args:
-        panels: title to uint8 images ``(n, H, W, C)``, all of one length and order.
+        panels: uint8 images ``(n, H, W, C)`` by title, all of one length and order.
         classes: class of each image ``(n,)``.
         class_names: names of the classes.
 
@@ -50,7 +50,7 @@ def draw_images(
     """
     rows = [np.flatnonzero(classes == c) for c in range(len(class_names))]
     columns = max(1, max(len(row) for row in rows))
-    cell = 0.6 if columns <= 2 else 0.45  # inches an image
+    cell = 0.6 if columns <= 2 else 0.45  # inches per image
     names = 0.3 + 0.07 * max(len(name) for name in class_names)
     width = names + max(0.7, cell * columns + 0.1) * len(panels)
     figure = _new_figure(min(width, 60), min(cell * len(rows) + 0.4, 60))
@@ -70,7 +70,7 @@ def draw_images(
 
 
 def _canvas(images: np.ndarray, rows: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """One white sheet with a row of images for each class; grey, or RGB for 3 channels."""
+    """Returns one white sheet with a row of images for each class; grey, or RGB for 3 channels."""
     _, height, width, channels = images.shape
     shown = images if channels == 3 else images[..., 0]
     shape = (len(rows) * (height + 1) + 1, columns * (width + 1) + 1)
@@ -83,7 +83,7 @@ def _canvas(images: np.ndarray, rows: Sequence[np.ndarray], columns: int) -> np.
 
 
 def draw_labels(labels: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Labels as a heat map: a row for each image, blue for, red against a class.
+    """Draws labels as a heat map: a row per image; blue is for, red against a class.
 
     Args:
         labels: ``(n, classes)``, centred.
@@ -119,14 +119,14 @@ def draw_curve(
     accuracies: Sequence[str] = _ACCURACIES,
     of: str = "kernel ridge regression",
 ) -> Figure:
-    """Training loss and accuracies over steps.
+    """Draws training loss and accuracies over steps.
 
     Args:
-        metrics: one mapping a step, with ``step``, ``train_loss`` and, where evaluated, some of
+        metrics: one mapping per step, with ``step``, ``train_loss`` and, where evaluated, some of
             `accuracies`.
-        title: of the figure.
-        accuracies: names in `metrics` of what runs from 0 to 1.
-        of: whose accuracies they are.
+        title: title of the figure.
+        accuracies: names in `metrics` of values from 0 to 1.
+        of: the network or set that has these accuracies.
 
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
@@ -140,8 +140,8 @@ def draw_curve(
     losses = [m["train_loss"] for m in metrics if "train_loss" in m]
     lines = loss_axes.plot(steps, losses, color="0.6", label="training loss")
     loss_axes.set(xlabel="step", ylabel="training loss", yscale="log")
-    loss_axes.set_title(title, parse_math=False)  # names of data may hold a $
-    if max(losses) < 10 * min(losses):  # powers of ten alone would leave it without numbers
+    loss_axes.set_title(title, parse_math=False)  # a data set's name may contain a $
+    if max(losses) < 10 * min(losses):  # powers of ten alone would leave the axis without numbers
         locator = ticker.LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), numticks=20)
         loss_axes.yaxis.set_major_locator(locator)
         loss_axes.yaxis.set_major_formatter("{x:g}")
@@ -162,12 +162,12 @@ def draw_curve(
 def draw_guesses(
     images: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> Figure:
-    """Images, each with its five likeliest classes.
+    """Draws images, each with its five most likely classes.
 
     Args:
         images: uint8 ``(n, H, W, C)``.
         probabilities: ``(n, classes)``.
-        class_names: of the classes.
+        class_names: names of the classes.
 
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
@@ -188,11 +188,11 @@ def draw_guesses(
 
 
 def draw_histograms(values: Mapping[str, np.ndarray], label: str) -> Figure:
-    """Histograms of shares from 0 to 1 over each other.
+    """Histograms of shares from 0 to 1 in one plot.
 
     Args:
-        values: by name.
-        label: what they are.
+        values: the values by name.
+        label: what the values are.
 
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
@@ -209,11 +209,11 @@ def draw_histograms(values: Mapping[str, np.ndarray], label: str) -> Figure:
 def draw_scaling(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str
 ) -> Figure:
-    """Seconds against what was varied, one panel each, both axes logarithmic.
+    """Draws seconds against each varied quantity, in one panel each, both axes logarithmic.
 
     Args:
-        curves: what was varied to its values and the seconds.
-        title: above all panels.
+        curves: values and seconds by the name of the varied quantity.
+        title: title above all panels.
 
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
@@ -235,7 +235,7 @@ def draw_scaling(
 
 
 def to_png(figure: Figure) -> bytes:
-    """The figure as a PNG file's bytes, without a date inside."""
+    """Returns the figure as a PNG file's bytes, without a date inside."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,7 +1,7 @@
 """The distilled sets that the paper's authors released: their files, names and index.
 
-The sets lie in preprocessed space, but their files do not say which; `load_released` fits
-the official preprocessing and proves it by the accuracy that the index gives.
+The sets are in a preprocessed space that their files do not name; `load_released` fits the
+official preprocessing and checks it by the accuracy that the index gives.
 
 Source: the index and notebooks of the authors' release (bucket ``kip-datasets``).
 """
@@ -26,9 +26,9 @@ from kipax.version import __version__
 __all__ = ["BUCKET", "ReleasedSet", "load_released", "parse_name", "read_index"]
 
 BUCKET = "https://storage.googleapis.com/kip-datasets/"
-_LOGIN_HOST = "https://storage.cloud.google.com/"  # what the index says: needs a login
+_LOGIN_HOST = "https://storage.cloud.google.com/"  # the host in the index, which needs a login
 _OPEN_HOST = "https://storage.googleapis.com/"
-_HELD_OUT = 5000  # last training images, left out of the official whitening
+_HELD_OUT = 5000  # number of last training images that the official whitening leaves out
 _TOLERANCE = 0.005  # of test accuracy, for a set to count as reproduced
 _RIDGE = 1e-6
 
@@ -41,18 +41,18 @@ _NAME = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class ReleasedSet:
-    """What a released file's name, and its row of the index, say.
+    """The facts in a released file's name and in its row of the index.
 
     Attributes:
-        dataset: as TensorFlow Datasets call it.
+        dataset: its name in TensorFlow Datasets.
         architecture: ``convnet`` or ``convnet3``.
         support: number of images.
-        zca: whether they are whitened.
-        learned_labels: always for Label Solve.
+        zca: whether the images are whitened.
+        learned_labels: whether labels were learned; always True for Label Solve.
         augmented: whether targets were augmented.
-        step: KIP's; None for Label Solve.
-        url: where it lies, on a host that needs no login; None without an index.
-        test_accuracy: that of kernel ridge regression by the index; None without one.
+        step: number of KIP's steps; None for Label Solve.
+        url: its address on a host that needs no login; None without an index.
+        test_accuracy: kernel ridge regression's accuracy in the index; None without an index.
     """
 
     dataset: str
@@ -73,7 +73,7 @@ class ReleasedSet:
 
 
 def parse_name(path: Path | str) -> ReleasedSet:
-    """What a released set's path says; at least its folder and name are needed.
+    """Reads the facts in a released set's path, of which folder and name are needed.
 
     Raises:
         UsageError: the name is not of the released form.
@@ -101,10 +101,10 @@ def parse_name(path: Path | str) -> ReleasedSet:
 
 
 def read_index(path: Path | str) -> list[ReleasedSet]:
-    """The rows of ``kip.csv`` or ``ls.csv``, their URLs on the host that needs no login.
+    """Returns the rows of ``kip.csv`` or ``ls.csv``, their URLs on the host that needs no login.
 
     Raises:
-        FileError: missing, or not such an index.
+        FileError: the file is missing or not such an index.
     """
     try:
         with open(path, newline="") as f:
@@ -129,17 +129,17 @@ def read_index(path: Path | str) -> list[ReleasedSet]:
 def load_released(
     path: Path | str, dataset: Dataset, *, entry: ReleasedSet | None = None
 ) -> SupportSet:
-    """A released file as a `SupportSet` with the official preprocessing.
+    """Returns a released file as a `SupportSet` with the official preprocessing.
 
     The official notebook takes a whitening's channel statistics from all training images and
-    its matrix from all but the last 5,000; a matrix from all moves the whitened images by
+    its matrix from all but the last 5,000; a matrix from all images changes the whitened images by
     2 %. Both are tried, and the one whose test accuracy is nearer to the index's is kept;
-    without an index, the notebook's.
+    without an index the notebook's is kept.
 
     Args:
         path: an npz with ``images`` and ``labels``.
-        dataset: the one it was distilled from, in its stored order, nothing held out.
-        entry: its row of the index; None for what its name says.
+        dataset: the data set it was distilled from, in stored order, nothing held out.
+        entry: its row of the index; None for the facts in its name.
 
     Returns:
         The set; its metadata hold ``test_accuracy``, measured here, ``released_test_accuracy``
@@ -173,7 +173,7 @@ def load_released(
 
 
 def _candidates(entry: ReleasedSet, dataset: Dataset):
-    """Official preprocessings to try, the notebook's first; fitted one at a time."""
+    """Yields the official preprocessings to try, the notebook's first, each fitted when needed."""
     x = dataset.x_train
     if not entry.zca:
         yield "standard on all", Standard.fit(x)

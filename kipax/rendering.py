@@ -1,4 +1,4 @@
-"""A support set in words and pictures: its sentence, its images in 0..255, a figure, HTML."""
+"""Shows a support set: as a sentence, as images in 0..255, as a figure, as HTML."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["describe", "draw", "to_html", "to_uint8"]
 
 
 def describe(support: SupportSet) -> str:
-    """Says in one sentence what a set is, and how accurate."""
+    """Describes a set and its accuracy in one sentence."""
     m = support.metadata
     height, width, channels = support.images.shape[1:]
     labels = "learned labels" if m.get("learned_labels") else "fixed labels"
@@ -57,7 +57,7 @@ def draw(support: SupportSet) -> Figure:
 
 
 def to_html(support: SupportSet) -> str:
-    """Makes what a notebook shows: the sentence and, with matplotlib, the images."""
+    """Makes the HTML for a notebook: the sentence and, with matplotlib, the images."""
     sentence = f"<p>{html.escape(describe(support))}</p>"
     try:
         png = base64.b64encode(plots.to_png(draw(support))).decode()

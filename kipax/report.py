@@ -1,4 +1,4 @@
-"""How a run tells what it does: a library user passes a `Reporter`, or none."""
+"""`Reporter`: receives the messages and the progress of a run; library users may pass their own."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SAME_COMMAND = "the same command goes on with what is missing"
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """The progress of a run.
 
     Attributes:
-        step: steps (or target images) done.
-        total: of so many.
+        step: number of steps (or other units) done.
+        total: number of steps (or other units) to do.
         unit: what is counted, such as "step" or "target".
-        loss: of the last step; None where there is none.
-        validation_accuracy, test_accuracy: of the last evaluation, fractions; None before.
-        seconds_per_step: median so far of this process, compiling left out; None at first.
-        status: of whoever computes the blocks, in words; may be empty.
+        loss: loss of the last step; None without a loss.
+        validation_accuracy, test_accuracy: fractions of the last evaluation; None before it.
+        seconds_per_step: median so far of this process, without compiling; None at first.
+        status: state of the executor of the blocks, in words; may be empty.
     """
 
     step: int
@@ -37,21 +37,23 @@ class Progress:
 
 
 class Reporter:
-    """Hears what a run does; this one says nothing. Override what you want to hear."""
+    """Receives the messages of a run and ignores them; override the methods that you need."""
 
     def say(self, sentence: str) -> None:
-        """A sentence for the user."""
+        """Receives a sentence for the user."""
 
     def progress(self, progress: Progress) -> None:
-        """Called after every step."""
+        """Receives the progress after every step."""
 
 
 class _TimedReporter(Reporter):
-    """Hands everything on, and ends the work at the first progress after its time."""
+    """Forwards everything, and ends the work at the first progress after its time limit."""
 
     def __init__(self, reporter: Reporter, max_seconds: float, remedy: str):
-        self._reporter, self._remedy = reporter, remedy
-        self._max_seconds, self._end = max_seconds, time.monotonic() + max_seconds
+        self._reporter = reporter
+        self._remedy = remedy
+        self._max_seconds = max_seconds
+        self._end = time.monotonic() + max_seconds
 
     def say(self, sentence: str) -> None:
         self._reporter.say(sentence)
@@ -66,20 +68,20 @@ class _TimedReporter(Reporter):
 
 
 def limit_time(reporter: Reporter, max_seconds: float | None, *, remedy: str) -> Reporter:
-    """A reporter under which work stops so many seconds from now; None for no limit.
+    """Returns a reporter that stops the work `max_seconds` from now; None for no limit.
 
-    All long work reports its progress whenever a step, a block or a point is done: the clock is
-    looked at there, and nowhere else. Whoever does the work saves it at an `OutOfTime` as it does
-    at Ctrl-C. Distillations continue where they stopped. Evaluations keep whole trainings and
-    whole solved labels alone: they need a limit that is longer than one of these.
+    All long work reports its progress after each step, block or point; the clock is checked
+    there, and nowhere else. The work saves its state at an `OutOfTime` as at Ctrl-C.
+    Distillations continue where they stopped. Evaluations keep only finished trainings and
+    finished solved labels: they need a limit that is longer than one of these.
 
     Args:
-        reporter: hears everything, as before.
-        max_seconds: from this call on.
+        reporter: the reporter that receives everything.
+        max_seconds: seconds from this call on.
         remedy: how to continue, in words.
 
     Raises (at the first `Reporter.progress` after the time):
-        OutOfTime: says where the work stands and the remedy.
+        OutOfTime: the message names the last finished step and the remedy.
 
     Example:
         >>> timed = limit_time(Reporter(), 1e-9, remedy="continue with --resume")

@@ -1,6 +1,6 @@
 """Kernel ridge regression and Label Solve: arrays in, arrays out, float64 inside.
 
-All algebra runs on the host in NumPy and SciPy in float64, whatever JAX's global setting:
+All algebra runs on the host in NumPy and SciPy in float64, independent of JAX's setting:
 the condition number of a support kernel reaches 1e6 to 1e8, too much for float32. Kernels
 may come in as float32. The notation of every function: ``k_ss`` ``(s, s)``, ``k_ts``
 ``(t, s)``, labels ``y`` ``(n, classes)``, and the ridge relative to the kernel's scale,
@@ -35,18 +35,18 @@ __all__ = [
 
 # Below this reciprocal condition number a float64 solution has no correct digits left.
 _SMALLEST_RCOND = 1e-14
-_ROUNDING = 1e-3  # of the largest eigenvalue: far beyond what float32 makes of a zero one
+_ROUNDING = 1e-3  # of the largest eigenvalue: far above the float32 rounding of a zero one
 
 
 def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Mean-centred one-hot labels, ``onehot - 1 / classes``: float64 ``(n, num_classes)``.
+    """Returns mean-centred one-hot labels ``onehot - 1 / classes``, float64 ``(n, num_classes)``.
 
     Args:
         classes: integers ``(n,)`` from 0.
-        num_classes: how many there are.
+        num_classes: number of classes.
 
     Raises:
-        UsageError: classes that are no integers from 0 to `num_classes` - 1.
+        UsageError: the classes are not integers from 0 to `num_classes` - 1.
 
     Example:
         >>> one_hot(np.array([1]), 2)
@@ -65,7 +65,7 @@ def one_hot(classes: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def _check_classes(classes: np.ndarray) -> np.ndarray:
-    """Classes as int64 ``(n,)``; raises a `UsageError` for anything else."""
+    """Returns classes as int64 ``(n,)``; raises a `UsageError` for anything else."""
     array = as_array(classes, "classes")
     if array.size == 0 and array.ndim == 1:
         return array.astype(np.int64)
@@ -79,7 +79,7 @@ def _check_classes(classes: np.ndarray) -> np.ndarray:
 
 
 def _check_matrix(a: np.ndarray, what: str, rows: int | None = None) -> np.ndarray:
-    """A float64 matrix, with so many rows; raises a `UsageError` for anything else."""
+    """Returns a float64 matrix with `rows` rows; raises a `UsageError` for anything else."""
     array = as_array(a, what)
     bad_rows = rows is not None and array.shape[:1] != (rows,)
     if array.dtype.kind not in "fiu" or array.ndim != 2 or bad_rows:
@@ -97,7 +97,7 @@ class RidgeSolution:
     Attributes:
         alpha: ``k_reg^-1 y_support``, ``(s, classes)``: predictions are ``k_ts alpha``.
         k_reg: the regularised kernel ``(s, s)``.
-        ridge: the relative ridge that it was made with.
+        ridge: the relative ridge.
         condition: estimated condition number of `k_reg` in the 1-norm.
     """
 
@@ -108,12 +108,12 @@ class RidgeSolution:
     _factor: tuple[np.ndarray, bool]
 
     def solve(self, b: np.ndarray) -> np.ndarray:
-        """``k_reg^-1 b`` for ``b`` of ``(s, n)``; a `UsageError` for another shape."""
+        """Solves for ``k_reg^-1 b`` with ``b`` of ``(s, n)``; a `UsageError` for another shape."""
         right = _check_matrix(b, "b", len(self.k_reg))
         return scipy.linalg.cho_solve(self._factor, right, check_finite=False)
 
     def pull_back(self, d_alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cotangents ``(d_k_ss, d_y_support)`` of a cotangent of `alpha`.
+        """Pulls a cotangent of `alpha` back to cotangents ``(d_k_ss, d_y_support)``.
 
         With ``d_y = k_reg^-1 d_alpha`` and ``d_reg = -sym(d_y alpha^T)``:
         ``d_k_ss = d_reg + ridge / s * tr(d_reg) * I``, the second term through the trace in
@@ -126,7 +126,7 @@ class RidgeSolution:
 
 
 def solve(k_ss: np.ndarray, y_support: np.ndarray, *, ridge: float) -> RidgeSolution:
-    """Kernel ridge regression: ``alpha = (k_ss + ridge * tr(k_ss) / s * I)^-1 y_support``.
+    """Solves for ``alpha = (k_ss + ridge * tr(k_ss) / s * I)^-1 y_support``.
 
     Args:
         k_ss: kernel of the support set, ``(s, s)``; its symmetric part is used.
@@ -203,16 +203,16 @@ def _ill_conditioned(condition: float, ridge: float) -> FailedRunError:
 
 
 def predict(k_ts: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Scores ``k_ts alpha`` in float64, ``(t, classes)``; a `UsageError` for other shapes."""
+    """Returns scores ``k_ts alpha``, float64 ``(t, classes)``; a `UsageError` for other shapes."""
     k_ts = _check_matrix(k_ts, "k_ts")
     return k_ts @ _check_matrix(alpha, "alpha", k_ts.shape[1])
 
 
 def accuracy(scores: np.ndarray, classes: np.ndarray) -> float:
-    """Fraction of rows of `scores` whose largest entry stands at ``classes[row]``.
+    """Returns the fraction of rows of `scores` whose largest entry stands at ``classes[row]``.
 
     Raises:
-        UsageError: no rows, shapes or classes that do not fit, or scores that are not finite.
+        UsageError: there are no rows, shapes or classes do not fit, or scores are not finite.
 
     Example:
         >>> accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
@@ -234,20 +234,20 @@ def accuracy(scores: np.ndarray, classes: np.ndarray) -> float:
     return float(np.mean(np.argmax(scores, axis=1) == classes))
 
 
-# A loss maps scores and labels (both (t, classes)) and the whole batch's count to this
-# part's loss and its gradient with respect to the scores, so that parts simply add up.
+# A loss maps scores and labels, both (t, classes), and the count of the whole batch to the loss
+# of this part and its gradient with respect to the scores, so that parts add up.
 Loss = Callable[[np.ndarray, np.ndarray, int], tuple[float, np.ndarray]]
 
 
 def mean_square_error(
     scores: np.ndarray, labels: np.ndarray, count: int
 ) -> tuple[float, np.ndarray]:
-    """``1/2 * mean`` over targets and classes of ``(scores - labels)^2``, and its gradient.
+    """Returns ``1/2 * mean`` over targets and classes of ``(scores - labels)^2``, and its gradient.
 
     Args:
         scores: predictions of a part of the targets ``(t, classes)``.
-        labels: their labels.
-        count: number of targets of the whole batch; parts' losses and gradients add up.
+        labels: labels of the same targets ``(t, classes)``.
+        count: number of targets of the whole batch, so that losses and gradients of parts add up.
 
     Returns:
         ``(loss, d_scores)``.
@@ -276,7 +276,7 @@ LOSSES: dict[str, Loss] = {"mse": mean_square_error}
 
 
 def loss_by_name(name: str) -> Loss:
-    """The loss called `name`; raises a `UsageError` that lists the choices."""
+    """Returns the loss called `name`; raises a `UsageError` that lists the choices."""
     check_choice("loss", name, LOSSES)
     return LOSSES[name]
 
@@ -284,17 +284,17 @@ def loss_by_name(name: str) -> Loss:
 def label_solve(
     k_ss: np.ndarray, gram: np.ndarray, cross: np.ndarray, *, ridge: float
 ) -> np.ndarray:
-    """The labels that minimise the KRR loss in closed form, of least norm.
+    """Returns the labels that minimise the KRR loss in closed form, of least norm.
 
     ``y* = (k_ts k_reg^-1)^+ y_t``, from sums over targets alone: with ``b = k_ts k_reg^-1``,
     ``b^T b = k_reg^-1 gram k_reg^-1`` and ``b^T y_t = k_reg^-1 cross``, so that ``k_ts`` of
     all targets need never exist at once. Directions in which ``b^T b`` is below ``1e-13`` of
-    its largest eigenvalue are left out of the pseudo-inverse: rounding has decided them.
+    its largest eigenvalue are left out of the pseudo-inverse: they consist of rounding errors.
 
     Args:
         k_ss: kernel of the support set ``(s, s)``.
         gram: ``k_ts^T k_ts`` summed over all targets ``(s, s)``.
-        cross: ``k_ts^T y_t`` likewise ``(s, classes)``.
+        cross: ``k_ts^T y_t`` summed over all targets ``(s, classes)``.
         ridge: relative ridge, as in `solve`.
 
     Returns:
@@ -304,7 +304,7 @@ def label_solve(
         UsageError: as `solve`, or sums of another shape.
         FailedRunError: as `solve`, or sums that are not finite.
 
-    Cost: a dozen s^3 operations.
+    Cost: about 12 s^3 operations.
 
     Example:
         >>> k = np.eye(2)

@@ -1,10 +1,10 @@
-"""The folder of a run, whatever runs: held by one process, found again, its last good state safe.
+"""The folder of a run of any kind: locked by one process, resumable, with its last good state.
 
 run.json                       what the run is: its method, flags, hashes of its data, and facts
 latest.npz                     rolling state
 metrics.jsonl                  one JSON object a line
-checkpoints/step_000335.npz    what a room keeps of a step
-.lock                          held by the process that runs
+checkpoints/step_000335.npz    what a method keeps of a step
+.lock                          locked by the process that runs
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from kipax.errors import FileError, UsageError
 
 __all__ = ["GRID", "SECONDS_BETWEEN_SAVES", "Identity", "RunFolder"]
 
-# Steps whose checkpoints transfer experiments read; Nguyen et al. 2021, appendix A.
+# Steps whose checkpoints are used by transfer experiments; Nguyen et al. 2021, appendix A.
 GRID = (0, 1, 4, 12, 37, 112, 335, 1000, 3000, 10000, 20000, 50000)
-SECONDS_BETWEEN_SAVES = 10.0  # of a run's rolling state
+SECONDS_BETWEEN_SAVES = 10.0  # between saves of a run's rolling state
 _STATE = "state_"
 _OF_IMAGES = {"training_hash", "targets_hash", "held"}  # hashes of training images
 _FOREIGN = ("latest.npz", "metrics.jsonl", "support.npz", "checkpoints/*")
@@ -33,15 +33,15 @@ _FOREIGN = ("latest.npz", "metrics.jsonl", "support.npz", "checkpoints/*")
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What makes a run this run and no other; JSON-ready.
+    """The facts that identify a run; JSON-ready.
 
     Attributes:
-        method: its name.
-        config: its flags and their values.
-        hashes: of what it reads, by name; a resumed run must have the same.
-        facts: what is kept with it and may differ, such as versions.
-        free: flags that may differ when it is resumed.
-        defaults: what a flag counts as in a run that was begun before there was such a flag.
+        method: name of the method.
+        config: the flags and their values.
+        hashes: hashes of the data by name; a resumed run must have the same.
+        facts: further facts that may differ on resuming, such as versions.
+        free: flags that may differ when the run is resumed.
+        defaults: values of flags for runs that were begun before these flags existed.
     """
 
     method: str
@@ -52,7 +52,7 @@ class Identity:
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """What run.json holds."""
+        """Returns the content of run.json."""
         content = {"method": self.method, "config": dict(self.config)}
         return json.loads(json.dumps(content | dict(self.hashes) | dict(self.facts)))
 
@@ -61,7 +61,7 @@ class RunFolder:
     """The folder of one run.
 
     Args:
-        path: where it is or will be.
+        path: the folder, which need not exist yet.
     """
 
     def __init__(self, path: Path | str):
@@ -71,18 +71,18 @@ class RunFolder:
 
     @contextlib.contextmanager
     def open(self, identity: Identity, *, resume: bool) -> Iterator[dict[str, Any]]:
-        """Claims the folder for a run, or finds the same run in it, while the block runs.
+        """Claims the folder for a new run, or for the same run again, while the block runs.
 
         Args:
-            identity: of the run.
-            resume: whether to continue a run that lies here.
+            identity: the facts that identify the run.
+            resume: whether to continue a run in this folder.
 
         Yields:
-            What run.json holds: the stored run's, with the new values of free flags.
+            The content of run.json: the stored one, with the new values of free flags.
 
         Raises:
-            UsageError: another run lies here, this one with other flags, or one that another
-                process is running; says which.
+            UsageError: the folder holds another run, this run with other flags, or one that
+                another process is running; the message says which.
             FileError: the folder cannot be made or read.
         """
         self._check_not_foreign()
@@ -96,21 +96,21 @@ class RunFolder:
             except BlockingIOError:
                 raise UsageError(
                     f"another process is running in {self.path}: wait for its end, or choose "
-                    "another --workdir (if none is, remove the .lock there)."
+                    "another workdir (if none is, remove the .lock there)."
                 ) from None
             for left in (*self.path.glob(".*.partial"), *self.path.glob("*/.*.partial")):
-                left.unlink(missing_ok=True)  # by a kill in the middle of a write
+                left.unlink(missing_ok=True)  # left by a kill during a write
             yield self._claim(identity, resume=resume)
 
     def _check_not_foreign(self) -> None:
-        """Files without the run.json that says whose they are would be taken for this run's."""
+        """Raises a `UsageError` for files without a run.json: they belong to no known run."""
         if (self.path / "run.json").exists():
             return
         for name in _FOREIGN:
             if any(self.path.glob(name)):
                 raise UsageError(
                     f"{self.path} has no run.json that says what run its {name} is of: choose "
-                    "another --workdir, or move what is there away."
+                    "another workdir, or move what is there away."
                 )
 
     def _claim(self, identity: Identity, *, resume: bool) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class RunFolder:
             others = [*differing, *_describe_others(other)]
             what = f"another run ({'; '.join(others)}): " if others else "this run already: "
             remedy = "" if others else "continue it with --resume (resume=True), or "
-            raise UsageError(f"{self.path} holds {what}{remedy}choose another --workdir.")
+            raise UsageError(f"{self.path} holds {what}{remedy}choose another workdir.")
         if differing:
             raise UsageError(
                 f"--resume needs the flags of the run in {self.path}: {'; '.join(differing)}."
@@ -159,7 +159,7 @@ class RunFolder:
             )
 
     def _check_facts(self, stored: Mapping[str, Any]) -> None:
-        """Raises a KeyError, TypeError or AttributeError for facts that a room cannot use."""
+        """Raises a KeyError, TypeError or AttributeError for facts that the method cannot use."""
 
     # -- state ---------------------------------------------------------------------------
 
@@ -171,13 +171,13 @@ class RunFolder:
     def load_latest(
         self, like: Mapping[str, np.ndarray] | None = None
     ) -> dict[str, np.ndarray] | None:
-        """The rolling state's arrays, or None where there is none yet.
+        """Returns the arrays of the rolling state, or None if there is none yet.
 
         Args:
-            like: arrays of the names and shapes that it must have; None takes it as it is.
+            like: arrays with the required names and shapes; None accepts any.
 
         Raises:
-            FileError: it is damaged, or another run's.
+            FileError: the state is damaged or belongs to another run.
         """
         file = self.path / "latest.npz"
         if not file.exists():
@@ -190,7 +190,7 @@ class RunFolder:
         return state
 
     def checkpoint_path(self, step: int) -> Path:
-        """Where what is kept of a step lies."""
+        """Returns the path of a step's checkpoint."""
         return self.path / "checkpoints" / f"step_{step:06d}.npz"
 
     # -- metrics -------------------------------------------------------------------------
@@ -205,7 +205,7 @@ class RunFolder:
         files.append_line(self.path / "metrics.jsonl", json.dumps(line))
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """All whole lines."""
+        """Returns all complete lines."""
         file = self.path / "metrics.jsonl"
         lines = []
         for text in file.read_text(errors="replace").splitlines() if file.exists() else []:
@@ -228,7 +228,7 @@ def _describe_others(names: Sequence[str]) -> list[str]:
 
 
 def _completed(stored: Any, defaults: Mapping[str, Any]) -> Any:
-    """What run.json holds, with every flag of today; what is damaged stays as it is."""
+    """Adds the flags that are missing in run.json; returns damaged content unchanged."""
     if not isinstance(stored, dict) or not isinstance(stored.get("config"), dict):
         return stored
     return stored | {"config": dict(defaults) | stored["config"]}

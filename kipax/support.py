@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SupportSet"]
 
-_SCORE_PAIRS = 20_000  # kernel entries computed at once by `kernel_blocks`
+_SCORE_PAIRS = 20_000  # kernel entries that `kernel_blocks` computes at once
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,17 +36,17 @@ class SupportSet:
 
     Attributes:
         images: float32 ``(n, H, W, C)`` in the preprocessed space; kernels and students take
-            them as they are, `to_uint8_images` shows them.
+            them unchanged, `to_uint8_images` makes pictures of them.
         labels: float32 ``(n, classes)``; centred one-hot where they were not learned.
-        preprocessor: treats new images as the training images were.
+        preprocessor: treats new images like the training images.
         metadata: JSON-ready facts: dataset, class_names, architecture, kernel, ridge, method,
             learned_labels, step, seed, accuracies with their protocol, kipax_version, and
             ``pixels``, the training images' `PixelFacts`.
-        statistics: what the preprocessing forgot of each image, float32 ``(n, k)``; None takes
-            a typical image's where a picture is drawn.
+        statistics: values of each image that the preprocessing dropped, float32 ``(n, k)``; with
+            None pictures are drawn with those of a typical image.
         pictures: uint8 ``(n, H, W, C)`` in files that keep their whitening as a recipe, so
-            that they can be drawn without it.
-        backend: what computes its kernels, see `kipax.make_kernel_fn`; not kept in files.
+            that the images can be drawn without the whitening.
+        backend: the backend of its kernels, see `kipax.make_kernel_fn`; not kept in files.
 
     Raises:
         UsageError: images, labels or class names do not fit together.
@@ -69,7 +69,7 @@ class SupportSet:
         self._lock()
 
     def _lock(self) -> None:
-        """Makes the arrays read-only: what was computed from them is kept."""
+        """Makes the arrays read-only, since results computed from them are cached."""
         if self.pictures is not None:
             object.__setattr__(self, "pictures", np.array(self.pictures))
         for array in (self.images, self.labels, self.statistics, self.pictures):
@@ -110,30 +110,30 @@ class SupportSet:
 
     @property
     def pixels(self) -> PixelFacts:
-        """What the training images' pixels were; of older sets the range alone."""
+        """The facts of the training images' pixels; for older sets only the range."""
         stored = self.metadata.get("pixels")
         if stored is None:
             return PixelFacts("", self.preprocessor.low, self.preprocessor.high)
         return PixelFacts.from_metadata(stored)
 
     def with_labels(self, labels: np.ndarray) -> SupportSet:
-        """The same images with other labels ``(n, classes)``; raises as `SupportSet`."""
+        """Returns the same images with other labels ``(n, classes)``; raises as `SupportSet`."""
         return dataclasses.replace(self, labels=labels)
 
     def kernel_fn(self) -> KernelFn:
-        """The kernel that it was distilled with."""
+        """Returns the kernel that it was distilled with."""
         return make_kernel_fn(self.architecture, kind=self.kernel, backend=self.backend)
 
     # -- use -----------------------------------------------------------------------------
 
     def preprocess(self, x: np.ndarray) -> np.ndarray:
-        """Raw images ``(n, H, W[, C])``, pixel units as in the training set, to kernel inputs.
+        """Turns raw images ``(n, H, W[, C])``, in training pixel units, into kernel inputs.
 
         Warns where they cannot be on the training images' scale, see `PixelFacts.mismatch`.
 
         Raises:
-            UsageError: the images have another size, layout or number of channels, or hold what
-                is no finite number.
+            UsageError: the images have another size, layout or number of channels, or are
+                not finite numbers.
         """
         return preprocess_raw(
             x,
@@ -152,7 +152,7 @@ class SupportSet:
             )
 
     def scores(self, x: np.ndarray) -> np.ndarray:
-        """Kernel ridge regression's scores of raw images: ``k_ts k_reg^-1 labels``.
+        """Returns the kernel ridge regression scores ``k_ts k_reg^-1 labels`` of raw images.
 
         Args:
             x: raw images ``(n, H, W[, C])``.
@@ -165,21 +165,21 @@ class SupportSet:
         return self.scores_of_preprocessed(self.preprocess(x))
 
     def scores_of_preprocessed(self, targets: np.ndarray) -> np.ndarray:
-        """`scores` of images that went through `preprocess` already."""
+        """Returns `scores` of images that are already preprocessed."""
         blocks = [ridge.predict(k_ts, self._alpha) for _, k_ts in self.kernel_blocks(targets)]
         return np.concatenate([np.zeros((0, self.labels.shape[1])), *blocks])
 
     def kernel_blocks(
         self, x: np.ndarray, *, raw: bool = False
     ) -> Iterator[tuple[slice, np.ndarray]]:
-        """``k_ts`` of many images against this set, some rows at a time.
+        """Yields ``k_ts`` of many images against this set, some rows at a time.
 
         Args:
             x: preprocessed images ``(n, H, W, C)``.
-            raw: x goes through `preprocess` first, likewise some rows at a time.
+            raw: whether x is raw; then `preprocess` is applied, some rows at a time.
 
         Yields:
-            A slice of x and its float32 ``(rows, len(self))``; the last may be shorter.
+            A slice of x and its ``k_ts``, float32 ``(rows, len(self))``; the last may be shorter.
         """
         kernel_fn = self.kernel_fn()
         rows = min(len(x), max(1, _SCORE_PAIRS // len(self)))
@@ -187,18 +187,18 @@ class SupportSet:
             part = x[start : start + rows]
             if raw:
                 part = self.preprocess(part)
-            # One shape for all, which compiles once.
+            # All blocks have one shape, so that one program is compiled.
             whole = np.pad(part, [(0, rows - len(part))] + [(0, 0)] * 3, mode="edge")
             k_ts = np.asarray(kernel_fn(whole, self.images))
             yield slice(start, start + len(part)), k_ts[: len(part)]
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Classes ``(n,)`` of raw images; see `scores`."""
+        """Returns the classes ``(n,)`` of raw images; see `scores`."""
         return np.argmax(self.scores(x), axis=1)
 
     @property
     def _alpha(self) -> np.ndarray:
-        """The weights of kernel ridge regression, kept while kernel and ridge stay."""
+        """The weights alpha of kernel ridge regression; cached for each kernel and ridge."""
         facts = json.dumps([self.architecture.to_dict(), self.kernel, float(self.ridge)])
         if facts not in self._solved:
             k_ss = np.asarray(self.kernel_fn()(self.images))
@@ -210,9 +210,9 @@ class SupportSet:
         return {}
 
     def to_uint8_images(self) -> np.ndarray:
-        """Pictures ``(n, H, W, C)`` uint8: preprocessing undone, training range to 0..255.
+        """Returns uint8 pictures ``(n, H, W, C)``: preprocessing undone, training range to 0..255.
 
-        Not what `predict` takes where the training pixels had another range (digits: 0..16).
+        They are no inputs of `predict` where training pixels had another range (digits: 0..16).
         """
         return rendering.to_uint8(self)
 
@@ -224,7 +224,7 @@ class SupportSet:
     __repr__ = __str__
 
     def plot(self) -> Figure:
-        """The images, one row a class by largest label: a `matplotlib.figure.Figure`.
+        """Returns a `matplotlib.figure.Figure` of the images, a row per class by top label.
 
         Raises:
             ImportError: matplotlib is missing; the message names the extra.
@@ -232,18 +232,18 @@ class SupportSet:
         return rendering.draw(self)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the sentence and, with matplotlib, the images."""
+        """Returns the HTML for a notebook: the sentence and, with matplotlib, the images."""
         return rendering.to_html(self)
 
     # -- for other tools -----------------------------------------------------------------
 
     def to_arrays(self, layout: str = "NHWC", *, preprocessed: bool = True) -> dict:
-        """``images``, ``labels`` (classes) and ``soft_labels``, to train a network of your own.
+        """Returns ``images``, ``labels`` (classes) and ``soft_labels``, to train any network.
 
         Args:
             layout: ``NHWC`` or ``NCHW``.
             preprocessed: True for float32 images as `preprocess` makes them, which a network
-                that is trained on these is given; False for uint8 pictures, stretched to 0..255.
+                trained on these takes as inputs; False for uint8 pictures, stretched to 0..255.
 
         See `kipax.exports.to_arrays`.
         """
@@ -251,7 +251,7 @@ class SupportSet:
         return exports.to_arrays(images, self.labels, layout)
 
     def to_torch(self, *, preprocessed: bool = True) -> dict:
-        """`to_arrays` in the layout NCHW, as torch tensors.
+        """Returns the result of `to_arrays` in the layout NCHW, as torch tensors.
 
         Raises:
             ImportError: torch is not installed.
@@ -264,7 +264,7 @@ class SupportSet:
         files.write_bytes(path, plots.to_png(self.plot()))
 
     def save_folder(self, folder: Path | str) -> None:
-        """Writes a PNG an image, a folder a class, and ``labels.csv``, to a new folder.
+        """Writes one PNG per image, one folder per class, and ``labels.csv``, to a new folder.
 
         Needs Pillow.
         """
@@ -282,17 +282,17 @@ class SupportSet:
         """Writes one npz, atomically.
 
         Args:
-            path: where to.
+            path: the file to write.
             embed_preprocessor: False keeps a whitening of more than 1 MB as a recipe (data
-                set, settings, probes): the file stays small, and whoever loads it fits the
-                whitening again, or takes it from the cache, when it is first needed.
+                set, settings, probes): the file stays small, and after loading the
+                whitening is fitted again, or taken from the cache, when it is first needed.
             preprocessor_dir: if given, a preprocessor of more than 1 MB is written there once,
                 under its hash, and the file refers to it: for checkpoints, whose folder is
                 this one or below it.
 
         Raises:
-            FileError: it could not be written; an older file stays as it was.
-            UsageError: the metadata does not say how to fit the whitening again.
+            FileError: the file could not be written; an older file stays unchanged.
+            UsageError: the metadata do not contain what fitting the whitening again needs.
         """
         pictures = None if embed_preprocessor else self.to_uint8_images()
         content = support_file.Content(

@@ -1,4 +1,4 @@
-"""What the parts of a support set must be, each and together."""
+"""Checks the parts of a support set, each alone and together."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["as_finite_single", "check_parts"]
 
 
 def as_finite_single(value: Any, name: str) -> np.ndarray:
-    """Copies to float32; refuses what is no finite number, and images that are no fractions.
+    """Copies to float32; raises for numbers that are not finite and for images of integers.
 
     Args:
-        value: what was given.
+        value: the array from the user.
         name: ``images``, ``labels`` or ``statistics``.
 
     Raises:
-        UsageError: says what the array must hold.
+        UsageError: the message says what the array must hold.
     """
     array = as_array(value, name)
     kinds, words = "fiub", "numbers"
@@ -38,7 +38,7 @@ def as_finite_single(value: Any, name: str) -> np.ndarray:
 
 
 def check_parts(support: SupportSet) -> None:
-    """Raises a `UsageError` unless images, labels and what goes with them fit together."""
+    """Raises a `UsageError` unless images, labels, statistics and metadata fit together."""
     images, labels = support.images, support.labels
     _check_class_names(support.metadata)
     if not len(images):

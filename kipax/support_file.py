@@ -1,7 +1,7 @@
-"""The file of a support set: one plain npz, and what is checked when it is read.
+"""The file of a support set: one plain npz, which is checked when it is read.
 
-``images``, ``labels``, ``statistics`` (what the preprocessing forgot of each image) and
-``metadata``, one JSON string, beside one of three forms of the preprocessor: its arrays
+It holds ``images``, ``labels``, ``statistics`` (values that the preprocessing dropped) and
+``metadata``, one JSON string, and one of three forms of the preprocessor: its arrays
 (``preprocessor_*``), a recipe (``recipe_*`` and ``pictures``, since an image cannot be drawn
 without the whitening), or, in a run's checkpoints, a hash under which the run's folder holds
 it. No pickles, no wall-clock times: equal runs give equal bytes.
@@ -29,12 +29,12 @@ FORMAT_VERSION = 1
 _REQUIRED = ("images", "labels", "metadata")
 _OPTIONAL = ("statistics", "pictures")
 _PREPROCESSOR, _RECIPE = "preprocessor_", "recipe_"
-_LARGE_BYTES = 1_000_000  # from here on a preprocessor is worth not repeating
+_LARGE_BYTES = 1_000_000  # larger preprocessors are not repeated in every file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Content:
-    """What a file holds; the fields of `kipax.SupportSet`."""
+    """The content of a file; its fields are those of `kipax.SupportSet`."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -73,7 +73,7 @@ def write(
 def _embed(
     preprocessor: Preprocessor, metadata: dict[str, Any], folder: Path | str | None
 ) -> dict[str, np.ndarray]:
-    """The preprocessor's arrays, or nothing if a folder keeps them under their hash."""
+    """Returns the preprocessor's arrays; none if a folder keeps them under their hash."""
     arrays = preprocessor.to_arrays()
     if folder is None or sum(a.nbytes for a in arrays.values()) <= _LARGE_BYTES:
         return _prefixed(_PREPROCESSOR, arrays)
@@ -86,7 +86,7 @@ def _embed(
 
 
 def _describe(content: Content, metadata: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The recipe of a large preprocessor; a small one is embedded all the same."""
+    """Returns the recipe of a large preprocessor, or the arrays of a small one."""
     if not isinstance(content.preprocessor, Deferred):
         arrays = content.preprocessor.to_arrays()
         if sum(a.nbytes for a in arrays.values()) <= _LARGE_BYTES:
@@ -104,8 +104,8 @@ def read(
     """Reads and checks a file; see `kipax.load`.
 
     Raises:
-        FileError: missing, damaged, truncated, foreign, or from a newer kipax.
-        KeyError, TypeError, ValueError, AttributeError: metadata of the wrong kind.
+        FileError: the file is missing, damaged, truncated, foreign, or from a newer kipax.
+        KeyError, TypeError, ValueError, AttributeError: the metadata have a wrong form.
     """
     path = files.expand(path)
     arrays = files.read_npz(path)
@@ -147,7 +147,7 @@ def _store_name(digest: str) -> str:
 
 
 def _read_store(path: Path, digest: str) -> dict[str, np.ndarray]:
-    """The preprocessor of a checkpoint, from its folder or the one above."""
+    """Returns the preprocessor of a checkpoint, from its folder or the folder above."""
     name = _store_name(digest)
     for folder in (path.parent, path.parent.parent):
         if (folder / name).exists():

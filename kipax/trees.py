@@ -1,4 +1,4 @@
-"""Trees of arrays, such as a network's variables, as a file's named arrays and back."""
+"""Converts trees of arrays, such as a network's variables, to named arrays and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["tree_from_arrays", "tree_to_arrays"]
 
 
 def tree_to_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """A tree's arrays by their paths, such as ``.params['dense0']['kernel']``."""
+    """Returns a tree's arrays by their paths, such as ``.params['dense0']['kernel']``."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -23,15 +23,15 @@ def tree_to_arrays(tree: Any) -> dict[str, np.ndarray]:
 def tree_from_arrays(
     arrays: Mapping[str, np.ndarray], like: Any, *, what: str = "the state of this training"
 ) -> Any:
-    """The tree that `tree_to_arrays` took apart.
+    """Returns the tree that `tree_to_arrays` turned into arrays.
 
     Args:
-        arrays: what it gave.
+        arrays: the result of `tree_to_arrays`.
         like: a tree of the same structure, shapes and types.
-        what: it should be, for the error.
+        what: name of the expected content, for the error.
 
     Raises:
-        FileError: an array is missing, one too many, or does not fit.
+        FileError: an array is missing, unexpected, or does not fit.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     found = []

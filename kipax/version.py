@@ -1,3 +1,3 @@
-"""The one place of the version number; setup.py reads it."""
+"""The version number, which setup.py reads from here."""
 
 __version__ = "0.1.0"

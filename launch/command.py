@@ -21,9 +21,9 @@ from launch.program import Resources, launch_program, make_program, make_resourc
 
 __all__ = ["ALLOW_NETWORK_HELP", "run_launch"]
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
-# What has no effect with an engine, or with Launchpad's nodes in threads of one process.
+# Flags without effect with an engine, or with Launchpad's nodes in threads of one process.
 _WITHOUT_EFFECT = {
     "launchpad": ("ray_address",),
     "ray": ("port", "lp_launch_type"),
@@ -38,7 +38,7 @@ ALLOW_NETWORK_HELP = (
 
 
 def run_launch(method: str) -> None:
-    """A whole command, as `kipax.console.run_experiment`, with workers.
+    """Runs a whole command with workers, like `kipax.console.run_experiment`.
 
     Args:
         method: "kip" or "label_solve".
@@ -59,7 +59,7 @@ def run_launch(method: str) -> None:
     flags.DEFINE_string("ray_address", "", "of a running Ray cluster; none starts one here")
     flags.DEFINE_boolean("allow_network", False, ALLOW_NETWORK_HELP)
     if importlib.util.find_spec("launchpad") is not None:
-        import launchpad  # noqa: F401  its flags
+        import launchpad  # noqa: F401  defines its flags
     console.run_command(lambda reporter: _launch(method, reporter))
 
 
@@ -98,7 +98,7 @@ def _launch(method: str, reporter: console.ConsoleReporter) -> dict[str, Any]:
 
 
 def _check_effects() -> None:
-    """Refuses a flag that this program would ignore."""
+    """Raises a `UsageError` for a flag that this program would ignore."""
     chosen = flags.FLAGS
     ways = {f"--engine={chosen.engine}": chosen.engine}
     if "lp_launch_type" in chosen and chosen.lp_launch_type == "local_mt":
@@ -135,7 +135,10 @@ def _on_launchpad(
 
 @contextlib.contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """Stdout is for the JSON line alone; Launchpad's processes and Ray's write to it."""
+    """Sends the stdout of Launchpad's and Ray's processes to stderr.
+
+    Stdout is reserved for the JSON line.
+    """
     sys.stdout.flush()
     kept = os.dup(1)
     os.dup2(2, 1)

@@ -1,4 +1,4 @@
-"""What runs in the processes of a Launchpad program; importable, since nodes are pickled."""
+"""The processes of a Launchpad program; importable, since nodes are pickled."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ METHODS: dict[str, tuple[type, Callable]] = {
 
 @dataclasses.dataclass(frozen=True)
 class RunRequest:
-    """What the user asked for.
+    """The run that the user asked for.
 
     Attributes:
         method: a key of `METHODS`.
-        config: of the run.
-        workdir, resume: as `kipax.distill.run_kip`.
-        num_workers: that the program starts.
+        config: the config of the run.
+        workdir, resume: see `kipax.distill.run_kip`.
+        num_workers: number of workers that the program starts.
         allow_network: whether workers of other hosts may join.
-        silence_seconds: after which a worker is given up.
-        debug: show tracebacks.
+        silence_seconds: seconds of silence after which a worker is given up.
+        debug: whether to show tracebacks.
     """
 
     method: str
@@ -69,12 +69,12 @@ class RunRequest:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """How a run ended: exit status, and the JSON line or the sentence.
+    """The end of a run: exit status, and the JSON line or the error message.
 
     Attributes:
-        status: as `kipax.console`.
-        result: of status 0.
-        message: of any other.
+        status: exit status, see `kipax.console`.
+        result: the JSON line for status 0.
+        message: the sentence for any other status.
     """
 
     status: int
@@ -82,22 +82,22 @@ class Outcome:
     message: str = ""
 
     def write(self, path: Path | str) -> None:
-        """Leaves it in a file."""
+        """Writes the outcome to a file."""
         files.write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: Path | str) -> Outcome:
-        """What `write` left."""
+        """Reads the outcome that `write` wrote."""
         return cls(**files.read_json(path))
 
 
 def execute(request: RunRequest, pool: Pool, reporter: Any) -> Outcome:
-    """Runs what was asked for on a pool, and tells how it ended; never raises.
+    """Runs the request on a pool and returns its outcome; never raises.
 
     Args:
         request: the run.
-        pool: computes its blocks.
-        reporter: a `ConsoleReporter`, or with its methods.
+        pool: computes the blocks.
+        reporter: a `ConsoleReporter`, or an object with its methods.
     """
     _, run = METHODS[request.method]
     try:
@@ -135,14 +135,16 @@ class ServerNode:
 
     Args:
         request: the run.
-        folder: where it leaves ``server.json`` (its process and address), ``reports.jsonl`` (what
-            it says) and ``outcome.json``.
-        address: its own, resolved when the program runs.
+        folder: folder for ``server.json`` (its process and address), ``reports.jsonl`` (its
+            messages) and ``outcome.json``.
+        address: its own address, resolved when the program runs.
     """
 
     def __init__(self, request: RunRequest, folder: str, address: Any):
         logging.set_verbosity(logging.WARNING)
-        self._request, self._folder, self._address = request, Path(folder), address
+        self._request = request
+        self._folder = Path(folder)
+        self._address = address
         self._server = PoolServer(
             settings=QueueSettings(silence_seconds=request.silence_seconds),
             allow_network=request.allow_network,
@@ -151,11 +153,11 @@ class ServerNode:
         self._once = threading.Lock()
 
     def handle(self, message: bytes) -> bytes:
-        """The reply to a worker."""
+        """Returns the reply to a worker's message."""
         return self._server.handle(message)
 
     def run(self) -> None:
-        """Distils; courier exposes this method too, so it runs once."""
+        """Distils; runs only once, since courier exposes this method too."""
         if not self._once.acquire(blocking=False):
             return
         interrupt_on_signals()
@@ -168,7 +170,7 @@ class ServerNode:
         reporter = RelayReporter(self._folder / "reports.jsonl")
         reporter.say(f"server is process {os.getpid()} · more workers may join: {join}")
         outcome = execute(self._request, self._server, reporter)
-        outcome.write(self._folder / "outcome.json")  # first: who is interrupted has no time
+        outcome.write(self._folder / "outcome.json")  # first, since an interrupt leaves little time
         self._server.close()
 
 
@@ -193,7 +195,7 @@ class WorkerNode:
 
 
 def run_worker(call: Callable[[bytes], bytes], **options: Any) -> int:
-    """Runs a worker to its end, says what went wrong; returns the exit status."""
+    """Runs a worker to its end, prints its error if any, and returns the exit status."""
     say = lambda sentence: print(f"worker: {sentence}", file=sys.stderr, flush=True)  # noqa: E731
     try:
         Worker(call, say=say, **options).run()
@@ -204,7 +206,7 @@ def run_worker(call: Callable[[bytes], bytes], **options: Any) -> int:
 
 
 def interrupt_on_signals() -> None:
-    """The first Ctrl-C or SIGTERM saves and ends the run; Launchpad repeats them."""
+    """Makes the first Ctrl-C or SIGTERM save and end the run; ignores Launchpad's repetitions."""
     if threading.current_thread() is not threading.main_thread():
         return
     seen = threading.Event()

@@ -22,16 +22,17 @@ def run(
     address: str,
     reporter: console.ConsoleReporter,
 ) -> Outcome:
-    """Runs what was asked for on Ray.
+    """Runs the request on Ray.
 
     Args:
         request: the run; at least one worker.
-        resources: of each worker.
-        address: of a running cluster; empty starts one here.
-        reporter: hears what happens.
+        resources: resources of each worker.
+        address: address of a running cluster; empty starts one here.
+        reporter: is told what happens.
 
     Raises:
-        UsageError: no worker, a cluster of other hosts without `allow_network`, no Ray.
+        UsageError: there are no workers, the cluster has other hosts without `allow_network`, or
+            Ray is missing.
     """
     if request.num_workers < 1:
         raise UsageError("--engine=ray needs --num_workers=1 or more: Ray starts the workers.")
@@ -53,7 +54,7 @@ def run(
         gpus_per_worker=resources.gpus_per_worker,
         settings=QueueSettings(silence_seconds=request.silence_seconds),
     )
-    interrupt_on_signals()  # after Ray has set its own
+    interrupt_on_signals()  # after Ray has set its own handlers
     try:
         return execute(request, pool, reporter)
     finally:
@@ -61,9 +62,9 @@ def run(
 
 
 def _leave_accelerators(resources: Resources) -> None:
-    """Keeps this process, the server, off devices that are the workers', before JAX starts.
+    """Keeps this process, the server, off the workers' devices; called before JAX starts.
 
-    Not by a variable of the environment, which the workers' processes would inherit.
+    No environment variable is used, since the workers' processes would inherit it.
     """
     platforms = resources.server_environment().get("JAX_PLATFORMS")
     if platforms:

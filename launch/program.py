@@ -1,4 +1,4 @@
-"""The Launchpad program: one server, some workers; building it launches nothing."""
+"""The Launchpad program: one server and several workers; building it launches nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from launch.relay import Relay
 __all__ = ["LAUNCH_TYPES", "Resources", "launch_program", "make_program", "make_resources"]
 
 LAUNCH_TYPES = ("local_mp", "local_mt")
-_GRACE_SECONDS = 10.0  # for workers to leave when the run is over
+_GRACE_SECONDS = 10.0  # time for workers to leave when the run is over
 _COMPILED = {
     "JAX_COMPILATION_CACHE_DIR": "{folder}/compiled",
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
@@ -30,11 +30,11 @@ _INTERRUPTED = 130  # exit status
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What each worker of this machine may use.
+    """The resources of each worker on this machine.
 
     Attributes:
-        threads_per_worker: of the fused CPU kernel; 0 shares the processors out.
-        gpus_per_worker: worker i sees only its own so many; 0 leaves them alone.
+        threads_per_worker: threads of the fused CPU kernel; 0 divides the processors among workers.
+        gpus_per_worker: number of GPUs that each worker sees as its own; 0 changes nothing.
         worker_platform: JAX's platform for workers (cpu, cuda, tpu); empty for JAX's choice.
     """
 
@@ -47,7 +47,7 @@ class Resources:
             raise UsageError(f"threads and GPUs of a worker are not negative; got {self}.")
 
     def worker_environment(self, index: int, num_workers: int) -> dict[str, str]:
-        """Environment variables of worker `index`.
+        """Returns the environment variables of worker `index`.
 
         Example:
             >>> Resources(threads_per_worker=2, gpus_per_worker=2).worker_environment(1, 4)
@@ -64,27 +64,27 @@ class Resources:
         return values
 
     def ray_environment(self, index: int, num_workers: int) -> dict[str, str]:
-        """The same for a Ray actor, whose GPUs Ray assigns."""
+        """Returns the environment variables of a Ray actor, whose GPUs Ray assigns."""
         values = self.worker_environment(index, num_workers)
         values.pop("CUDA_VISIBLE_DEVICES", None)
         return values
 
     def server_environment(self) -> dict[str, str]:
-        """The server leaves accelerators to the workers."""
+        """Returns the server's environment variables, which leave accelerators to the workers."""
         taken = self.gpus_per_worker or self.worker_platform
         return {"JAX_PLATFORMS": "cpu"} if taken else {}
 
 
 def make_program(request: RunRequest, *, folder: str, port: int | None = None) -> Any:
-    """A ``launchpad.Program`` with the groups ``server`` and ``worker0``, ``worker1``, ...
+    """Returns a ``launchpad.Program`` with the groups ``server`` and ``worker0``, ``worker1``, ...
 
     Args:
         request: the run.
-        folder: where the server leaves its address and how it ended.
-        port: the server's; None for a free one.
+        folder: folder for the server's address and outcome.
+        port: port of the server; None for a free one.
 
     Raises:
-        UsageError: no Launchpad for this Python.
+        UsageError: Launchpad is not available for this Python.
     """
     check_installed()
     import launchpad as lp
@@ -98,14 +98,14 @@ def make_program(request: RunRequest, *, folder: str, port: int | None = None) -
         handle = program.add_node(server)
         handle.set_client_kwargs(**CLIENT_OPTIONS)
     for index in range(request.num_workers):
-        with program.group(f"worker{index}"):  # a group each, for resources of its own
+        with program.group(f"worker{index}"):  # one group each, for its own resources
             program.add_node(lp.PyClassNode(WorkerNode, handle))
     return program
 
 
 @dataclasses.dataclass(frozen=True)
 class _Fixed:
-    """An address builder of Launchpad's kind."""
+    """An address builder in Launchpad's interface, for a fixed port."""
 
     address: str
 
@@ -118,7 +118,7 @@ def _fixed_port(node: Any, port: int) -> Any:
 
 
 def make_resources(resources: Resources, num_workers: int, *, folder: str) -> dict[str, Any]:
-    """Launchpad's ``local_resources`` of a program; what one process compiles serves all."""
+    """Returns Launchpad's ``local_resources``; all processes share compiled programs."""
     from launchpad.nodes.python.local_multi_processing import PythonProcess
 
     shared = {k: v.format(folder=folder) for k, v in _COMPILED.items() if k not in os.environ}
@@ -137,7 +137,7 @@ def launch_program(
     local_resources: Any,
     reporter: ConsoleReporter,
 ) -> Outcome:
-    """Launches a program, shows what its server says, and waits for the server to end.
+    """Launches a program, shows its server's messages, and waits for the server to end.
 
     Raises:
         UsageError: a launch type other than `LAUNCH_TYPES`.
@@ -197,7 +197,7 @@ def _in_threads() -> bool:
 
 
 def _end_children(seconds: float) -> None:
-    """Waits for the workers to leave; those that do not are killed, being stopped or stuck."""
+    """Waits for the workers to leave; kills those that do not, since they are stuck."""
     import psutil
 
     children = psutil.Process().children(recursive=True)

@@ -1,4 +1,4 @@
-"""What the server says, shown by the launcher: its progress bar needs the user's terminal."""
+"""Shows the server's messages in the launcher, whose terminal the progress bar needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Relay", "RelayReporter"]
 
 
 class RelayReporter(Reporter):
-    """Appends everything to a file, a JSON object a line.
+    """Appends everything to a file, one JSON object per line.
 
     Args:
         path: the file.
@@ -24,15 +24,15 @@ class RelayReporter(Reporter):
         self._path = Path(path)
 
     def say(self, sentence: str) -> None:
-        """A sentence for the user."""
+        """Appends a sentence for the user."""
         self._write({"say": sentence})
 
     def progress(self, progress: Progress) -> None:
-        """Where the run stands."""
+        """Appends the progress of the run."""
         self._write({"progress": dataclasses.asdict(progress)})
 
     def close(self) -> None:
-        """Leaves the bar as it stands."""
+        """Appends the end of the progress bar."""
         self._write({"close": True})
 
     def _write(self, what: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ class RelayReporter(Reporter):
 
 
 class Relay:
-    """Shows what a `RelayReporter` writes.
+    """Shows the messages that a `RelayReporter` writes.
 
     Args:
         path: the file.
@@ -49,10 +49,12 @@ class Relay:
     """
 
     def __init__(self, path: Path | str, reporter: ConsoleReporter):
-        self._path, self._reporter, self._start = Path(path), reporter, 0
+        self._path = Path(path)
+        self._reporter = reporter
+        self._start = 0
 
     def show(self) -> None:
-        """Whatever is new since the last time."""
+        """Shows the messages that were written since the last call."""
         if not self._path.exists():
             return
         with open(self._path) as f:

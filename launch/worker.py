@@ -30,7 +30,7 @@ flags.DEFINE_boolean("allow_network", False, ALLOW_NETWORK_HELP)
 
 
 def main(reporter: console.ConsoleReporter) -> dict:
-    """Joins, works and leaves."""
+    """Joins the server, computes tasks and leaves."""
     chosen = flags.FLAGS
     if not chosen.server:
         raise UsageError("--server=HOST:PORT is needed, as the server prints it.")

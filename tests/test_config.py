@@ -43,7 +43,7 @@ from kipax.errors import UsageError
             "must be one of sample_architectures; got fc1",
         ),
         ({"zca_lambda": 0.0, "preprocessing": "zca"}, "zca_lambda must be positive, since"),
-        ({"zca_lambda": 0.1}, "zca_lambda needs --preprocessing=zca or zca_paper"),
+        ({"zca_lambda": 0.1}, "zca_lambda needs preprocessing=zca or zca_paper"),
         ({"augment_fraction": 1.5}, "augment_fraction runs from 0 to 1; got 1.5"),
         ({"image_size": 0}, "image_size must be positive"),
     ],

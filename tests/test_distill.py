@@ -429,7 +429,7 @@ def test_a_full_disk_says_what_is_safe(tmp_path, monkeypatch):
     [
         ({"support": 15}, "multiple of the 10 classes; got 15: the nearest are 10 and 20"),
         ({"support": 5000}, "class 8 has 12. training images; got 5000: take at most 12.0"),
-        ({"target_batch": "2000"}, "not exceed the 1257 .* --target_batch=all"),
+        ({"target_batch": "2000"}, "not exceed the 1257 .* target_batch=all"),
         ({"architecture": "convnet4"}, "at least 16 x 16 pixels; got 8 x 8"),
         ({"dataset": "cifar"}, "unknown dataset 'cifar'"),
     ],

@@ -97,7 +97,7 @@ def test_the_first_accuracy_is_of_the_test_images_of_today(tmp_path):
 def test_a_first_step_that_fails_names_no_good_set(tmp_path, monkeypatch):
     monkeypatch.setattr("kipax.distill.step._DIVERGED", 0.1)
     with pytest.raises(
-        FailedRunError, match=r"at step 0: .* [Ss]tart again in another --workdir"
+        FailedRunError, match=r"at step 0: .* [Ss]tart again in another workdir"
     ) as e:
         run_kip(SMALL, workdir=tmp_path)
     assert "good one" not in str(e.value)

@@ -66,7 +66,7 @@ def test_resuming_with_other_test_images_and_sizes(tmp_path, dataset):
 
 
 def test_bad_values(tmp_path, dataset):
-    with pytest.raises(UsageError, match="has 4 a class; got 8: take --support=24"):
+    with pytest.raises(UsageError, match="has 4 a class; got 8: take support=24"):
         run_subsets(_config(natural="8"), dataset=dataset, workdir=tmp_path / "new")
     assert not (tmp_path / "new").exists()
     with pytest.raises(

@@ -57,14 +57,14 @@ def _check_equal(ours, theirs, shape: tuple[int, int, int]) -> None:
 
 
 def _per_pair(fs, shape, block: tuple[int, int]) -> list[float]:
-    """Milliseconds a pair of value, and of value and pullback."""
+    """Returns the milliseconds per pair of value, and of value and pullback."""
     x1, x2 = timing.images(block[0], shape, 2), timing.images(block[1], shape, 3)
     repeats = flags.FLAGS.repeats
     return [1e3 * timing.seconds(f, x1, x2, repeats=repeats) / (block[0] * block[1]) for f in fs]
 
 
 def _read_blocks(given: Sequence[str]) -> list[tuple[int, int]]:
-    """The sizes of calls that a user asks for."""
+    """Returns the block sizes that the user asks for."""
     blocks = []
     for block in given:
         targets, _, supports = block.partition("x")
@@ -75,7 +75,7 @@ def _read_blocks(given: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def _share_of_peak(name: str, side: int, milliseconds: float) -> float | None:
-    """Of the device's float32 arithmetic, a pair's forward pass; None where either is unknown."""
+    """Returns a forward pass's share of the device's float32 peak; None if that is unknown."""
     kind = jax.devices()[0].device_kind
     peak = next((tera for known, tera in _PEAK_TERAFLOPS.items() if known in kind), None)
     if peak is None or (name, side) != ("convnet", 32):
@@ -86,7 +86,7 @@ def _share_of_peak(name: str, side: int, milliseconds: float) -> float | None:
 def _over_blocks(
     ours, row: dict[str, Any], backend: str, blocks: list[tuple[int, int]], reporter
 ) -> list[float]:
-    """Every block size's milliseconds a pair, told as they come; returns the best of each."""
+    """Times every block size, reporting each; returns the fewest milliseconds per pair."""
     best = [float("inf"), float("inf")]
     for block in blocks:
         ms = _per_pair(ours, (row["side"], row["side"], 3), block)
@@ -110,7 +110,7 @@ def _best_reference(theirs, family: str, shape) -> tuple[list[float], list[str]]
 
 
 def measure(name: str, side: int, reporter: ConsoleReporter) -> dict[str, Any]:
-    """One network on one size: every backend that runs here, and neural-tangents."""
+    """Times one network on one image size: every backend that runs here, and neural-tangents."""
     shape = (side, side, 3)
     row: dict[str, Any] = {"network": name, "side": side}
     family = name.rstrip("0123456789")
@@ -140,7 +140,7 @@ def measure(name: str, side: int, reporter: ConsoleReporter) -> dict[str, Any]:
 
 
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
-    """Checks, times and prints."""
+    """Checks the values, times the kernels and prints the results."""
     jnp.zeros(()).block_until_ready()
     rows = []
     for case in flags.FLAGS.cases:

@@ -1,4 +1,4 @@
-r"""What leaves a machine of a KIP run: its state and its set, in one small file.
+r"""Packs the state and the set of a KIP run into one small file, to move it to another machine.
 
 Claim: a run whose folder has 40 MB, for its whitening, is continued or evaluated elsewhere from
 a file of 1 MB (10 images of 32 x 32 x 3).
@@ -24,7 +24,7 @@ _STATE = ("run.json", "latest.npz", "metrics.jsonl")
 
 
 def newest_set(workdir: Path) -> Path | None:
-    """The finished set of a run or its last checkpoint, whichever is further; None for neither."""
+    """Returns the finished set of a run or its last checkpoint, by the larger step; else None."""
     checkpoints = sorted((workdir / "checkpoints").glob("step_*.npz"))
     found = [*checkpoints[-1:], *workdir.glob("support.npz")]
     return max(found, key=lambda file: load(file).metadata["step"] or 0, default=None)
@@ -34,8 +34,8 @@ def pack(workdir: Path, out: Path) -> int:
     """Writes the archive, atomically; returns its size in bytes.
 
     Raises:
-        UsageError: no run lies there.
-        FileError: it could not be read or written.
+        UsageError: the folder holds no run.
+        FileError: a file could not be read or written.
     """
     if not (workdir / "run.json").exists():
         raise UsageError(f"a run's folder holds a run.json; there is none in {workdir}.")
@@ -54,7 +54,7 @@ def pack(workdir: Path, out: Path) -> int:
 
 
 def main(words: list[str]) -> int:
-    """Packs the run that the command line says."""
+    """Packs the run that the command line names."""
     if len(words) != 2:
         print(__doc__, file=sys.stderr)
         return 2

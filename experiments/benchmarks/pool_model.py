@@ -1,4 +1,4 @@
-"""How long a step takes on many workers: what is measured on a few, and arithmetic."""
+"""Models the time of a step on many workers from measurements on a few."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["PoolCosts", "StepShape", "limits", "predict_seconds"]
 
 @dataclasses.dataclass(frozen=True)
 class StepShape:
-    """What a step is made of.
+    """The tasks and sizes of a step.
 
     Attributes:
-        target_blocks: tasks of targets, side by side.
-        support_blocks: tasks of the support kernel, before them and again after them.
-        target_seconds, support_seconds: of one such task on one worker; the latter of kernel
-            and pullback together.
-        support_bytes: of the support set, which each worker fetches.
-        answer_bytes: of a target task's answer.
+        target_blocks: number of target tasks, which run in parallel.
+        support_blocks: number of support kernel tasks, before the target tasks and again after.
+        target_seconds, support_seconds: seconds of one such task on one worker; for the support
+            kernel, of kernel and pullback together.
+        support_bytes: bytes of the support set, which each worker fetches.
+        answer_bytes: bytes of the answer to a target task.
     """
 
     target_blocks: int
@@ -30,20 +30,20 @@ class StepShape:
 
     @property
     def work_seconds(self) -> float:
-        """Of one worker, for everything."""
+        """The seconds of one worker for all tasks."""
         targets = self.target_blocks * self.target_seconds
         return targets + self.support_blocks * self.support_seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class PoolCosts:
-    """What the server pays, measured.
+    """The measured costs of the server.
 
     Attributes:
-        byte_seconds: CPU of the server for a byte in or out.
-        task_seconds: for a task, whatever its size.
-        step_seconds: of the solve and the update; nobody else works then.
-        network_bytes: a second, in and out of the server.
+        byte_seconds: CPU seconds of the server for a byte in or out.
+        task_seconds: CPU seconds of the server for a task of any size.
+        step_seconds: seconds of the solve and the update, in which no worker computes.
+        network_bytes: bytes per second in and out of the server.
     """
 
     byte_seconds: float
@@ -53,10 +53,10 @@ class PoolCosts:
 
 
 def predict_seconds(shape: StepShape, costs: PoolCosts, workers: int) -> float:
-    """A step on so many workers.
+    """Returns the seconds of a step on `workers` workers.
 
-    The target tasks take the longest of the workers' time, the server's and the network's,
-    which overlap; the support kernel's and the solve come before and after.
+    The target tasks take as long as the slowest of the workers, the server and the network, which
+    work at the same time; the support kernel and the solve come before and after.
     """
     serial = math.ceil(shape.support_blocks / workers) * shape.support_seconds
     rounds = math.ceil(shape.target_blocks / workers) * shape.target_seconds
@@ -71,12 +71,12 @@ def _server_and_network(shape: StepShape, costs: PoolCosts, workers: int) -> tup
 
 
 def efficiency(shape: StepShape, costs: PoolCosts, workers: int) -> float:
-    """Of so many workers, against one that had no server to talk to."""
+    """Returns the efficiency of `workers` workers relative to one worker without a server."""
     return shape.work_seconds / (workers * predict_seconds(shape, costs, workers))
 
 
 def limits(shape: StepShape, costs: PoolCosts) -> dict[str, int | None]:
-    """From how many workers on the server, or the network, is slower than they; None: never."""
+    """Returns from how many workers on server or network are the bottleneck; None for never."""
     found: dict[str, int | None] = {"server": None, "network": None}
     for workers in range(1, 4097):
         rounds = shape.target_blocks * shape.target_seconds / workers

@@ -1,4 +1,4 @@
-"""How a pass over targets grows: with targets, supports, image size and devices.
+"""Measures how a pass over targets scales with targets, supports, image size and devices.
 
 Claim: time is linear in targets and in supports, and memory, the raw images left out, does
 not grow with targets.
@@ -41,7 +41,7 @@ _BLOCK_PAIRS = 10_000
 
 
 def measure(targets: int, support: int, side: int) -> dict[str, float]:
-    """Seconds and peak memory of one `target_pass` in this process."""
+    """Returns the seconds and peak memory of one `target_pass` in this process."""
     spec = KernelSpec(architectures.from_name(flags.FLAGS.architecture))
     x = np.random.default_rng(0).integers(0, 256, (targets, side, side, 3)).astype(np.uint8)
     y = np.arange(targets) % 10
@@ -66,7 +66,7 @@ def measure(targets: int, support: int, side: int) -> dict[str, float]:
 
 
 def _measure_apart(point: dict[str, int]) -> dict[str, float]:
-    """`measure` in a process of its own, so that its peak is its own."""
+    """Runs `measure` in a separate process, so that its peak memory is measured alone."""
     numbers = ",".join(str(point[k]) for k in ("targets", "support", "side"))
     environment = dict(os.environ)
     if point["devices"] > 1:
@@ -79,7 +79,7 @@ def _measure_apart(point: dict[str, int]) -> dict[str, float]:
 
 
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
-    """Measures every point, prints a line each and draws them."""
+    """Measures every point, prints a line for each and draws them."""
     if flags.FLAGS.point:
         targets, support, side = (int(n) for n in flags.FLAGS.point.split(","))
         return measure(targets, support, side)

@@ -1,6 +1,6 @@
-r"""Runs a command as a stage of a prepared script: time-boxed, and recorded as it goes.
+r"""Runs a command as a stage of a script: with a time limit, and with its output recorded.
 
-Claim: whatever a stage does, the script goes on, and what the stage had printed is kept.
+Claim: even if a stage fails or hangs, the script continues, and the stage's output is kept.
 
 Command:  python -m experiments.benchmarks.stage OUT_DIR NAME SECONDS COMMAND...
 Expected: OUT_DIR/results.jsonl gets a line for each JSON object that the command prints, when it
@@ -23,35 +23,36 @@ from typing import Any
 
 OUT_OF_TIME, NOT_BEGUN = 124, 125
 _GRACE_SECONDS = 5.0  # between SIGTERM and SIGKILL
-_LEAST_SECONDS = 2.0  # in less no stage is begun
+_LEAST_SECONDS = 2.0  # with less time left no stage is started
 
 
 class Recorder:
-    """Appends to a folder's two files, each line at once: a kill costs one line at most.
+    """Appends to a folder's two files, each line at once, so that a kill loses one line at most.
 
     Args:
-        folder: where results.jsonl and log.txt lie.
-        name: of the stage.
+        folder: the folder of results.jsonl and log.txt.
+        name: name of the stage.
     """
 
     def __init__(self, folder: Path, name: str):
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._name = folder, name
+        self._folder = folder
+        self._name = name
 
     def log(self, text: str) -> None:
-        """Keeps and shows a line."""
+        """Writes a line to the log and prints it."""
         print(text, flush=True)
         with open(self._folder / "log.txt", "a") as f:
             f.write(text + "\n")
 
     def record(self, **facts: Any) -> None:
-        """Keeps a result."""
+        """Writes a result."""
         with open(self._folder / "results.jsonl", "a") as f:
             f.write(json.dumps({"stage": self._name} | facts) + "\n")
 
 
 def parse_object(line: str) -> dict[str, Any] | None:
-    """The JSON object that a line is, or None."""
+    """Returns the JSON object that a line is, or None."""
     if not line.startswith("{"):
         return None
     try:
@@ -62,7 +63,7 @@ def parse_object(line: str) -> dict[str, Any] | None:
 
 
 def run_stage(folder: Path, name: str, seconds: float, command: list[str]) -> int:
-    """Runs a command, ends it after `seconds`, and records how it ended, whatever it does.
+    """Runs a command, ends it after `seconds`, and records in every case how it ended.
 
     Returns:
         Its exit status, `OUT_OF_TIME` or `NOT_BEGUN`.
@@ -81,7 +82,7 @@ def run_stage(folder: Path, name: str, seconds: float, command: list[str]) -> in
             errors="replace",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # what the command starts ends with it
+            start_new_session=True,  # its child processes end with it
         )
     except OSError as error:
         recorder.log(f"{command[0]}: {error.strerror}")
@@ -98,7 +99,7 @@ def run_stage(folder: Path, name: str, seconds: float, command: list[str]) -> in
 
 
 def _relay(process: subprocess.Popen, recorder: Recorder) -> str:
-    """Keeps what a process prints until it ends; returns the last line that is no result."""
+    """Logs a process's output until it ends; returns the last line that is not a result."""
     assert process.stdout is not None
     last = ""
     for line in process.stdout:
@@ -114,7 +115,10 @@ def _relay(process: subprocess.Popen, recorder: Recorder) -> str:
 
 @contextlib.contextmanager
 def _end_after(process: subprocess.Popen, seconds: float) -> Iterator[threading.Event]:
-    """Ends a process and its children after so many seconds, or with the block; yields if so."""
+    """Ends a process and its children after `seconds`, or with the block.
+
+    Yields an event that is set if the time was over.
+    """
     late, over = threading.Event(), threading.Event()
 
     def watch() -> None:
@@ -132,11 +136,11 @@ def _end_after(process: subprocess.Popen, seconds: float) -> Iterator[threading.
     finally:
         over.set()
         watcher.join()
-        _signal(process, signal.SIGKILL)  # children that outlived it
+        _signal(process, signal.SIGKILL)  # children that are still running
 
 
 def _signal(process: subprocess.Popen, number: int) -> None:
-    """To the whole group of a stage, if it is still there."""
+    """Sends a signal to the whole process group of a stage, if it still exists."""
     try:
         os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
@@ -144,7 +148,7 @@ def _signal(process: subprocess.Popen, number: int) -> None:
 
 
 def main(words: list[str]) -> int:
-    """Runs the stage that the command line says."""
+    """Runs the stage that the command line names."""
     if len(words) < 4:
         print(__doc__, file=sys.stderr)
         return 2

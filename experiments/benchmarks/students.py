@@ -35,13 +35,13 @@ flags.DEFINE_boolean("torch", False, "time PyTorch as well, where it is installe
 
 
 class PlainConvNet(nn.Module):
-    """The paper's ConvNet as anybody would write it."""
+    """The paper's ConvNet in plain Flax."""
 
     width: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """``(n, H, W, C)`` to ``(n, 10)``."""
+        """Maps ``(n, H, W, C)`` to ``(n, 10)``."""
         x = nn.relu(nn.Conv(self.width, (3, 3))(x))
         for _ in range(3):
             x = nn.relu(nn.Conv(self.width, (3, 3))(x))
@@ -75,7 +75,7 @@ def _plain(x: jax.Array, y: jax.Array, width: int, steps: int) -> Callable[[], N
 
 
 def _torch(x: jax.Array, y: jax.Array, width: int, steps: int) -> Callable[[], None] | None:
-    """The same network, loss and optimiser in PyTorch; None where it is not installed."""
+    """Returns the same training in PyTorch; None if PyTorch is not installed."""
     if importlib.util.find_spec("torch") is None:
         return None
     import torch
@@ -107,7 +107,7 @@ def _torch(x: jax.Array, y: jax.Array, width: int, steps: int) -> Callable[[], N
 
 
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
-    """Times both, in turns."""
+    """Times both in turns."""
     chosen = flags.FLAGS
     shape, steps = (chosen.side, chosen.side, 3), chosen.steps
     x = timing.images(chosen.images, shape, 0)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: noise images, medians, jitted kernels and pullbacks."""
+"""Functions that the benchmarks share: noise images, medians, jitted kernels and pullbacks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["functions", "images", "machine", "relative_error", "seconds"]
 
 
 def images(n: int, shape: tuple[int, int, int], seed: int) -> jax.Array:
-    """Standard normal images ``(n, H, W, C)`` float32."""
+    """Returns standard normal images ``(n, H, W, C)`` float32."""
     return jnp.asarray(np.random.default_rng(seed).normal(size=(n, *shape)), jnp.float32)
 
 
 def functions(kernel_fn: KernelFn) -> tuple[Callable, Callable]:
-    """Jitted value, and jitted value with the pullback of ones to the second images."""
+    """Returns the jitted value, and that with the pullback of ones to the second images."""
     value = jax.jit(lambda a, b: kernel_fn(a, b))
 
     def vjp(a, b):
@@ -34,7 +34,7 @@ def functions(kernel_fn: KernelFn) -> tuple[Callable, Callable]:
 
 
 def seconds(f: Callable, *args, repeats: int = 5) -> float:
-    """Median time of a call, the first, which compiles, left out."""
+    """Returns the median time of a call, without the first, which compiles."""
     jax.block_until_ready(f(*args))
     times = []
     for _ in range(repeats):
@@ -45,12 +45,12 @@ def seconds(f: Callable, *args, repeats: int = 5) -> float:
 
 
 def relative_error(actual, expected) -> float:
-    """Largest deviation relative to the largest entry."""
+    """Returns the largest deviation relative to the largest entry."""
     return float(jnp.max(jnp.abs(actual - expected)) / jnp.max(jnp.abs(expected)))
 
 
 def machine() -> dict:
-    """Device and versions, for the record; ``fused`` says for what the fused kernel is built."""
+    """Returns device and versions; ``fused`` is the vector width of the fused kernel."""
     reason = fused.why_not(jnp.float32)
     built = "cuda" if jax.default_backend() == "gpu" else fused.isa()
     return {

@@ -71,18 +71,19 @@ class SleepingComputer:
 
     def __init__(self, pair_seconds: float):
         self.devices = (jax.local_devices()[0],)
-        self._pair_seconds, self._shapes = pair_seconds, dict[int, tuple[int, ...]]()
+        self._pair_seconds = pair_seconds
+        self._shapes = dict[int, tuple[int, ...]]()
 
     def has_support(self, version: int) -> bool:
-        """Whether it was fetched."""
+        """Returns whether the support set of a version was fetched."""
         return version in self._shapes
 
     def set_support(self, x_support: np.ndarray, version: int) -> None:
-        """Its shape is enough."""
+        """Keeps the version and the shape of the support set."""
         self._shapes = {version: x_support.shape}
 
     def compute(self, task: Task) -> Parts:
-        """Zeros, but for a support kernel that can be solved with."""
+        """Returns zeros after a wait; for the support kernel, a matrix that can be solved."""
         shape = self._shapes[task.version]
         time.sleep(self._pair_seconds * _pairs(task, shape[0]))
         parts = {
@@ -119,7 +120,7 @@ def _sleep() -> dict[str, Any]:
 
 
 def _steps(config: KIPConfig, repeats: int, **options: Any) -> tuple[Any, list[float]]:
-    """The run and seconds of its steps, the first, which compiles, left out."""
+    """Returns the run and the seconds of its steps except the first, which compiles."""
     with (
         tempfile.TemporaryDirectory() as folder,
         start_run(
@@ -141,7 +142,7 @@ def _steps(config: KIPConfig, repeats: int, **options: Any) -> tuple[Any, list[f
 
 
 def _subprocess(*changed: str, threads: int) -> subprocess.Popen:
-    """This command with other flags, in a process of its own."""
+    """Starts this command with other flags in a separate process."""
     environment = os.environ | {"KIPAX_NUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
         [*changed], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -154,7 +155,7 @@ def _same_command(*changed: str) -> list[str]:
 
 @dataclasses.dataclass
 class Measured:
-    """Steps on a pool: the fastest step's seconds, and everything a step of them."""
+    """Steps on a pool: the seconds of the fastest step, other numbers per step."""
 
     workers: int
     seconds: float
@@ -166,7 +167,7 @@ class Measured:
 
 
 def _on_pool(config: KIPConfig, commands: list[list[str]], workers: int) -> Measured:
-    """Steps on worker processes; the server is this process."""
+    """Measures steps on worker processes; the server is this process."""
     import courier
 
     server, repeats = PoolServer(), flags.FLAGS.repeats
@@ -199,16 +200,17 @@ def _on_pool(config: KIPConfig, commands: list[list[str]], workers: int) -> Meas
 
 
 class _Marking:
-    """An executor that tells when a step begins."""
+    """An executor that records when a step begins."""
 
     def __init__(self, executor: Any, mark: Callable[[], None]):
-        self._executor, self._mark = executor, mark
+        self._executor = executor
+        self._mark = mark
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._executor, name)
 
     def set_support(self, x_support: np.ndarray, *, version: int) -> None:
-        """A step begins with it."""
+        """Replaces the support set and records that a step begins."""
         self._mark()
         self._executor.set_support(x_support, version=version)
 
@@ -223,7 +225,7 @@ def _now(server: PoolServer) -> tuple[float, ...]:
 
 
 def _measure_workers(config: KIPConfig, reporter: ConsoleReporter) -> list[dict[str, Any]]:
-    """Real workers against the local executor with two threads."""
+    """Compares real workers with the local executor with two threads."""
     process = _subprocess(*_same_command("--role=local"), threads=2)
     local = json.loads(process.communicate()[0])
     reporter.say(f"local executor, 2 threads: {local['seconds']:.2f} s a step")
@@ -247,7 +249,7 @@ def _measure_workers(config: KIPConfig, reporter: ConsoleReporter) -> list[dict[
 
 
 def _measure_pair(config: KIPConfig) -> float:
-    """Seconds of a pair with gradient on one thread, of this run's kernel and images."""
+    """Returns seconds of a pair with gradient on one thread, of this run's kernel and images."""
     command = _same_command("--role=local", "--target_batch=200", "--support=10", "--repeats=2")
     found = json.loads(_subprocess(*command, threads=1).communicate()[0])
     return found["seconds"] / (200 * 10 + 10 * 10)
@@ -275,7 +277,7 @@ def _shape(run_plan, config: KIPConfig, shape: tuple[int, ...], pair_seconds: fl
 
 
 def _model(config: KIPConfig, pair_seconds: float, reporter: ConsoleReporter) -> list[dict]:
-    """Costs from workers that do not sleep; the model against workers that do."""
+    """Takes costs from computing workers and compares the model with sleeping ones."""
     rows = []
     for supports in map(int, flags.FLAGS.sizes):
         targets = str(flags.FLAGS.model_targets)
@@ -306,7 +308,7 @@ def _model(config: KIPConfig, pair_seconds: float, reporter: ConsoleReporter) ->
         }
         for count in map(int, flags.FLAGS.sleeper_sizes):
             if predict_seconds(shape, costs, count) > 60:
-                continue  # the rest of the minutes teach nothing
+                continue  # more time would give no new information
             found = _sleepers(sized, count, pair_seconds)
             predicted = predict_seconds(shape, costs, count)
             row["checked"].append(

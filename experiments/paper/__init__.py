@@ -1,1 +1,1 @@
-"""The paper's tables and figures of finite networks, at whatever size the machine allows."""
+"""The paper's tables and figures of finite networks, at a size that fits the machine."""

@@ -29,7 +29,7 @@ from kipax.transfer import (
 
 
 def main(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
-    """Prints a table a loss."""
+    """Prints a table for each loss."""
     config: EvaluateConfig = config_flags.config_from_flags(EvaluateConfig, protocol="kip-nn")
     opened = open_session(support, config, reporter=reporter)
     sets = {"": opened.support}

@@ -37,7 +37,7 @@ from kipax.transfer import (
 
 
 def _over_width(opened: Opened, widths: Sequence[int]) -> dict[str, dict[str, Any]]:
-    """Test accuracy by set and width, the kernel last."""
+    """Returns the test accuracy by set and width, the kernel last."""
     session = opened.session
     real = random_set(opened.support, session.dataset, draw=0)
     own = name_beside_baselines(opened.support)
@@ -59,7 +59,7 @@ def _over_width(opened: Opened, widths: Sequence[int]) -> dict[str, dict[str, An
 
 
 def _over_steps(opened: Opened, subjects: list[Subject]) -> dict[str, dict[str, Any]]:
-    """Test accuracy by loss and KIP step."""
+    """Returns the test accuracy by loss and KIP step."""
     rows = {}
     opened.session.total += count_work(opened.session, subjects, protocol=opened.protocol)
     for loss in opened.protocol.losses:

@@ -1,7 +1,7 @@
 """Augmentation: of raw images before they are preprocessed, and of preprocessed batches.
 
 Functions of one image take a key and a raw image ``(H, W, C)``, float32 from 0 to 255; `jax.vmap`
-makes them functions of a batch.
+applies them to a batch.
 """
 
 from kipax.augment.batches import AUGMENTATIONS, Strengths, augment_batch, augment_pair

@@ -1,7 +1,7 @@
 """Augmentations of training batches in the preprocessed space, differentiable in the images.
 
-DSA applies one operation, drawn anew each step, to the whole batch. Its draws are one an image,
-or, with `siamese`, one for the whole batch, so that two batches can be changed alike.
+DSA applies one operation, drawn for each step, to the whole batch. Its numbers are drawn for each
+image, or, with `siamese`, once for the whole batch, so that two batches can be changed alike.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Strengths:
     """How strong each operation is; the defaults are DSA's.
 
     Attributes:
-        brightness: an offset from -1/2 to 1/2 of this.
-        saturation: each pixel's distance to its grey value times a number of this range.
-        contrast: each pixel's distance to its image's mean likewise.
-        shift: pixels, as a share of the side.
-        cutout: side of the square set to zero, as a share of the image's.
-        scale: each axis stretched by 1 / `scale` to `scale`.
-        degrees: rotation from -`degrees` to `degrees`.
+        brightness: range of the offset, which is from -1/2 to 1/2 times this.
+        saturation: range of the factor of each pixel's distance to its grey value.
+        contrast: range of the factor of each pixel's distance to its image's mean.
+        shift: largest shift, as a share of the side.
+        cutout: side of the square set to zero, as a share of the image's side.
+        scale: each axis is stretched by a factor from 1 / `scale` to `scale`.
+        degrees: the rotation is from -`degrees` to `degrees`.
 
     Source: Zhao & Bilen 2021, arXiv:2102.08259, and the authors' settings.
     """
@@ -46,13 +46,13 @@ class Strengths:
 
 
 def _draw(key: jax.Array, n: int, *, siamese: bool) -> jax.Array:
-    """Uniform numbers ``(n, 2)`` in [0, 1): one row for all if siamese."""
+    """Returns uniform numbers ``(n, 2)`` in [0, 1): one row for all if `siamese`."""
     drawn = jax.random.uniform(key, (1 if siamese else n, 2))
     return jnp.broadcast_to(drawn, (n, 2))
 
 
 def _columns(numbers: jax.Array) -> jax.Array:
-    """``(n,)`` to ``(n, 1, 1, 1)``."""
+    """Reshapes ``(n,)`` to ``(n, 1, 1, 1)``."""
     return numbers[:, None, None, None]
 
 
@@ -80,7 +80,7 @@ def _color(x, key, s: Strengths, siamese: bool):
 
 
 def _shift(x, key, s: Strengths, siamese: bool):
-    """Whole pixels, zeros from outside."""
+    """Shifts images by whole pixels, with zeros from outside."""
     sides = [math.floor(side * s.shift + 0.5) for side in x.shape[1:3]]
     u = _draw(key, len(x), siamese=siamese)
     padded = jnp.pad(x, [(0, 0), *((k, k) for k in sides), (0, 0)])
@@ -93,7 +93,7 @@ def _shift(x, key, s: Strengths, siamese: bool):
 
 
 def _cutout(x, key, s: Strengths, siamese: bool):
-    """A square of zeros about a point of the image, cut off at its border."""
+    """Sets a square about a point of each image to zero, cut off at the border."""
     u, sides = _draw(key, len(x), siamese=siamese), jnp.array(x.shape[1:3])
     lengths = jnp.array([math.floor(side * s.cutout + 0.5) for side in x.shape[1:3]])
     corners = jnp.floor(u * (sides + 1 - lengths % 2)) - lengths // 2
@@ -107,7 +107,7 @@ def _flip(x, key, s: Strengths, siamese: bool):
 
 
 def _turn(x: jax.Array, matrices: jax.Array) -> jax.Array:
-    """Each image warped by its matrix ``(n, 2, 2)``, linearly, zeros from outside."""
+    """Warps each image by its matrix ``(n, 2, 2)``, linearly, with zeros from outside."""
     return jax.vmap(lambda image, m: warp(image, m, order=1, mode="constant"))(x, matrices)
 
 
@@ -135,12 +135,12 @@ def _one_of(*operations: Callable, strengths: Strengths) -> Callable:
 
 
 def _crop(x, key, siamese):
-    """Pad by an eighth (4 pixels of 32), crop at random."""
+    """Pads by an eighth (4 pixels of 32) and crops at random."""
     return _shift(x, key, Strengths(), siamese)
 
 
 def _flip_and_crop(x, key, siamese):
-    """The same, and flip half of the images."""
+    """Pads and crops as `_crop` does, and flips half of the images."""
     of_shift, of_flip = jax.random.split(key)
     return _flip(_crop(x, of_shift, siamese), of_flip, Strengths(), siamese)
 
@@ -160,14 +160,14 @@ AUGMENTATIONS: dict[str, Callable | None] = {
 
 
 def augment_batch(name: str, x: jax.Array, key: jax.Array, *, siamese: bool = False) -> jax.Array:
-    """A batch changed by one of `AUGMENTATIONS`.
+    """Changes a batch by one of `AUGMENTATIONS`.
 
     Args:
         name: ``none``, ``dsa``, ``frepo`` (each without flips for digits: ``..._noflip``),
             ``crop`` or ``flip_crop``.
         x: preprocessed images ``(n, H, W, C)``.
         key: a JAX key; equal keys change equally large batches alike.
-        siamese: one draw for the whole batch instead of one an image.
+        siamese: True draws once for the whole batch, False for each image.
 
     Raises:
         UsageError: an unknown name.
@@ -180,7 +180,7 @@ def augment_batch(name: str, x: jax.Array, key: jax.Array, *, siamese: bool = Fa
 def augment_pair(
     name: str, x1: jax.Array, x2: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Two batches of any sizes changed by the same draw: DSA's siamese augmentation.
+    """Changes two batches of any sizes by the same draw: DSA's siamese augmentation.
 
     Example:
         >>> x = jnp.ones((3, 4, 4, 1))

@@ -1,8 +1,8 @@
-"""Changes of colour on single raw images, as Pillow computes them, in JAX.
+"""Colour changes of single raw images in JAX, with the results of Pillow.
 
-An image is ``(H, W, 3)`` float32 with whole values from 0 to 255. What dm-pix computes otherwise
-than Pillow (contrast about each channel's own mean, brightness as a sum) or not at all is written
-out here in Pillow's integer arithmetic.
+An image is ``(H, W, 3)`` float32 with whole values from 0 to 255. The operations that dm-pix
+lacks, or computes differently (contrast about each channel's own mean, brightness as a sum), are
+implemented here in Pillow's integer arithmetic.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ __all__ = [
 
 
 def identity(x: jax.Array, _: jax.Array) -> jax.Array:
-    """The image itself."""
+    """Returns the image unchanged."""
     return x
 
 
 def invert(x: jax.Array, _: jax.Array) -> jax.Array:
-    """``255 - x``."""
+    """Returns ``255 - x``."""
     return 255.0 - x
 
 
 def solarize(x: jax.Array, threshold: jax.Array) -> jax.Array:
-    """Inverts values from `threshold` (0 to 256) on."""
+    """Inverts values of at least `threshold` (0 to 256)."""
     return jnp.round(255.0 * dm_pix().solarize(x / 255.0, (threshold - 0.5) / 255.0))
 
 
 def posterize(x: jax.Array, bits: jax.Array) -> jax.Array:
-    """Keeps the upper `bits` bits."""
+    """Keeps the upper `bits` bits of each value."""
     step = 2.0 ** (8.0 - bits)
     return jnp.floor(x / step) * step
 
@@ -78,29 +78,32 @@ def _blend(plain: jax.Array, x: jax.Array, factor: jax.Array) -> jax.Array:
 
 
 def _grey(x: jax.Array) -> jax.Array:
-    """ITU-R 601-2 luma in Pillow's integers, ``(H, W, 1)``."""
+    """Returns the ITU-R 601-2 luma in Pillow's integers, ``(H, W, 1)``."""
     weights = jnp.array([19595, 38470, 7471], jnp.int32)
     luma = (jnp.sum(x.astype(jnp.int32) * weights, axis=-1, keepdims=True) + 0x8000) >> 16
     return luma.astype(x.dtype)
 
 
 def color(x: jax.Array, factor: jax.Array) -> jax.Array:
-    """0 is grey, 1 the image."""
+    """Blends with the grey image: factor 0 gives grey, 1 the image."""
     return _blend(_grey(x), x, factor)
 
 
 def contrast(x: jax.Array, factor: jax.Array) -> jax.Array:
-    """0 is the mean grey, 1 the image."""
+    """Blends with the mean grey: factor 0 gives the mean grey, 1 the image."""
     return _blend(jnp.floor(jnp.mean(_grey(x)) + 0.5), x, factor)
 
 
 def brightness(x: jax.Array, factor: jax.Array) -> jax.Array:
-    """0 is black, 1 the image."""
+    """Blends with black: factor 0 gives black, 1 the image."""
     return _blend(jnp.zeros_like(x), x, factor)
 
 
 def sharpness(x: jax.Array, factor: jax.Array) -> jax.Array:
-    """0 is smoothed (weights 1, 5 in the middle, by 13; the border stays), 1 the image."""
+    """Blends with a smoothed image: factor 0 gives the smoothed image, 1 the image.
+
+    Smoothing weights are 5 in the middle and 1 around it, divided by 13; the border stays.
+    """
     total = sum(
         jnp.roll(x, (i, j), axis=(0, 1)) * (5.0 if i == j == 0 else 1.0)
         for i in (-1, 0, 1)
@@ -115,12 +118,12 @@ def sharpness(x: jax.Array, factor: jax.Array) -> jax.Array:
 
 
 def hue(x: jax.Array, turn: jax.Array) -> jax.Array:
-    """Turns each pixel's hue by a share of the circle, -1/2 to 1/2; rounded to whole values."""
+    """Turns each pixel's hue by a share of the circle, -1/2 to 1/2; rounds to whole values."""
     return jnp.round(255.0 * dm_pix().adjust_hue(x / 255.0, turn))
 
 
 def greyscale(x: jax.Array, _: jax.Array | None = None) -> jax.Array:
-    """The luma in all three channels."""
+    """Returns the luma in all three channels."""
     return jnp.broadcast_to(_grey(x), x.shape)
 
 
@@ -133,14 +136,14 @@ def color_jitter(
     saturation: float = 0.4,
     hue: float = 0.1,
 ) -> jax.Array:
-    """Brightness, contrast, saturation and hue changed in a random order.
+    """Changes brightness, contrast, saturation and hue in a random order.
 
     Args:
         key: a JAX key.
         x: ``(H, W, 3)``, whole values from 0 to 255.
-        brightness: the factor is drawn evenly from 1 less this (at least 0) to 1 more.
-        contrast: likewise.
-        saturation: likewise.
+        brightness: its factor is drawn evenly from max(0, 1 - this) to 1 + this.
+        contrast: its factor is drawn in the same way.
+        saturation: its factor is drawn in the same way.
         hue: the turn is drawn evenly from -`hue` to `hue`, at most 1/2.
 
     Source: as torchvision's ``ColorJitter``.

@@ -1,4 +1,4 @@
-"""Where the pixels of a changed image come from: one `warp` for raw images and for batches."""
+"""Geometric changes of images by one function `warp`, for raw images and for batches."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def dm_pix() -> ModuleType:
-    """The module, imported when it is needed, or an ImportError that says how to get it."""
+    """Imports dm_pix when it is needed; the ImportError says how to install it."""
     try:
         import dm_pix as module
     except ImportError as error:
@@ -36,7 +36,7 @@ _TRIES = 10  # torchvision's, for a box that fits
 def sample(
     x: jax.Array, places: jax.Array, *, order: int, mode: str, fill: float = 0.0
 ) -> jax.Array:
-    """An image's values at any places.
+    """Samples an image's values at any places.
 
     Args:
         x: ``(H, W, C)``.
@@ -62,7 +62,7 @@ def sample(
 
 
 def _grid(height: int, width: int) -> jax.Array:
-    """The (row, column) of each pixel ``(H, W, 2)``."""
+    """Returns the (row, column) of each pixel, ``(H, W, 2)``."""
     return jnp.stack(jnp.meshgrid(jnp.arange(height), jnp.arange(width), indexing="ij"), -1)
 
 
@@ -75,7 +75,7 @@ def warp(
     mode: str,
     fill: float = 0.0,
 ) -> jax.Array:
-    """``out[p] = x[c + matrix (p - c) + offset]``, p and the centre c as (row, column).
+    """Returns ``out[p] = x[c + matrix (p - c) + offset]``; p and the centre c are (row, column).
 
     Args:
         x: ``(H, W, C)``.
@@ -92,19 +92,19 @@ def warp(
 
 
 def rotation(degrees: jax.Array) -> jax.Array:
-    """The matrix for `warp` that turns a picture counter-clockwise."""
+    """Returns the matrix for `warp` that turns a picture counter-clockwise."""
     angle = jnp.deg2rad(degrees)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     return jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
 
 
 def flip(x: jax.Array) -> jax.Array:
-    """Left and right exchanged, of an image or a batch ``(..., H, W, C)``."""
+    """Exchanges left and right of an image or a batch ``(..., H, W, C)``."""
     return x[..., ::-1, :]
 
 
 def _blurring(side: int, sigma: float) -> np.ndarray:
-    """The Gaussian blur of a line as a matrix ``(side, side)``, mirrored about its last pixels."""
+    """Returns the Gaussian blur of a line as a matrix ``(side, side)``, mirrored at the ends."""
     reach = int(4 * sigma)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     places = np.pad(np.arange(side), reach, mode="reflect") if side > 1 else np.zeros(2 * reach + 1)
@@ -123,8 +123,8 @@ def elastic(
         key: a JAX key.
         x: ``(H, W, C)``.
         alpha: twice the displacement before the blur, in pixels.
-        sigma: of the blur, in pixels.
-        fill: taken from outside.
+        sigma: standard deviation of the blur, in pixels.
+        fill: value of pixels from outside the image.
 
     Source: Simard et al. 2003; the scale is that of torchvision's ``ElasticTransform``.
     """
@@ -144,18 +144,18 @@ def random_box(
     ratio: tuple[float, float],
     inside: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """A box of whole pixels in an image, as torchvision draws it, in ten tries.
+    """Draws a box of whole pixels in an image as torchvision does, in at most ten tries.
 
     Args:
         key: a JAX key.
         shape: the image's (height, width).
-        scale: range of the share of its area, drawn evenly.
-        ratio: range of width / height, its logarithm drawn evenly.
+        scale: range of the box's share of the area, which is drawn evenly.
+        ratio: range of width / height, whose logarithm is drawn evenly.
         inside: whether the box must be smaller than the image along both axes.
 
     Returns:
-        Upper left corner (row, column), size (height, width), and whether one of the tries was
-        a box that fits.
+        Upper left corner (row, column), size (height, width), and whether one of the tries
+        gave a box that fits.
     """
     of_area, of_ratio, of_place = jax.random.split(key, 3)
     low, high = math.log(ratio[0]), math.log(ratio[1])
@@ -173,7 +173,7 @@ def random_box(
 def crop_and_resize(
     x: jax.Array, corner: jax.Array, box: jax.Array, size: tuple[int, int], *, method: str
 ) -> jax.Array:
-    """A box of an image at another size, smoothed where it gets smaller, as Pillow does.
+    """Resizes a box of an image, smoothed where it gets smaller, as Pillow does.
 
     Args:
         x: ``(H, W, C)``.
@@ -199,7 +199,7 @@ def random_resized_crop(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     method: str = "linear",
 ) -> jax.Array:
-    """A random box of an image at another size.
+    """Resizes a random box of an image.
 
     Args:
         key: a JAX key.
@@ -210,7 +210,7 @@ def random_resized_crop(
         method: ``linear`` or ``cubic``, which may overshoot the range of the values.
 
     Returns:
-        ``(*size, C)``. Where no try fits: the middle, as large as the ratios allow.
+        ``(*size, C)``. If no try fits, the box is the middle, as large as the ratios allow.
 
     Source: Szegedy et al. 2015; drawn as torchvision's ``RandomResizedCrop`` draws.
     """

@@ -1,7 +1,7 @@
 """Batches whose images are mixed with each other: MixUp and CutMix.
 
-Where there are labels they are mixed by the same shares. Distillation needs none: the teacher
-looks at the mixed images themselves.
+Labels, if any, are mixed by the same shares. Distillation needs none: the teacher classifies the
+mixed images themselves.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["cutmix", "mixup"]
 def _draw(
     key: jax.Array, n: int, alpha: float, *, per_example: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Partners ``(n,)``, shares ``(n,)``, and a key for more."""
+    """Draws partners ``(n,)`` and shares ``(n,)``; returns them and a key for more."""
     of_partner, of_share, rest = jax.random.split(key, 3)
     share = jax.random.beta(of_share, alpha, alpha, (n if per_example else 1,))
     return jax.random.permutation(of_partner, n), jnp.broadcast_to(share, (n,)), rest
@@ -37,14 +37,14 @@ def mixup(
     alpha: float = 1.0,
     per_example: bool = False,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """``share * x + (1 - share) * partner`` with the share drawn from Beta(alpha, alpha).
+    """Returns ``share * x + (1 - share) * partner`` with the share drawn from Beta(alpha, alpha).
 
     Args:
         key: a JAX key.
         x: images ``(n, H, W, C)``; partners are a random order of the same batch.
-        y: labels ``(n, classes)``; None without any.
-        alpha: 1 draws shares evenly.
-        per_example: a share for each image instead of one for the batch.
+        y: labels ``(n, classes)``; None without labels.
+        alpha: parameter of Beta(alpha, alpha); 1 draws shares evenly.
+        per_example: True for a share for each image, False for one for the batch.
 
     Returns:
         Mixed images and labels.
@@ -65,17 +65,17 @@ def cutmix(
     alpha: float = 1.0,
     per_example: bool = False,
 ) -> tuple[jax.Array, jax.Array | None]:
-    """A box of each image replaced by its partner's.
+    """Replaces a box of each image by that of its partner.
 
-    The box has ``sqrt(1 - share)`` of each side, whole pixels, about a random pixel, cut off at the
-    border; labels are mixed by the area that is left. Shares are drawn from Beta(alpha, alpha).
+    The box has ``sqrt(1 - share)`` of each side, in whole pixels, about a random pixel, cut off at
+    the border; labels are mixed by the remaining area. Shares are drawn from Beta(alpha, alpha).
 
     Args:
         key: a JAX key.
         x: images ``(n, H, W, C)``; partners are a random order of the same batch.
-        y: labels ``(n, classes)``; None without any.
-        alpha: 1 draws shares evenly.
-        per_example: a box for each image instead of one for the batch.
+        y: labels ``(n, classes)``; None without labels.
+        alpha: parameter of Beta(alpha, alpha); 1 draws shares evenly.
+        per_example: True for a box for each image, False for one for the batch.
 
     Returns:
         Mixed images and labels.

@@ -1,4 +1,4 @@
-"""Parts of an image covered: cutout and random erasing."""
+"""Covers parts of images: cutout and random erasing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["cutout", "random_erasing", "rectangle"]
 
 
 def rectangle(shape: tuple[int, int], corner: jax.Array, size: jax.Array) -> jax.Array:
-    """Which pixels of an image lie in a box, ``(H, W)``; parts outside of it are cut off.
+    """Returns which pixels of an image lie in a box, ``(H, W)``; parts outside of it are cut off.
 
     Args:
         shape: the image's (height, width).
@@ -51,14 +51,14 @@ def random_erasing(
     ratio: tuple[float, float] = (0.3, 3.3),
     fill: float = 0.0,
 ) -> jax.Array:
-    """Covers a random box inside of the image, with a probability.
+    """Covers a random box inside the image, with a probability.
 
     Args:
         key: a JAX key.
         x: ``(H, W, C)``.
-        probability: of a box; none is drawn either where ten tries do not fit.
+        probability: probability of a box; there is also none if ten tries do not fit.
         scale: see `kipax.augment.geometry.random_box`.
-        ratio: likewise.
+        ratio: see `kipax.augment.geometry.random_box`.
         fill: the value that covers.
 
     Source: Zhong et al. 2020, arXiv:1708.04896; drawn as torchvision's ``RandomErasing`` draws.

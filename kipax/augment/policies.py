@@ -1,4 +1,4 @@
-"""Policies of changes on single raw images: AutoAugment, RandAugment, and jitter for grey ones."""
+"""Augmentation policies of single raw images: AutoAugment, RandAugment, jitter for grey images."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _ROTATION_DEGREES, _SHIFT_FRACTION = 10.0, 0.1  # Nguyen et al. 2021, appendix A
 
 
 def magnitude(operation: str, level: int) -> float:
-    """What a level from 0 to 10 means, in the operation's own unit.
+    """Returns the magnitude of a level from 0 to 10 in the operation's own unit.
 
     As in the AutoAugment authors' released CIFAR code: shear 0.03 a level, translation one
     pixel, rotation 3 degrees (these three with a random sign); solarisation threshold 256 less
@@ -102,14 +102,14 @@ def magnitude(operation: str, level: int) -> float:
 def apply_operation(
     kind: jax.Array, x: jax.Array, amount: jax.Array, sign: jax.Array, fill: float = _GREY
 ) -> jax.Array:
-    """The operation of a number: geometric ones first, by one resampling, then colour.
+    """Applies the operation of a number: geometric ones by one resampling, or colour ones.
 
     Args:
         kind: place in `NAMES`.
         x: an image ``(H, W, 3)``, float32 with whole values from 0 to 255.
         amount: in the operation's own unit; see `magnitude`.
-        sign: 1 or -1, of geometric ones.
-        fill: what they take from outside the image.
+        sign: 1 or -1, the sign of geometric operations.
+        fill: the value that geometric operations take from outside the image.
     """
     signed = sign * amount
     moved_by = [jnp.where(kind == number, signed, 0.0) for number in range(len(_GEOMETRIC))]
@@ -131,7 +131,7 @@ def _change(operation: Callable, amount: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def auto_augment(key: jax.Array, x: jax.Array) -> jax.Array:
-    """One of AutoAugment's 25 CIFAR sub-policies, then a flip with probability 1/2.
+    """Applies one of AutoAugment's 25 CIFAR sub-policies, then flips with probability 1/2.
 
     Args:
         key: a JAX key.
@@ -152,7 +152,7 @@ def auto_augment(key: jax.Array, x: jax.Array) -> jax.Array:
 
 @functools.cache
 def _tables(slot: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Operation number, probability and magnitude of each sub-policy's first or second."""
+    """Returns number, probability and magnitude of each sub-policy's first or second operation."""
     chosen = [sub[slot] for sub in POLICY]
     return (
         np.array([NAMES.index(name) for name, _, _ in chosen], np.int32),
@@ -184,7 +184,7 @@ _ENHANCING = ("Brightness", "Color", "Contrast", "Sharpness")
 
 @functools.cache
 def _rand_amounts(level: int, width: int, height: int) -> np.ndarray:
-    """Each operation's amounts for the signs -1 and 1, ``(operations, 2)``."""
+    """Returns each operation's amounts for the signs -1 and 1, ``(operations, 2)``."""
     share = level / (_BINS - 1)
     moves = {
         "ShearX": 0.3 * share,
@@ -209,7 +209,7 @@ def _rand_amounts(level: int, width: int, height: int) -> np.ndarray:
 def rand_augment(
     key: jax.Array, x: jax.Array, *, number: int = 2, level: int = 14, fill: float = 0.0
 ) -> jax.Array:
-    """`number` operations of 14, drawn anew each time, all at the same level.
+    """Applies `number` operations, each drawn from 14, all at the same level.
 
     At level m of 30: shears of 0.01 m, shifts of 150 / 331 of the side times m / 30 in whole
     pixels, rotations by m degrees, factors 1 +- 0.03 m (brightness, colour, contrast, sharpness),
@@ -218,9 +218,9 @@ def rand_augment(
     Args:
         key: a JAX key.
         x: an image ``(H, W, C)`` with 1 or 3 channels, float32 with whole values from 0 to 255.
-        number: of operations, one after the other.
+        number: number of operations, applied one after the other.
         level: m, from 0 to 30.
-        fill: what is taken from outside the image.
+        fill: value of pixels from outside the image.
 
     Source: Cubuk et al. 2020, arXiv:1909.13719; amounts as in torchvision's ``RandAugment``.
     """
@@ -239,9 +239,9 @@ def rand_augment(
 
 
 def jitter(key: jax.Array, x: jax.Array) -> jax.Array:
-    """A rotation by up to 10 degrees and shifts by up to a tenth of each side.
+    """Rotates by up to 10 degrees and shifts by up to a tenth of each side.
 
-    Interpolated linearly, the border repeated, values rounded: what Keras's
+    It interpolates linearly, repeats the border and rounds values, as Keras's
     ``ImageDataGenerator(rotation_range=10, width_shift_range=0.1, height_shift_range=0.1)``
     does.
 

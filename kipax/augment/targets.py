@@ -1,7 +1,7 @@
 """Augmentation of target images, per image and step, on raw pixels before preprocessing.
 
 Which operations an image gets is a function of (seed, step, image index) alone, never of its
-place in a block, so that who computes what changes nothing.
+place in a block, so that it does not depend on the process that computes it.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ def check_augmentable(x: np.ndarray) -> None:
 def augment(
     x: np.ndarray, indices: np.ndarray, *, seed: int, step: int, fraction: float
 ) -> np.ndarray:
-    """Raw images, each augmented with probability `fraction`.
+    """Augments raw images, each with probability `fraction`.
 
     RGB images get `auto_augment`, grey ones `jitter`.
 
     Args:
         x: uint8 ``(n, H, W, C)``.
         indices: position of each image in the data set ``(n,)``.
-        seed: of the run.
-        step: of the run; an image's draw depends on seed, step and its index alone.
-        fraction: from 0 to 1; the paper uses 0, 0.25, 0.5 and 1.
+        seed: seed of the run.
+        step: step of the run; an image's draw depends on seed, step and its index alone.
+        fraction: probability from 0 to 1; the paper uses 0, 0.25, 0.5 and 1.
 
     Returns:
         uint8 ``(n, H, W, C)``.
 
     Raises:
-        UsageError: other images than uint8 with 1 or 3 channels.
+        UsageError: the images are not uint8 with 1 or 3 channels.
         ImportError: dm-pix is missing.
 
     Example:
@@ -61,7 +61,7 @@ def augment(
 def augment_there(
     x: np.ndarray | jax.Array, indices: np.ndarray, *, seed: int, step: int, fraction: float
 ) -> jax.Array:
-    """`augment` of images that it takes, left on the device that they lie on."""
+    """Augments images as `augment` does, and leaves them on their device."""
     key = step_key(seed, Purpose.AUGMENTATION, step)
     return _augment(jnp.asarray(x), jnp.asarray(indices), key, fraction)
 

@@ -1,4 +1,4 @@
-"""How a big kernel and its pullback are cut into blocks, and who computes them."""
+"""Cuts a large kernel and its pullback into blocks, and computes them here or on workers."""
 
 from kipax.blocks.executor import BlockExecutor, TargetPass, TargetRows, TargetSource
 from kipax.blocks.job import BlockJob, MakeExecutor, make_local

@@ -15,16 +15,16 @@ from kipax.blocks.tasks import Parts, Task
 
 __all__ = ["TaskComputer"]
 
-_KEPT_SUPPORTS = 2  # a block of the step before may still be computed
+_KEPT_SUPPORTS = 2  # a block of the previous step may still be running
 
 
 class TaskComputer:
     """Computes tasks on all devices of this process; thread-safe.
 
     Args:
-        targets: the run's.
-        keep_bytes: what preprocessed targets may take on a device, see `LocalExecutor`; None
-            keeps none there.
+        targets: the target images and labels of the run.
+        keep_bytes: how many bytes of preprocessed targets may stay on a device, see
+            `LocalExecutor`; None keeps none there.
     """
 
     def __init__(self, targets: TargetSource, *, keep_bytes: int | None = None):
@@ -38,7 +38,7 @@ class TaskComputer:
             self._free.put(device)
 
     def has_support(self, version: int) -> bool:
-        """Whether the support set of a version is here."""
+        """Returns whether the support set of a version is here."""
         return version in self._supports
 
     def set_support(self, x_support: np.ndarray, version: int) -> None:
@@ -48,7 +48,7 @@ class TaskComputer:
             del self._supports[old]
 
     def source(self, device: jax.Device) -> TargetSource:
-        """The targets as a device takes them."""
+        """Returns the source of the targets for a device."""
         return self._sources[device]
 
     def compute(self, task: Task) -> Parts:
@@ -66,7 +66,7 @@ class TaskComputer:
 
     @contextlib.contextmanager
     def _checkout(self) -> Iterator[jax.Device]:
-        """Waits for a free device; nobody else has it meanwhile."""
+        """Waits for a free device and reserves it while the block runs."""
         device = self._free.get()
         try:
             yield device

@@ -3,8 +3,8 @@
 What it needs to know of courier, all tried with dm-launchpad 0.5.2: a numpy array or scalar
 as an argument hangs for ever, so only bytes go in; a default client waits for ever for a dead
 peer, so every client here has a time-out and does not wait for a server to be ready; a server
-handles as many calls at once as come, 600 were tried, whatever its ``thread_pool_size``, so that
-idle workers whose requests wait keep no answer from it.
+handles all calls that arrive at once (tried with 600), independent of its ``thread_pool_size``, so
+that idle workers whose requests wait do not delay the answers of others.
 
 Courier listens on all interfaces, without authentication, and unpickles what arrives before
 we see it: trusted networks only.
@@ -39,7 +39,7 @@ def check_installed() -> None:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Host and port of ``HOST:PORT``; raises a `UsageError` where it is not of that form.
+    """Returns the host and port of ``HOST:PORT``; raises a `UsageError` for another form.
 
     Example:
         >>> split_address("head:7400")
@@ -52,10 +52,12 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def connect(address: str) -> Callable[[bytes], bytes]:
-    """A way to the server at ``HOST:PORT``; see `call_through`.
+    """Returns a function that sends a message to ``HOST:PORT`` and returns the reply.
+
+    See `call_through`.
 
     Raises:
-        UsageError: not of that form, or no courier for this Python.
+        UsageError: the address has another form, or this Python has no courier.
     """
     split_address(address)
     check_installed()
@@ -65,10 +67,10 @@ def connect(address: str) -> Callable[[bytes], bytes]:
 
 
 def call_through(client: Any) -> Callable[[bytes], bytes]:
-    """A function that carries a message through a courier client.
+    """Returns a function that carries a message through a courier client.
 
     It raises `ConnectionError` where the server is out of reach, and a `PoolError` where
-    something answers that is no server of kipax.
+    something other than a kipax server answers.
     """
     from courier.python.client import StatusNotOk
 

@@ -1,4 +1,4 @@
-"""The contract of whoever computes kernel blocks: indices travel, pixels do not.
+"""The interface of an executor of kernel blocks: it is sent indices of targets, not pixels.
 
 An executor is made with the targets (`TargetSource`) and a `BlockPlan`. It holds one
 support set at a time and returns sums over blocks, added in plan order. It knows neither
@@ -44,11 +44,11 @@ class TargetSource(Protocol):
     num_classes: int
 
     def images(self, rows: TargetRows) -> np.ndarray | jax.Array:
-        """Preprocessed images ``(n, H, W, C)`` float32."""
+        """Returns preprocessed images ``(n, H, W, C)`` float32."""
         ...
 
     def labels(self, rows: TargetRows) -> np.ndarray:
-        """Centred one-hot labels ``(n, classes)`` float64."""
+        """Returns centred one-hot labels ``(n, classes)`` float64."""
         ...
 
 

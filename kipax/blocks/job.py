@@ -1,4 +1,4 @@
-"""What whoever makes an executor is told about the run."""
+"""`BlockJob`: what a run tells the function that makes its executor."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class BlockJob:
     """The blocks of a run.
 
     Attributes:
-        targets: the run's, in this process.
-        recipe: how others make them.
+        targets: the run's targets, in this process.
+        recipe: how other processes make the same targets.
         plan: the block sizes.
         kernels: every kernel that the run may use.
-        num_targets: of a step.
-        supports: size of the support set.
+        num_targets: number of targets of a step.
+        supports: number of support images.
         image_shape: height, width, channels.
-        say: hears sentences for the user.
-        memory_gb: limit of a process, in 1e9 bytes.
+        say: function that is called with sentences for the user.
+        memory_gb: memory limit of a process, in units of 1e9 bytes.
     """
 
     targets: DatasetTargets
@@ -45,7 +45,7 @@ class BlockJob:
     memory_gb: float = 0.0
 
     def needed_bytes(self) -> dict[str, int]:
-        """Memory for the largest block, by the backend that a worker would choose."""
+        """Returns the bytes of the largest block for each backend that a worker may choose."""
         asked = self.kernels[0].backend
         return {
             backend: needed_bytes(
@@ -60,7 +60,7 @@ class BlockJob:
         }
 
     def memory_gb_for(self, blocks: int) -> float:
-        """The memory limit with which a plan has so many blocks of targets, about."""
+        """Returns roughly the `memory_gb` with which a plan has `blocks` blocks of targets."""
         pair = bytes_per_pair(self.kernels, self.image_shape)
         row = self.supports * pair + bytes_per_image(self.image_shape)
         return 2 * math.ceil(self.num_targets / blocks) * row / 1e9
@@ -70,10 +70,10 @@ MakeExecutor = Callable[[BlockJob], BlockExecutor]
 
 
 def make_local(job: BlockJob) -> LocalExecutor:
-    """The executor of this process alone.
+    """Returns an executor that computes in this process alone.
 
-    On CPUs targets are preprocessed block by block, since the kernels take longer by far. On
-    other devices the host would be what binds: see `LocalExecutor`.
+    On CPUs targets are preprocessed block by block, since the kernels take much longer. On other
+    devices that would make the host the bottleneck: see `LocalExecutor`.
     """
     if jax.default_backend() == "cpu":
         return LocalExecutor(job.targets, job.plan)

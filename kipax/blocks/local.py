@@ -30,8 +30,8 @@ class LocalExecutor(SummingExecutor):
         keep_bytes: for accelerators. Preprocessed targets are kept on each device while they
             take no more than this, and no more than half of what it has left; beyond, or where
             the preprocessing is not known to `kipax.data.on_device` and targets are augmented,
-            a thread prepares each block while the one before it is computed. None prepares a
-            block when it is its turn.
+            a thread prepares each block while the one before it is computed. None prepares
+            each block just before it is computed.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class LocalExecutor(SummingExecutor):
         self._computer.set_support(x_support, self.version)
 
     def _run(self, tasks: Iterable[Task]) -> Iterator[Parts]:
-        """Every device works on one block at a time."""
+        """Yields the parts of each task; every device computes one block at a time."""
         if len(self.devices) > 1:
-            # Where several devices take turns, one's preparing hides behind another's computing.
+            # With several devices, one prepares its block while another computes.
             with concurrent.futures.ThreadPoolExecutor(len(self.devices)) as pool:
                 yield from pool.map(self._computer.compute, tasks)
         elif self._ahead:
@@ -61,7 +61,7 @@ class LocalExecutor(SummingExecutor):
             yield from map(self._computer.compute, tasks)
 
     def _run_ahead(self, tasks: Sequence[Task]) -> Iterator[Parts]:
-        """One device, whose blocks are prepared one ahead."""
+        """Yields the parts of each task on one device; the next block is prepared meanwhile."""
         with prepared_ahead(self._computer.source(self.devices[0]), tasks) as source:
             for task in tasks:
                 yield self._computer.compute_from(source, task)

@@ -1,4 +1,4 @@
-"""What a block takes in memory, and what there is."""
+"""Computes the memory that a block needs and the memory that a device has left."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from kipax.kernels.api import KEPT_TABLES_BYTES, choose_backend
 
 __all__ = ["available_bytes", "bytes_per_image", "bytes_per_pair", "needed_bytes"]
 
-_ENTRY_BYTES = 64  # of a kernel entry: values and cotangents, float32 and float64
+_ENTRY_BYTES = 64  # per kernel entry: values and cotangents, float32 and float64
 _IMAGE_BYTES_PER_PIXEL = 4 * 12  # a target's pixels and the per-image maps beside them
 
 
 def bytes_per_pair(
     specs: Sequence[KernelSpec], image_shape: tuple[int, ...], *, backend: str | None = None
 ) -> int:
-    """What one kernel entry's gradient keeps, of the largest kernel; `backend` as here."""
+    """Returns the bytes that the gradient of one kernel entry keeps, for the largest kernel.
+
+    `backend` is the one that computes; None takes the one that each kernel chooses here.
+    """
     height, width = image_shape[:2]
     if "portable" not in {backend or choose_backend(s.backend) for s in specs}:
         # The fused kernel keeps nothing of a pair between its passes but values and cotangents.
@@ -30,7 +33,7 @@ def bytes_per_pair(
 
 
 def bytes_per_image(image_shape: tuple[int, ...]) -> int:
-    """What one target image takes in a block."""
+    """Returns the bytes that one target image takes in a block."""
     height, width, channels = image_shape
     return _IMAGE_BYTES_PER_PIXEL * height * width * channels
 
@@ -44,7 +47,7 @@ def needed_bytes(
     image_shape: tuple[int, ...],
     backend: str,
 ) -> int:
-    """What the largest block of a plan takes on a worker with this backend, without the data."""
+    """Returns the bytes of a plan's largest block on a worker with `backend`, data left out."""
     rows, side = min(plan.target_rows, targets), min(plan.support_rows, supports)
     pairs = max(rows * supports, side**2)
     kept = bytes_per_pair(specs, image_shape, backend=backend) - _ENTRY_BYTES
@@ -53,7 +56,7 @@ def needed_bytes(
 
 
 def available_bytes(device: jax.Device) -> int | None:
-    """Memory that a device, or for CPUs this machine, has left; None where nothing says."""
+    """Returns the free bytes of a device (for CPUs, of this machine); None if unknown."""
     if device.platform != "cpu":
         stats = device.memory_stats() or {}
         limit = stats.get("bytes_limit")

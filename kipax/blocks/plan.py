@@ -1,8 +1,8 @@
-"""How a kernel matrix is cut into blocks: pure integers.
+"""Cuts a kernel matrix into blocks; works with integers alone.
 
 A plan depends on shapes and the memory limit alone, never on who computes the blocks; it is
 made when a run begins and saved with it, because another cut rounds sums differently and
-Adam amplifies rounding.
+Adam amplifies such differences.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from kipax.errors import UsageError
 __all__ = ["MOST_TASKS", "Block", "BlockPlan", "default_memory_gb", "plan_blocks", "spans"]
 
 DEFAULT_MEMORY_FRACTION = 0.25
-# A gradient of a task has the size of the support set: beyond so many blocks of a pass,
-# consecutive ones share a task, so that what travels does not grow with the targets for ever.
+# The gradient of a task is as large as the support set. When a pass has more blocks than this,
+# consecutive blocks share a task, so that the bytes sent stop growing with the targets.
 MOST_TASKS = 256
-LANES = 16  # targets go through vectors of so many at once
+LANES = 16  # number of targets that one vector holds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Block:
 
 
 def spans(size: int, step: int) -> list[tuple[int, int]]:
-    """``size`` cut into half-open ranges of at most ``step``; the last may be shorter.
+    """Cuts ``size`` into half-open ranges of at most ``step``; the last may be shorter.
 
     Example:
         >>> spans(5, 2)
@@ -66,23 +66,23 @@ class BlockPlan:
             raise UsageError(f"block sizes must be positive; got {self}.")
 
     def target_blocks(self, targets: int) -> list[tuple[int, int]]:
-        """Row ranges that cover ``targets`` rows of ``k_ts`` once."""
+        """Returns the row ranges that cover ``targets`` rows of ``k_ts`` once."""
         return spans(targets, self.target_rows)
 
     def support_blocks(self, supports: int) -> Iterator[Block]:
-        """Blocks that cover ``k_ss`` on and above its diagonal blocks once."""
+        """Yields the blocks that cover ``k_ss`` on and above its diagonal blocks once."""
         cuts = spans(supports, self.support_rows)
         for i, rows in enumerate(cuts):
             for columns in cuts[i:]:
                 yield Block(rows, columns)
 
     def to_dict(self) -> dict[str, int]:
-        """JSON-ready; ``BlockPlan(**d)`` reads it."""
+        """Returns a JSON-ready mapping; ``BlockPlan(**d)`` reads it."""
         return dataclasses.asdict(self)
 
 
 def default_memory_gb() -> float:
-    """A quarter of this machine's total memory, in GB: fixed by the machine, not its load."""
+    """Returns a quarter of this machine's total memory, in GB, however much is in use."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return round(total * DEFAULT_MEMORY_FRACTION / 1e9, 1)
 
@@ -96,15 +96,15 @@ def plan_blocks(
     memory_gb: float,
     most_pairs: int | None = None,
 ) -> BlockPlan:
-    """The largest blocks that stay under the memory limit.
+    """Returns the largest blocks that stay under the memory limit.
 
     Args:
-        targets: rows of ``k_ts`` in a step.
-        supports: columns.
-        bytes_per_pair: what one kernel entry's gradient keeps (`kipax.kernels.pair_bytes`).
-        bytes_per_image: what one target image takes in a block.
+        targets: number of rows of ``k_ts`` in a step.
+        supports: number of columns of ``k_ts``.
+        bytes_per_pair: bytes that one kernel entry's gradient keeps (`kipax.kernels.pair_bytes`).
+        bytes_per_image: bytes that one target image takes in a block.
         memory_gb: the limit for one process, in 1e9 bytes.
-        most_pairs: further limit of a block's entries, so that progress shows; None for none.
+        most_pairs: most kernel entries of a block, so that progress is seen; None for no limit.
 
     Raises:
         UsageError: the limit is not positive.
@@ -128,9 +128,10 @@ def plan_blocks(
 
 
 def _even_rows(targets: int, most: int) -> int:
-    """A block height under the limit; a last block is padded to it, so as to compile no more.
+    """Returns a block height of at most `most`; the last block is padded to the same height.
 
-    Whole vectors, little padding, few blocks: a block is worth another vector's work.
+    All blocks have one shape, so that one program is compiled. The height is chosen for whole
+    vectors, little padding and few blocks; a further block counts as much as one vector of work.
     """
     if targets <= most or most < LANES:
         return -(-targets // -(-targets // most))

@@ -1,7 +1,7 @@
-"""What every pool of workers does, whatever carries its messages.
+"""The base of every pool of workers, independent of what carries its messages.
 
-`Pool` waits for the queue and says what a user should know; `PoolExecutor` is what the
-optimiser sees.
+`Pool` waits for the queue and reports to the user; `PoolExecutor` is the executor that the
+optimiser calls.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ __all__ = ["Pool", "PoolExecutor", "check_parts"]
 _POLL_SECONDS = 0.5
 _REMIND_SECONDS = 30.0
 _NO_WORKER_SECONDS = 3.0
-_GOOD_BLOCKS = 4  # a worker's share of a step: the last one's end is not awaited long
-_START_SECONDS = 15.0  # processes start, and load their data
+_GOOD_BLOCKS = 4  # blocks per worker and step, so that the wait for the last one is short
+_START_SECONDS = 15.0  # processes need this long to start and to load their data
 
 
 class Pool(abc.ABC):
-    """A queue of tasks and somebody who brings them to workers; one call at a time.
+    """A queue of tasks whose subclass brings them to workers; serves one call at a time.
 
     Args:
-        settings: how patient it is with workers.
-        how_to_join: ends the sentence that says that no worker is there.
-        expected_workers: if so many could not join, and none could, the run ends.
-        clock: seconds.
+        settings: the limits for silent, stuck and slow workers.
+        how_to_join: how to start a worker; ends the sentence that no worker has joined.
+        expected_workers: the run ends once this many workers failed to join and none has joined.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Pool(abc.ABC):
         expected_workers: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self.waited_seconds = 0.0  # of the executor, for workers
+        self.waited_seconds = 0.0  # how long the executor waited for workers
         self.bytes_in = self.bytes_out = 0
         self.how_to_join = how_to_join
         self._clock = clock
@@ -54,25 +54,26 @@ class Pool(abc.ABC):
         self._queue = TaskQueue(settings, clock=clock, on_lost=lambda words: self._say(words))
         self._job: BlockJob | None = None
         self._support_shape: tuple[int, ...] = ()
-        self._expected, self._any_joined = expected_workers, False
+        self._expected = expected_workers
+        self._any_joined = False
         self._turned_away: list[str] = []
         self._nobody_since = self._reminded = clock()
 
     def set_support(self, x_support: np.ndarray, version: int) -> None:
-        """A new support set, float32, for workers to fetch."""
+        """Takes a new support set and makes it available to workers, as float32."""
         self._support_shape = x_support.shape
         self._offer_support(x_support, version)
 
     @abc.abstractmethod
     def _offer_support(self, x_support: np.ndarray, version: int) -> None:
-        """Puts it where workers find it."""
+        """Makes the support set available to workers."""
 
     @abc.abstractmethod
     def close(self, *, seconds: float = 10.0) -> None:
-        """Tells workers that the run is over, and waits until they are gone, or so long."""
+        """Tells workers that the run is over and waits at most `seconds` for them to leave."""
 
     def executor(self, job: BlockJob) -> PoolExecutor:
-        """Takes a run's blocks on; from now on workers may join."""
+        """Returns the executor of a run; from now on workers may join."""
         self._say = job.say
         self._job = job
         blocks = len(job.plan.target_blocks(job.num_targets))
@@ -80,12 +81,12 @@ class Pool(abc.ABC):
             limit = job.memory_gb_for(_GOOD_BLOCKS * self._expected)
             job.say(
                 f"{blocks} block{'s' * (blocks > 1)} of targets for {self._expected} workers: "
-                f"--memory_gb={limit:.2g} in a new run makes {_GOOD_BLOCKS} for each"
+                f"memory_gb={limit:.2g} in a new run makes {_GOOD_BLOCKS} for each"
             )
         return PoolExecutor(self, job.plan, job.targets.num_classes)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Parts]:
-        """The parts of each task, in order, whoever computes them.
+        """Yields the parts of each task, in the order of the tasks.
 
         Raises:
             PoolError: a task was lost too often, or no worker can join.
@@ -99,7 +100,7 @@ class Pool(abc.ABC):
             self._queue.start([])
 
     def counts(self) -> QueueCounts:
-        """How it goes."""
+        """Returns the numbers of workers, answers, retries and losses so far."""
         return self._queue.counts()
 
     def _joined(self, worker: str, at_once: int) -> None:
@@ -108,10 +109,10 @@ class Pool(abc.ABC):
         self._say(f"worker {worker} joined")
 
     def _accept(self, number: int, parts: Mapping[str, np.ndarray]) -> bool:
-        """Takes the answer to a lease; False, and it is dropped, if it is late or the second.
+        """Takes the answer to a lease; drops it and returns False if it is late or the second.
 
         Raises:
-            WireError: it is not what the task asks for, which counts as a failure.
+            WireError: the parts are not those that the task asks for; the lease counts as failed.
         """
         task = self._queue.task_of(number)
         if task is None:
@@ -138,7 +139,7 @@ class Pool(abc.ABC):
             self.waited_seconds += time.monotonic() - began
 
     def _remind(self, waited: float) -> None:
-        """Says, now and then, that nobody is there or that a block takes long."""
+        """Tells the user from time to time that no worker has joined or that a block takes long."""
         now, workers = self._clock(), self._queue.counts().workers
         if workers:
             self._nobody_since = now
@@ -157,7 +158,7 @@ class Pool(abc.ABC):
 def check_parts(
     task: Task, parts: Mapping[str, np.ndarray], support_shape: tuple[int, ...], num_classes: int
 ) -> Parts:
-    """The parts of an answer, if they are what the task asks for.
+    """Returns the parts of an answer after checking them against the task.
 
     Raises:
         WireError: other names, dtypes or shapes.
@@ -179,9 +180,9 @@ class PoolExecutor(SummingExecutor):
     """A `kipax.blocks.executor.BlockExecutor` whose tasks a pool computes.
 
     Args:
-        pool: who computes.
+        pool: computes the tasks.
         plan: the block sizes.
-        num_classes: of the targets.
+        num_classes: number of classes of the targets.
     """
 
     def __init__(self, pool: Pool, plan: BlockPlan, num_classes: int):
@@ -195,7 +196,7 @@ class PoolExecutor(SummingExecutor):
         return self._pool.run(tasks)
 
     def status(self) -> str:
-        """Workers alive, blocks a second, retries."""
+        """Returns the numbers of live workers, of blocks a second and of retries, as text."""
         counts = self._pool.counts()
         words = f"{counts.workers} worker{'s' * (counts.workers != 1)}"
         if counts.per_second:

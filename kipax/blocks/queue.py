@@ -1,4 +1,4 @@
-"""Who computes which task: leases, retries, late answers. Knows neither engines nor arrays.
+"""Assigns tasks to workers: leases, retries, late answers. Knows neither engines nor arrays.
 
 A task is leased to a worker. It comes back when the worker answers; when the worker falls
 silent or fails, the task is leased anew. A task that lags while a worker is idle is leased to
@@ -21,21 +21,21 @@ from kipax.errors import PoolError
 
 __all__ = ["Lease", "QueueCounts", "QueueSettings", "TaskQueue"]
 
-_EXPIRE_SECONDS = 0.2  # between two looks at the clock: there may be many workers
+_EXPIRE_SECONDS = 0.2  # least time between two checks: there may be many workers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QueueSettings:
-    """Patience.
+    """The limits after which a queue gives up on workers and tasks.
 
     Attributes:
-        silence_seconds: a worker that has not been heard for so long is lost, with its leases.
+        silence_seconds: a worker that was silent for so long is lost, with its leases.
         stuck_seconds: a lease that is older, and twenty times older than is usual, is lost
-            although its worker is heard: compiling a first block may take minutes.
+            although its worker is alive: compiling a first block may take minutes.
         overtake_seconds: where a worker is idle, a lease that is older, and four times older
             than is usual, is given to it as well.
         most_losses: a task that was lost so often stops the run.
-        ahead: how many tasks may be done before the first undone one; bounds the memory.
+        ahead: how many tasks after the first unfinished one may be done; bounds the memory.
     """
 
     silence_seconds: float = 20.0
@@ -46,13 +46,13 @@ class QueueSettings:
 
     @property
     def beat_seconds(self) -> float:
-        """Between two signs of life."""
+        """The seconds between two signs of life of a worker."""
         return self.silence_seconds / 4
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lease:
-    """A task given to a worker; `number` never comes twice."""
+    """A task given to a worker; each lease has a new `number`."""
 
     number: int
     task: Any
@@ -62,15 +62,15 @@ class Lease:
 
 @dataclasses.dataclass(frozen=True)
 class QueueCounts:
-    """What happened so far.
+    """Counts of a queue since it was made.
 
     Attributes:
-        workers: alive now.
-        counted: answers that counted: one a task.
-        dropped: answers that came late or twice.
-        retries: leases beyond a task's first.
-        lost: workers lost.
-        per_second: tasks answered a second, lately.
+        workers: number of workers that are alive now.
+        counted: number of answers that counted, one for each task.
+        dropped: number of answers that came late or twice.
+        retries: number of leases after the first lease of a task.
+        lost: number of workers lost.
+        per_second: recent number of tasks answered per second.
 
     Example:
         >>> print(QueueCounts(2, 40, 1, 3, 1, 9.0))
@@ -104,16 +104,16 @@ class _Entry:
 @dataclasses.dataclass(eq=False)
 class _Worker:
     heard: float
-    at_once: int  # how many tasks it computes at once; what it holds beyond waits there
+    at_once: int  # how many tasks it computes at once; further leases wait at the worker
 
 
 class TaskQueue:
     """Leases the tasks of one call at a time; thread-safe.
 
     Args:
-        settings: patience.
-        clock: seconds; tests pass their own.
-        on_lost: hears a sentence about each loss.
+        settings: limits for workers and tasks; None for the defaults.
+        clock: returns the time in seconds; tests pass their own.
+        on_lost: is called with a sentence about each loss.
     """
 
     def __init__(
@@ -124,15 +124,16 @@ class TaskQueue:
         on_lost: Callable[[str], None] = lambda sentence: None,
     ):
         self.settings = settings or QueueSettings()
-        self._clock, self._on_lost = clock, on_lost
+        self._clock = clock
+        self._on_lost = on_lost
         self._lock = threading.RLock()
-        # Apart, so that an answer does not wake every worker that waits.
+        # A condition of its own, so that an answer does not wake every waiting worker.
         self._done, self._free = (threading.Condition(self._lock) for _ in range(2))
         self._numbers = itertools.count(1)
         self._entries: list[_Entry] = []
         self._by_lease: dict[int, _Entry] = {}
         self._workers: dict[str, _Worker] = {}
-        self._first = 0  # the first task whose result nobody has taken
+        self._first = 0  # the first task whose result was not taken yet
         self._counted = self._dropped = self._retries = self._lost = 0
         self._durations: collections.deque[float] = collections.deque(maxlen=64)
         self._answered: collections.deque[float] = collections.deque(maxlen=64)
@@ -143,15 +144,16 @@ class TaskQueue:
     # -- the caller's side ---------------------------------------------------------------
 
     def start(self, tasks: Sequence[Any]) -> None:
-        """Begins a call; whatever is left of the one before is forgotten, late answers too."""
+        """Begins a call; forgets the rest of the previous call, late answers included."""
         with self._lock:
             self._entries = [_Entry(task) for task in tasks]
             self._by_lease.clear()
-            self._first, self._failure = 0, None
+            self._first = 0
+            self._failure = None
             self._free.notify_all()
 
     def next_result(self, timeout: float) -> tuple[bool, Any]:
-        """Waits for the result of the next task in order: ``(True, result)``, or False.
+        """Waits for the next task in order: ``(True, result)``, at the time-out ``(False, None)``.
 
         Raises:
             PoolError: a task was lost too often.
@@ -166,11 +168,11 @@ class TaskQueue:
             entry = self._entries[self._first]
             self._first += 1
             result, entry.result = entry.result, None
-            self._free.notify()  # the next task beyond what may be done ahead
+            self._free.notify()  # the next task may now be leased, see `ahead`
             return True, result
 
     def close(self) -> None:
-        """Nobody waits for a task any more."""
+        """Wakes every worker that waits for a task; no further task is leased."""
         with self._lock:
             self._closed = True
             self._free.notify_all()
@@ -180,7 +182,7 @@ class TaskQueue:
         return self._failure is not None or (within and self._entries[self._first].done)
 
     def counts(self) -> QueueCounts:
-        """How it goes."""
+        """Returns the counts so far; `QueueCounts` says what each means."""
         with self._lock:
             self.expire()
             times = self._answered
@@ -197,12 +199,12 @@ class TaskQueue:
     # -- the workers' side ---------------------------------------------------------------
 
     def join(self, worker: str, *, at_once: int = 1) -> None:
-        """A worker is there."""
+        """Adds a worker that computes `at_once` tasks at the same time."""
         with self._lock:
             self._workers[worker] = _Worker(self._clock(), at_once)
 
     def hear(self, worker: str) -> bool:
-        """A sign of life; False from a worker that never joined or was given up."""
+        """Notes a sign of life; returns False for a worker that is unknown or was given up."""
         with self._lock:
             self.expire()
             known = self._workers.get(worker)
@@ -211,20 +213,20 @@ class TaskQueue:
             return known is not None
 
     def knows(self, worker: str) -> bool:
-        """Whether a worker is there and was not given up."""
+        """Returns whether a worker has joined and was not given up."""
         with self._lock:
             self.expire()
             return worker in self._workers
 
     def leave(self, worker: str) -> None:
-        """A worker goes in good order; its tasks are no losses."""
+        """Removes a worker that ends in good order; its tasks do not count as lost."""
         with self._lock:
             for lease in self._held(worker):
                 self._return(lease)
             self._workers.pop(worker, None)
 
     def lease(self, worker: str, *, timeout: float = 0.0) -> Lease | None:
-        """The next task for a worker, or None if there is none within `timeout` seconds."""
+        """Returns the next task for a worker, or None if there is none within `timeout` seconds."""
         deadline = self._clock() + timeout
         with self._lock:
             while True:
@@ -238,7 +240,7 @@ class TaskQueue:
                 self._free.wait(min(left, self.settings.overtake_seconds / 2))
 
     def answer(self, number: int, result: Any) -> bool:
-        """Takes an answer; False, and it is dropped, if it is late or the second."""
+        """Takes an answer; drops it and returns False if it is late or the second."""
         with self._lock:
             entry = self._by_lease.get(number)
             if entry is None or number not in entry.leases or entry.done:
@@ -247,7 +249,8 @@ class TaskQueue:
             now = self._clock()
             self._durations.append(now - entry.leases[number].since)
             self._answered.append(now)
-            entry.result, entry.done = result, True
+            entry.result = result
+            entry.done = True
             entry.leases.clear()
             self._counted += 1
             self._done.notify()
@@ -261,14 +264,14 @@ class TaskQueue:
                     self._return(lease)
 
     def fail(self, number: int, why: str) -> None:
-        """A worker could not compute a task."""
+        """Notes that a worker could not compute a task, and why."""
         with self._lock:
             entry = self._by_lease.get(number)
             if entry is not None and number in entry.leases and not entry.done:
                 self._lose(entry.leases[number], why)
 
     def task_of(self, number: int) -> Any:
-        """The task of a lease that holds; None of a late one."""
+        """Returns the task of a lease that is still valid; None for a late one."""
         with self._lock:
             entry = self._by_lease.get(number)
             return entry.task if entry and number in entry.leases and not entry.done else None
@@ -292,7 +295,7 @@ class TaskQueue:
                         self._lose(lease, f"{lease.worker} had it for {limit:.0f} s")
 
     def lose(self, worker: str, why: str) -> None:
-        """Gives up a worker: what it computed is lost, what waited there just comes back."""
+        """Gives up a worker: tasks that it computed count as lost, waiting tasks do not."""
         with self._lock:
             known = self._workers.pop(worker, None)
             if known is None:
@@ -312,7 +315,7 @@ class TaskQueue:
         return sorted((le for le in leases if le.worker == worker), key=lambda le: le.number)
 
     def _choose(self, worker: str) -> _Entry | None:
-        """The first free task; else one that lags elsewhere."""
+        """Returns the first free task, else one that is slow at another worker."""
         stop = self._first + max(self.settings.ahead, 4 * len(self._workers))
         waiting = [e for e in self._entries[self._first : stop] if not e.done]
         for entry in waiting:
@@ -347,7 +350,7 @@ class TaskQueue:
             self._done.notify()
             self._failure = (
                 f"{_describe(entry.task)} failed {len(entry.losses)} times: "
-                f"{'; '.join(entry.losses)}. Mend the cause (memory? a smaller --memory_gb makes "
+                f"{'; '.join(entry.losses)}. Mend the cause (memory? a smaller memory_gb makes "
                 "smaller blocks in a new run) and continue with --resume."
             )
 

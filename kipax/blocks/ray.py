@@ -1,10 +1,10 @@
 """A pool whose workers are Ray actors.
 
 Ray starts and restarts the processes, on any host of its cluster, and keeps the support set
-in shared memory, once a host. Leases, retries, overtaking and sums are the queue's, as with
-any other engine. Tasks and answers cross as our own plain messages.
+in shared memory, once for each host. Leases, retries, overtaking and sums are the queue's, as with
+any other engine. Tasks and answers are sent as messages of `kipax.blocks.wire`.
 
-Ray's ports run code for whoever reaches them: trusted networks only.
+Ray's ports run the code of anyone who can reach them: use trusted networks only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["RayPool", "check_installed"]
 
 _RESTART_SECONDS = 0.5
 _POLL_SECONDS = 0.05
-_THREADS = 32  # of an actor: more than devices and what waits for them
+_THREADS = 32  # of an actor: more than its devices and the tasks that wait for them
 
 
 def check_installed() -> None:
@@ -43,18 +43,20 @@ def check_installed() -> None:
 
 
 class RayWorker:
-    """What an actor does; knows nothing of Ray."""
+    """The work of an actor; does not depend on Ray."""
 
     def __init__(self) -> None:
-        self._computer: TaskComputer | None = None  # a restarted actor has none
+        self._computer: TaskComputer | None = None  # None in a restarted actor
         self._lock = threading.Lock()
 
     def prepare(self, job: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Loads the data; says how many devices there are, or what is wrong, whatever it is.
+        """Loads the data; returns the number of devices, or the reason why it failed.
+
+        Every exception is returned as a reason, none is raised.
 
         Args:
             job: ``kipax`` (the version), ``recipe`` (facts) and ``needed_bytes``.
-            arrays: the recipe's.
+            arrays: the arrays of the recipe.
         """
         if job["kipax"] != __version__:
             return {"why": f"it has kipax {__version__}, this program {job['kipax']}"}
@@ -68,10 +70,10 @@ class RayWorker:
         return who | {"devices": len(computer.devices)}
 
     def beat(self) -> None:
-        """A sign of life."""
+        """Does nothing; a reply shows that the actor is alive."""
 
     def compute(self, message: bytes, x_support: np.ndarray) -> bytes:
-        """The answer to a task; nothing from an actor that was restarted unnoticed."""
+        """Returns the answer to a task; empty if the actor was restarted without its data."""
         computer = self._computer
         if computer is None:
             return b""
@@ -83,18 +85,19 @@ class RayWorker:
 
 
 class RayPool(Pool):
-    """Actors, each served by a thread of this process.
+    """A pool of Ray actors, each served by a thread of this process.
 
     Args:
-        num_workers: actors to start.
-        address: of a running cluster; None starts one here that no other host can reach.
+        num_workers: number of actors to start.
+        address: address of a running cluster; None starts one here that other hosts cannot reach.
         allow_network: whether the cluster may have other hosts.
-        environments: for each worker, variables of its process.
-        gpus_per_worker: for Ray to reserve.
-        options: as `Pool`.
+        environments: the environment variables of each worker's process.
+        gpus_per_worker: how many GPUs Ray reserves for each worker.
+        options: further arguments of `Pool`.
 
     Raises:
-        UsageError: no Ray, no cluster at the address, or one of several hosts that may not be.
+        UsageError: Ray is missing, no cluster is at the address, or the cluster has several hosts
+            without `allow_network`.
     """
 
     def __init__(
@@ -120,7 +123,7 @@ class RayPool(Pool):
             _connect(address, allow_network=allow_network)
 
     def executor(self, job: BlockJob) -> PoolExecutor:
-        """Takes a run's blocks on and starts the actors."""
+        """Starts the actors and returns the executor of a run."""
         import ray
 
         executor = super().executor(job)
@@ -137,7 +140,7 @@ class RayPool(Pool):
     def _actor(self, environment: Mapping[str, str]) -> Any:
         import ray
 
-        # One CPU each, by which Ray spreads them; threads are the environment's affair.
+        # One CPU each, so that Ray spreads them; the environment sets the threads.
         options: dict[str, Any] = {
             "num_cpus": 1,
             "num_gpus": self._gpus,
@@ -145,13 +148,13 @@ class RayPool(Pool):
             "max_task_retries": 0,
             "max_concurrency": _THREADS,
             "concurrency_groups": {"beat": 1},
-            # Not set by the actor itself: JAX reads its own when it is imported, with the class.
+            # Not set in the actor: JAX reads the environment when it is imported, with the class.
             "runtime_env": {"env_vars": dict(environment)},
         }
         return ray.remote(**options)(RayWorker).remote()
 
     def _offer_support(self, x_support: np.ndarray, version: int) -> None:
-        """Puts it into Ray's shared memory."""
+        """Puts the support set into Ray's shared memory."""
         import ray
 
         self._support = ray.put(x_support)
@@ -170,18 +173,22 @@ class RayPool(Pool):
 
 
 class _RestartedError(Exception):
-    """The actor's process is another one, without the data."""
+    """The actor has a new process, which has not loaded the data."""
 
 
 class _Driver:
     """The thread that serves one actor: joins it, brings tasks, notices its death."""
 
     def __init__(self, pool: RayPool, name: str, actor: Any, told: tuple[dict, Any]):
-        self._pool, self._queue, self._actor, self._told = pool, pool._queue, actor, told
-        self._name, self._lives = name, 0
+        self._pool = pool
+        self._queue = pool._queue
+        self._actor = actor
+        self._told = told
+        self._name = name
+        self._lives = 0
 
     def run(self) -> None:
-        """Until the pool is closed, through as many lives as the actor has."""
+        """Serves the actor, across its restarts, until the pool is closed."""
         import ray
 
         while not self._pool._over.is_set():
@@ -193,11 +200,11 @@ class _Driver:
             except ray.exceptions.RayError as error:
                 self._queue.lose(worker, f"died ({type(error).__name__})")
             except _RestartedError:
-                self._queue.leave(worker)  # its tasks never reached the process that died
+                self._queue.leave(worker)  # its tasks had not reached the process that died
         ray.kill(self._actor)
 
     def _begin(self) -> tuple[str, int]:
-        """Waits until the actor is there and has its data; its name, and slots for tasks."""
+        """Waits until the actor has its data; returns its name and its slots for tasks."""
         ready = self._prepared()
         if ready is None:
             return "", 0
@@ -208,10 +215,10 @@ class _Driver:
         self._lives += 1
         worker = f"{self._name}.{self._lives}@{ready['host']}/{ready['pid']}"
         self._pool._joined(worker, ready["devices"])
-        return worker, 2 * ready["devices"]  # one computes, one waits, on each device
+        return worker, 2 * ready["devices"]  # on each device one task computes and one waits
 
     def _prepared(self) -> dict[str, Any] | None:
-        """What the actor says to `RayWorker.prepare`, in whichever life; None if it is over."""
+        """Returns the reply to `RayWorker.prepare`, across restarts; None if the pool is closed."""
         import ray
 
         ref = None
@@ -223,9 +230,9 @@ class _Driver:
                     return ray.get(ref)
             except ray.exceptions.RayError as error:
                 if _is_for_good(error):
-                    return {"why": str(error).strip().splitlines()[-1]}  # below its traceback
+                    return {"why": str(error).strip().splitlines()[-1]}  # below the traceback
                 ref = None
-                self._pool._over.wait(_RESTART_SECONDS)  # it is being started again
+                self._pool._over.wait(_RESTART_SECONDS)  # Ray restarts the actor meanwhile
         return None
 
     def _serve(self, worker: str, slots: int) -> None:
@@ -279,7 +286,7 @@ class _Driver:
 
 
 def _is_for_good(error: Exception) -> bool:
-    """Whether no later life of an actor would do better: it cannot even be made."""
+    """Returns whether restarting the actor cannot help, since it cannot even be made."""
     from ray import exceptions
 
     if isinstance(error, exceptions.RayActorError):
@@ -288,7 +295,7 @@ def _is_for_good(error: Exception) -> bool:
 
 
 def _connect(address: str, *, allow_network: bool) -> None:
-    """Connects to a cluster; leaves it if it spans hosts and must not."""
+    """Connects to a cluster; leaves it if it spans hosts without `allow_network`."""
     import ray
 
     try:

@@ -1,7 +1,7 @@
 """Targets for accelerators: kept on the device, or prepared one block ahead.
 
 A GPU computes a block of kernels in less time than the host takes to whiten its targets, so
-the host must not be asked for them in every step.
+the targets are not preprocessed on the host in every step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from kipax.data.on_device import device_preprocessing
 
 __all__ = ["ResidentTargets", "keep_on", "prepared_ahead"]
 
-_IMAGES_AT_ONCE = 5000  # bounds what the host holds of them
+_IMAGES_AT_ONCE = 5000  # bounds the memory that the host needs for them
 
 
 class ResidentTargets:
@@ -36,8 +36,8 @@ class ResidentTargets:
     float32's rounding.
 
     Args:
-        targets: the host's.
-        device: where they are kept.
+        targets: the source of the targets on the host.
+        device: the device that keeps them.
     """
 
     def __init__(self, targets: DatasetTargets, device: jax.Device):
@@ -60,7 +60,7 @@ class ResidentTargets:
             self._preprocess = made[1]
 
     def images(self, rows: TargetRows) -> jax.Array:
-        """Preprocessed images ``(n, H, W, C)`` float32, on the device."""
+        """Returns the preprocessed images ``(n, H, W, C)`` float32, on the device."""
         if not self._targets.augments(rows):
             return _take(self._kept, rows.indices)
         assert rows.augmentation_seed is not None
@@ -87,12 +87,14 @@ def _preprocessed(function: Callable, constants: dict[str, Any], x: jax.Array) -
 def keep_on(
     device: jax.Device, targets: TargetSource, keep_bytes: int | None
 ) -> ResidentTargets | None:
-    """The targets on a device; None where they shall not, do not fit, or cannot be kept.
+    """Returns the targets kept on a device, or None.
+
+    None where `keep_bytes` is None, where they do not fit, and where they cannot be kept.
 
     Args:
-        device: where.
-        targets: the host's.
-        keep_bytes: how much they may take, the raw images that augmentation needs included,
+        device: the device that keeps them.
+        targets: the source of the targets on the host.
+        keep_bytes: how many bytes they may take, the raw images that augmentation needs included,
             and at most half of what the device has left; None keeps none.
     """
     if keep_bytes is None or not isinstance(targets, DatasetTargets):
@@ -107,7 +109,7 @@ def keep_on(
 
 @dataclasses.dataclass(eq=False)
 class _Ahead:
-    """A `TargetSource` for blocks in a known order: asked for one, it prepares the next."""
+    """A `TargetSource` for blocks in a known order: when asked for one, it prepares the next."""
 
     source: TargetSource
     blocks: Iterator[TargetRows]
@@ -137,7 +139,7 @@ class _Ahead:
 
 @contextlib.contextmanager
 def prepared_ahead(source: TargetSource, tasks: Sequence[Task]) -> Iterator[TargetSource]:
-    """The source, for these tasks in their order: a thread is one block ahead of who computes."""
+    """Yields a source for tasks in this order; a thread prepares one block ahead."""
     pool = ThreadPoolExecutor(1)
     try:
         blocks = (rows for task in tasks for rows in task.target_blocks())

@@ -1,7 +1,7 @@
 """The server's half of a pool: holds the support set and the queue, answers messages.
 
-`PoolServer.handle` takes and gives bytes (`kipax.blocks.wire`), so that any engine that
-carries bytes will do.
+`PoolServer.handle` takes and returns bytes (`kipax.blocks.wire`), so that any engine that
+carries bytes can serve it.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class PoolServer(Pool):
 
     Args:
         allow_network: whether workers of other hosts may join.
-        options: as `Pool`.
+        options: further arguments of `Pool`.
     """
 
     def __init__(self, *, allow_network: bool = False, **options: Any):
         super().__init__(**options)
-        self.session = secrets.token_hex(8)  # tells this server from one that died here before
+        self.session = secrets.token_hex(8)  # differs from that of an earlier server
         self._allow_network = allow_network
         self._names = itertools.count(1)
         self._lock = threading.Lock()
@@ -49,24 +49,24 @@ class PoolServer(Pool):
         self._closed = False
 
     def _offer_support(self, x_support: np.ndarray, version: int) -> None:
-        """Encodes it once, for each worker to fetch."""
+        """Encodes the support set once, for every worker to fetch."""
         header = {"kind": "support", "version": version}
         self._support = version, pack(header, {"x": x_support})
 
     def close(self, *, seconds: float = 10.0) -> None:
-        """Tells workers that the run is over, and waits until they are gone, or so long."""
+        """Tells workers that the run is over and waits at most `seconds` for them to leave."""
         self._closed = True
         self._queue.close()
         deadline = time.monotonic() + seconds
         if not self._any_joined:
-            time.sleep(min(seconds, _JOIN_SECONDS))  # those that try to join hear of it
+            time.sleep(min(seconds, _JOIN_SECONDS))  # workers that try to join are told too
         while self._queue.counts().workers and time.monotonic() < deadline:
             time.sleep(0.05)
 
     # -- the workers' side ---------------------------------------------------------------
 
     def handle(self, data: bytes) -> bytes:
-        """The reply to a message; what is no sound message is refused and logged."""
+        """Returns the reply to a message; a damaged or foreign message is refused and logged."""
         try:
             message = unpack(data)
             reply = self._handle(message)
@@ -102,12 +102,12 @@ class PoolServer(Pool):
         if kind == "failure":
             self._queue.fail(message.get("lease", int), message.get("why", str)[:500])
             return pack({"kind": "ok"})
-        if kind == "beat":  # a worker that has its hands full asks for nothing
+        if kind == "beat":  # a worker that is fully busy asks for no task
             return pack({"kind": "done" if self._closed else "ok"})
         raise WireError(f"refused a message of the unknown kind {kind!r:.40}.")
 
     def _join(self, message: Message) -> bytes:
-        """Checks version and host, and says what the run is."""
+        """Checks the worker's version and host; returns the reply that describes the run."""
         version, host = message.get("kipax", str), message.get("host", str)
         if version != __version__:
             return self._refuse(

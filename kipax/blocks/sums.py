@@ -1,4 +1,4 @@
-"""What every executor does alike: a call becomes tasks, their parts are added in plan order."""
+"""The base of every executor: turns a call into tasks and adds their parts in plan order."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ __all__ = ["SummingExecutor"]
 
 
 class SummingExecutor(abc.ABC):
-    """A `kipax.blocks.executor.BlockExecutor` but for where its tasks are computed.
+    """The base of `kipax.blocks.executor.BlockExecutor`s; a subclass computes the tasks.
 
-    Parts are added in plan order, in float64, whoever computed them and when.
+    Parts are added in plan order, in float64, so that the sum does not depend on which worker
+    computed them, or when.
 
     Args:
         plan: the block sizes.
-        num_classes: of the targets.
+        num_classes: number of classes of the targets.
     """
 
     def __init__(self, plan: BlockPlan, num_classes: int):
@@ -43,18 +44,19 @@ class SummingExecutor(abc.ABC):
 
     @abc.abstractmethod
     def _hold_support(self, x_support: np.ndarray) -> None:
-        """Keeps a new support set, float32, where tasks find it."""
+        """Keeps a new support set, as float32, for the tasks."""
 
     @abc.abstractmethod
     def _run(self, tasks: Iterable[Task]) -> Iterator[Parts]:
-        """The parts of each task, in the order of the tasks."""
+        """Yields the parts of each task, in the order of the tasks."""
 
     def status(self) -> str:
         return ""
 
     def set_support(self, x_support: np.ndarray, *, version: int) -> None:
         x = np.asarray(x_support, np.float32)
-        self.version, self._shape = version, x.shape
+        self.version = version
+        self._shape = x.shape
         self._hold_support(x)
 
     def support_kernel(self, *, kernel: KernelSpec) -> np.ndarray:
@@ -91,7 +93,7 @@ class SummingExecutor(abc.ABC):
     def target_pass(
         self, rows: TargetRows, alpha: np.ndarray, *, kernel: KernelSpec, loss: str, count: int
     ) -> TargetPass:
-        """Blocks beyond `MOST_TASKS` share tasks."""
+        """See `BlockExecutor`; beyond `MOST_TASKS` blocks, consecutive ones share a task."""
         check_choice("loss", loss, LOSSES)
         alpha = np.asarray(alpha, np.float64)
         blocks = len(self.plan.target_blocks(len(rows)))
@@ -140,13 +142,14 @@ class SummingExecutor(abc.ABC):
         return np.zeros((self._size, *self._shape[1:]))
 
     def _height(self, rows: TargetRows) -> int:
-        """The height of every block of these targets."""
+        """Returns the height of every block of these targets."""
         return max(1, min(self.plan.target_rows, len(rows)))
 
     def _target_parts(self, rows: TargetRows, *, blocks_each: int) -> list[tuple[TargetRows, int]]:
-        """Cuts targets into parts of so many blocks; tells how many of each are no padding.
+        """Cuts targets into parts of `blocks_each` blocks, each with its count without padding.
 
-        Blocks are of one height: a short last one repeats its last image, and compiles no more.
+        All blocks have one height: a short last one repeats its last image, so that no second
+        program is compiled.
         """
         _ = self._size
         height, blocks = self._height(rows), self.plan.target_blocks(len(rows))
@@ -161,7 +164,10 @@ class SummingExecutor(abc.ABC):
 
 
 def _cut(symmetric: np.ndarray, block: Block) -> np.ndarray:
-    """The cotangent of a block of ``k_ss``; one above the diagonal stands for two."""
+    """Returns the cotangent of a block of ``k_ss``.
+
+    A block above the diagonal stands for its mirror image too.
+    """
     weight = 1.0 if block.rows == block.columns else 2.0
     part = weight * symmetric[slice(*block.rows), slice(*block.columns)]
     return part.astype(np.float32)

@@ -1,4 +1,4 @@
-"""The training images of a data set as target blocks: raw pixels and a preprocessor, by index."""
+"""The training images of a data set as targets: raw pixels and a preprocessor, by index."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["DatasetTargets", "TargetRecipe", "hash_targets"]
 
 
 class DatasetTargets:
-    """A `kipax.blocks.TargetSource` that augments and preprocesses whatever is asked for.
+    """A `kipax.blocks.TargetSource` that augments and preprocesses images on request.
 
     The raw images stay as they are, so that each step can augment them anew.
 
     Args:
         dataset: its training images are the targets.
-        preprocessor: fitted on them.
+        preprocessor: the preprocessor fitted on them.
         augment_fraction: the probability that an image of a step is augmented, where the rows
             carry an augmentation seed.
 
     Raises:
-        UsageError: images that cannot be augmented although they should be.
+        UsageError: augmentation is asked for and the images cannot be augmented.
     """
 
     def __init__(
@@ -40,11 +40,12 @@ class DatasetTargets:
         if augment_fraction > 0:
             check_augmentable(dataset.x_train)
         self.num_classes = dataset.num_classes
-        self.dataset, self.preprocessor = dataset, preprocessor
+        self.dataset = dataset
+        self.preprocessor = preprocessor
         self.augment_fraction = augment_fraction
 
     def images(self, rows: TargetRows) -> np.ndarray:
-        """Preprocessed images ``(n, H, W, C)`` float32."""
+        """Returns the preprocessed images ``(n, H, W, C)`` float32."""
         x = self.dataset.x_train[rows.indices]
         if self.augments(rows):
             seed, step = rows.augmentation_seed, rows.step
@@ -53,16 +54,16 @@ class DatasetTargets:
         return self.preprocessor.apply(x)
 
     def augments(self, rows: TargetRows) -> bool:
-        """Whether some of these rows may be augmented."""
+        """Returns whether some of these rows may be augmented."""
         return rows.augmentation_seed is not None and self.augment_fraction > 0
 
     def labels(self, rows: TargetRows) -> np.ndarray:
-        """Centred one-hot labels ``(n, classes)`` float64."""
+        """Returns the centred one-hot labels ``(n, classes)`` float64."""
         return ridge.one_hot(self.dataset.y_train[rows.indices], self.num_classes)
 
 
 def hash_targets(dataset: Dataset) -> str:
-    """sha256 of the targets in their order, which batches and cursors refer to by position."""
+    """Returns the sha256 of the targets in their order, to which batches and cursors refer."""
     digest = hashlib.sha256(image_hashes(dataset.x_train).tobytes())
     digest.update(np.ascontiguousarray(dataset.y_train).tobytes())
     return digest.hexdigest()
@@ -70,14 +71,14 @@ def hash_targets(dataset: Dataset) -> str:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TargetRecipe:
-    """How a worker makes a run's targets by itself: a name, and how to know that it has them.
+    """How a worker loads a run's targets itself, and a hash that proves they are the same.
 
     Attributes:
         dataset, data_dir, image_size, validation_examples: see `kipax.data.load_dataset`.
-        targets_hash: `hash_targets` of the result.
+        targets_hash: `hash_targets` of the loaded targets.
         augment_fraction: see `DatasetTargets`.
         preprocessing: name of the preprocessor.
-        arrays: the fitted preprocessor's, which travel so that no worker fits another one.
+        arrays: arrays of the fitted preprocessor, sent so that no worker fits its own.
     """
 
     dataset: str
@@ -90,18 +91,18 @@ class TargetRecipe:
     arrays: Mapping[str, np.ndarray]
 
     def facts(self) -> dict[str, Any]:
-        """All but the arrays, JSON-ready."""
+        """Returns every field except the arrays, JSON-ready."""
         return {k: v for k, v in vars(self).items() if k != "arrays"}
 
     def load(self, *, dataset: str | None = None, data_dir: str | None = None) -> DatasetTargets:
-        """Loads the data set here and checks that it is the run's.
+        """Loads the data set here and checks that it is that of the run.
 
         Args:
-            dataset: what it is called here, if otherwise than there.
-            data_dir: where it lies here, if elsewhere.
+            dataset: its name on this machine; None for the name on the server.
+            data_dir: its folder on this machine; None for the folder on the server.
 
         Raises:
-            UsageError: it is another one, or in another order.
+            UsageError: it is another data set, or its images are in another order.
             FileError: it cannot be read.
         """
         data = load_dataset(
@@ -115,7 +116,7 @@ class TargetRecipe:
             raise UsageError(
                 f"the training images of {data.name} here are not the server's (hash "
                 f"{found[:12]}, there {self.targets_hash[:12]}): copy the server's data set, or "
-                "say with --dataset where it lies here."
+                "name the copy on this machine as dataset."
             )
         preprocessor = from_arrays(self.preprocessing, self.arrays)
         return DatasetTargets(data, preprocessor, augment_fraction=self.augment_fraction)

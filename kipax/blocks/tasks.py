@@ -1,8 +1,8 @@
-"""A block's work as plain data, a class for each operation, and the one place that computes it.
+"""Tasks: the work on a block as plain data, one class for each operation, which computes it.
 
-A task names everything that a block needs besides the targets and the support set, which
-whoever computes already holds. Its parts go back as named arrays, to be added by
-`kipax.blocks.sums` in plan order.
+A task holds everything that a block needs except the targets and the support set, which the
+computing process already has. Its parts are returned as named arrays, which `kipax.blocks.sums`
+adds in plan order.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ __all__ = [
 
 Parts = dict[str, np.ndarray]
 Expected = Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]
-_DEVICE, _HOST, _COUNT = ("<f4",), ("<f8",), ("<i8",)  # dtypes of parts, by who makes them
+_DEVICE, _HOST, _COUNT = ("<f4",), ("<f8",), ("<i8",)  # dtypes of parts, by what computes them
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Task(abc.ABC):
-    """One block, or a few consecutive ones, of one call to an executor.
+    """One block, or a few consecutive blocks, of one call to an executor.
 
     Kernels and pullbacks run in JAX in float32; residuals and everything else of the size of
     a kernel matrix in float64 NumPy: a block's forward pass and its pullback are two compiled
@@ -47,9 +47,9 @@ class Task(abc.ABC):
 
     Attributes:
         op: name of its operation, a key of `TASKS`.
-        position: its place in the call's plan; sums go by it.
-        version: of the support set.
-        kernel: which kernel.
+        position: its place in the call's plan, which orders the sums.
+        version: version of the support set.
+        kernel: the kernel to compute.
     """
 
     op: ClassVar[str]
@@ -60,7 +60,7 @@ class Task(abc.ABC):
     @property
     @abc.abstractmethod
     def extent(self) -> str:
-        """What part of the kernel it covers, for messages."""
+        """The part of the kernel that it covers, for messages."""
 
     @abc.abstractmethod
     def compute(self, targets: TargetSource, x_support: jax.Array) -> Parts:
@@ -163,7 +163,7 @@ class SupportVJPTask(_SupportTask):
     A block on the diagonal has no ``d_columns``.
 
     Attributes:
-        cotangent: of the block, float32.
+        cotangent: cotangent of the block, float32.
     """
 
     op = "support_vjp"
@@ -200,7 +200,7 @@ class _TargetTask(Task):
 
     Attributes:
         rows: the targets, a short last block padded with its last image.
-        used: how many of `rows` are no padding.
+        used: how many of `rows` are not padding.
     """
 
     rows: TargetRows

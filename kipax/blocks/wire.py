@@ -2,8 +2,8 @@
 
 A message is ``b"kipax" + version (1 byte) + length of the header (4 bytes) + header + arrays +
 crc32 (4 bytes)``, little-endian. The header is a JSON object; its ``arrays`` name dtype, shape
-and memory order of what follows, one after the other: a matrix product rounds differently for
-another order. Whatever does not fit is refused with a `WireError`.
+and memory order of the arrays that follow: a matrix product rounds differently for another
+order. A message of any other form is refused with a `WireError`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Message:
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def get(self, name: str, kind: type) -> Any:
-        """A field of the header, of a type; raises a `WireError` where it is not."""
+        """Returns a header field; raises a `WireError` unless it is there and of type `kind`."""
         value = self.header.get(name)
         if type(value) is not kind:
             raise WireError(f"a message needs {name}, of type {kind.__name__}; got {value!r:.80}.")
@@ -57,7 +57,7 @@ class Message:
 
 
 def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> bytes:
-    """The bytes of a message.
+    """Returns the bytes of a message.
 
     Args:
         header: JSON-ready.
@@ -90,7 +90,7 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = No
 
 
 def unpack(data: bytes) -> Message:
-    """The message that `pack` wrote; arrays are views of `data` where its alignment allows.
+    """Returns the message that `pack` wrote; arrays are views of `data` where its alignment allows.
 
     Raises:
         WireError: other bytes, another format version, a wrong checksum, a header that is no
@@ -116,7 +116,7 @@ def unpack(data: bytes) -> Message:
 def _read_header(text: bytes) -> dict[str, Any]:
     try:
         header = json.loads(text)
-    except (ValueError, RecursionError):  # the latter where it is nested deeply
+    except (ValueError, RecursionError):  # RecursionError where it is nested deeply
         header = None
     if not isinstance(header, dict) or not isinstance(header.get("arrays"), list):
         raise WireError("refused a message without a header.")
@@ -174,7 +174,7 @@ def unpack_task(message: Message) -> Task:
     """Reads the task that `pack_task` wrote.
 
     Raises:
-        WireError: it is no task, or one that makes no sense.
+        WireError: the message is not a task, or its fields contradict each other.
     """
     described = message.get("task", dict)
     try:

@@ -1,7 +1,7 @@
-"""The worker's half of a pool: loads the data once, computes whatever the server hands out.
+"""The worker's half of a pool: loads the data once, computes the tasks that the server hands out.
 
 A `Worker` knows its server by a function from bytes to bytes, so that any engine that
-carries bytes will do; it raises `ConnectionError` where the server is out of reach.
+carries bytes can serve it; that function raises `ConnectionError` where the server is out of reach.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _RETRY_SECONDS = 0.5
 def check_memory(needed: dict[str, int], devices: Sequence[jax.Device]) -> None:
     """Raises a `UsageError` if a block of the run does not fit into a device's memory."""
     need = needed[choose_backend("auto")]
-    on_cpu = sum(device.platform == "cpu" for device in devices)  # they share one memory
+    on_cpu = sum(device.platform == "cpu" for device in devices)  # CPU devices share one memory
     for device in devices:
         has = available_bytes(device)
         share = need * on_cpu if device.platform == "cpu" else need
         if has is not None and has < share:
             raise UsageError(
                 f"a block of this run takes {share / 1e9:.2f} GB and {device} has "
-                f"{has / 1e9:.2f} GB left: start the run with a smaller --memory_gb, or this "
+                f"{has / 1e9:.2f} GB left: start the run with a smaller memory_gb, or this "
                 "worker elsewhere."
             )
 
 
 def describe_error(error: Exception) -> str:
-    """What to tell the server's user; an error that is no sentence gets its name."""
+    """Returns the error's message for the server's user, with the type's name if it is not ours."""
     sentence = isinstance(error, KipaxError | ImportError)
     return str(error) if sentence else f"{type(error).__name__}: {error}"
 
@@ -64,14 +64,14 @@ class Worker:
     """Joins a server and computes its tasks until the run is over.
 
     It fetches the next tasks while it computes, the support set once a step, and gives signs
-    of life all the while. A server that died and came back is joined anew.
+    of life throughout. It joins a restarted server anew.
 
     Args:
         call: carries a message to the server and brings its reply.
-        load: loads the data, and has the devices that compute.
-        say: hears sentences.
-        patience_seconds: how long the server may be out of reach.
-        stop: set from outside to end in good order.
+        load: loads the data and returns the devices that compute.
+        say: is called with sentences for the user.
+        patience_seconds: how long the server may be out of reach before the worker ends.
+        stop: an event that another thread sets to end the worker in good order.
     """
 
     def __init__(
@@ -83,7 +83,9 @@ class Worker:
         patience_seconds: float = 120.0,
         stop: threading.Event | None = None,
     ):
-        self._call_server, self._say, self._patience = call, say, patience_seconds
+        self._call_server = call
+        self._say = say
+        self._patience = patience_seconds
         self._stop = stop or threading.Event()
         self._load = load
 
@@ -91,8 +93,8 @@ class Worker:
         """Works until the server says that the run is over.
 
         Raises:
-            UsageError, FileError: other data, another kipax, too little memory.
-            ImportError: the data need an extra that is not installed here.
+            UsageError, FileError: other data, another kipax version, or too little memory.
+            ImportError: the data need an extra that is not installed.
             PoolError: the server is out of reach.
         """
         while not self._stop.is_set():
@@ -102,7 +104,7 @@ class Worker:
             self._say("the server has changed: joining again")
 
     def _join(self) -> _Session | None:
-        """Introduces itself, loads the data and checks all there is to check; None if over."""
+        """Joins the server, loads the data and checks them; returns None if the run is over."""
         header = {"kind": "join", "kipax": __version__, "host": socket.gethostname()}
         while not self._stop.is_set():
             reply = self.call(header | {"pid": os.getpid()})
@@ -111,7 +113,7 @@ class Worker:
                 return None
             if kind == "welcome":
                 return self._welcomed(reply)
-            time.sleep(_RETRY_SECONDS)  # the server is not ready: it loads its data
+            time.sleep(_RETRY_SECONDS)  # the server is still loading its data
         return None
 
     def _welcomed(self, reply: Message) -> _Session:
@@ -122,7 +124,7 @@ class Worker:
             self._say(f"loading {recipe.dataset}")
             computer = self._load(recipe)
         except Exception as error:
-            session.leave(describe_error(error))  # the server tells its user, too
+            session.leave(describe_error(error))  # the server tells its user as well
             raise
         session.begin(computer, recipe.targets_hash)
         return session
@@ -134,12 +136,12 @@ class Worker:
         *,
         in_vain: Callable[[], bool] = lambda: False,
     ) -> Message:
-        """The server's reply; waits for a server that is out of reach, up to the patience.
+        """Returns the server's reply; waits up to `patience_seconds` while it is out of reach.
 
         Args:
-            header: of the message.
-            arrays: of the message.
-            in_vain: whether to wait for that server no longer.
+            header: header of the message.
+            arrays: arrays of the message.
+            in_vain: returns True once waiting for this server is pointless.
 
         Raises:
             UsageError: the server refuses this worker, or the message.
@@ -163,7 +165,7 @@ class Worker:
         return reply
 
     def stopped(self) -> bool:
-        """Whether somebody outside wants an end."""
+        """Returns whether `stop` was set."""
         return self._stop.is_set()
 
     def say(self, sentence: str) -> None:
@@ -172,14 +174,14 @@ class Worker:
 
 
 class _Session:
-    """One worker at one server: a fetcher, a beat and a thread for each device."""
+    """A worker joined to a server: a thread that fetches, one that beats, one for each device."""
 
     def __init__(self, worker: Worker, welcome: Message):
         self._worker = worker
         self._who = {k: welcome.get(k, str) for k in ("session", "worker")}
         self._beat_seconds = welcome.get("beat_seconds", float)
         self._over = threading.Event()
-        self._finished = False  # the run, not just this session
+        self._finished = False  # whether the run, not only this session, is over
         self._error: BaseException | None = None
         self._inbox: queue.SimpleQueue[tuple[int, Task]] = queue.SimpleQueue()
         self._holding: set[int] = set()
@@ -188,13 +190,13 @@ class _Session:
     def begin(self, computer: TaskComputer, targets_hash: str) -> None:
         """Tells the server that this worker has the data."""
         self._computer = computer
-        # A device computes one task, and one waits for it.
+        # Each device computes one task while a second one waits.
         self._slots = threading.Semaphore(2 * len(computer.devices))
         at_once = len(computer.devices)
         self._send("ready", targets_hash=targets_hash, at_once=at_once)
 
     def work(self) -> bool:
-        """Computes until the run is over, True, or the server is another one, False."""
+        """Computes; returns True once the run is over, False if the server was replaced."""
         threads = [threading.Thread(target=self._guard, args=(self._beat,), daemon=True)]
         for _ in self._computer.devices:
             compute = threading.Thread(target=self._guard, args=(self._compute,), daemon=True)
@@ -204,7 +206,7 @@ class _Session:
         self._guard(self._fetch)
         self._over.set()
         if self._finished:
-            self.leave("")  # at once, since the server waits; whatever is computed is in vain
+            self.leave("")  # at once, since the server waits; running blocks are not needed
         for thread in threads[1:]:
             thread.join()
         if self._error is not None:
@@ -215,12 +217,12 @@ class _Session:
         return self._finished or self._worker.stopped()
 
     def leave(self, why: str) -> None:
-        """Goes, and says why if something is wrong."""
+        """Leaves the server; `why` is the reason if something is wrong, else empty."""
         with contextlib.suppress(KipaxError):
             self._send("leave", why=why)
 
     def _send(self, kind: str, arrays: Parts | None = None, **fields: Any) -> Message:
-        """The server's reply; once the run is over, nothing is sent but the leave."""
+        """Returns the server's reply; once the run is over, sends only the leave message."""
         if self._finished and kind != "leave":
             return Message({"kind": "done"})
         header = {"kind": kind} | self._who | fields
@@ -245,7 +247,7 @@ class _Session:
             self._over.set()
 
     def _is_decided(self) -> bool:
-        """Whether it is known how the session ends, so that no reply is worth waiting for."""
+        """Returns whether the session's end is decided, so that no reply is needed."""
         return self._finished or self._error is not None
 
     def _ended(self) -> bool:
@@ -256,7 +258,7 @@ class _Session:
             self._send("beat")
 
     def _fetch(self) -> None:
-        """Takes the next task while others are computed, and the support set it needs."""
+        """Fetches the next task while others are computed, and the support set that it needs."""
         while not self._ended():
             if not self._slots.acquire(timeout=_WAIT_SECONDS):
                 continue
@@ -272,7 +274,7 @@ class _Session:
             return None
         lease, task = reply.get("lease", int), unpack_task(reply)
         if not self._computer.has_support(task.version) and not self._fetch_support(task.version):
-            return None  # an old step's: nobody waits for it
+            return None  # it belongs to an old step and is no longer needed
         self._holding.add(lease)
         return lease, task
 
@@ -298,7 +300,7 @@ class _Session:
     def _answer(self, lease: int, task: Task) -> None:
         try:
             parts = self._computer.compute(task)
-        except Exception as error:  # the server decides: elsewhere, or the end
+        except Exception as error:  # the server retries it elsewhere or ends the run
             why = f"{type(error).__name__}: {error}"
             self._worker.say(f"could not compute {task.describe()}: {why}")
             self._send("failure", lease=lease, why=why)

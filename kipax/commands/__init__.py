@@ -1,7 +1,7 @@
-"""The console script ``kipax``: a module a command, found by its name and imported alone.
+"""The console script ``kipax``: one module per command, found by name and imported alone.
 
-A command's module has a docstring, whose first line stands in the list of commands, and a function
-``main``, which reads `sys.argv`.
+The first line of a module's docstring is shown in the list of commands; its function ``main`` reads
+`sys.argv`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from kipax.version import __version__
 
 __all__ = ["list_commands", "main"]
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 _FOLDER = Path(__file__).parent
 _HELP = ("--help", "-help", "-h", "-?")
 
 
 def list_commands() -> dict[str, str]:
-    """Every command with the first line of its docstring; none is imported.
+    """Returns every command with the first line of its docstring, without importing any.
 
     Example:
         >>> list_commands()["label_solve"]
@@ -55,7 +55,7 @@ def _describe() -> str:
 
 
 def _find(word: str) -> str:
-    """The command that a word means, hyphens or not."""
+    """Returns the command for a word, with or without hyphens."""
     names = list(list_commands())
     name = word.replace("-", "_")
     if name in names:
@@ -69,7 +69,7 @@ def _find(word: str) -> str:
 
 
 def main() -> None:
-    """Runs the command that the first word names; without one, lists the commands."""
+    """Runs the command named by the first word; without a word, lists the commands."""
     words = sys.argv[1:]
     if not words or words[0] in _HELP:
         print_result(_describe())

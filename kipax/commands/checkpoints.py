@@ -25,7 +25,7 @@ from kipax.console import ConsoleReporter, run_command
 from kipax.distill.workdir import Workdir
 from kipax.errors import UsageError
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel, at the lowest training loss"
 
@@ -92,6 +92,6 @@ def _define_flags() -> None:
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     _define_flags()
     run_command(_command, about=__doc__)

@@ -33,7 +33,7 @@ from kipax.transfer import (
     paper_value,
 )
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 def _command(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
@@ -73,6 +73,6 @@ def _command(reporter: console.ConsoleReporter, support: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     config_flags.define_flags(EvaluateConfig)
     console.run_command(_command, operand="SUPPORT.npz", about=__doc__)

@@ -20,7 +20,7 @@ from absl import flags
 from kipax import console
 from kipax.kd import Diagnosis, KDConfig, TrainingResult, diagnose_source, run_kd
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 def _tell(
@@ -54,7 +54,7 @@ def _run(config: KDConfig, **rest: Any) -> TrainingResult | Diagnosis:
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     flags.DEFINE_boolean("diagnose", False, "say how the teacher sees the source, and stop")
     where = "runs/<teacher>-<source>-<student>"
     console.run_experiment(KDConfig, _run, tell=_tell, where=where, about=__doc__)

@@ -15,9 +15,9 @@ from absl import flags
 from kipax import console
 from kipax.distill import KIPConfig, run_kip
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     console.run_experiment(KIPConfig, run_kip, about=__doc__)

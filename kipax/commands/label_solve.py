@@ -14,9 +14,9 @@ from absl import flags
 from kipax import console
 from kipax.distill import LabelSolveConfig, run_label_solve
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     console.run_experiment(LabelSolveConfig, run_label_solve, about=__doc__)

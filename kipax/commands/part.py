@@ -20,7 +20,7 @@ from kipax.console import ConsoleReporter, run_command
 from kipax.data.part import take_part, write_part
 from kipax.errors import FailedRunError
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 def _command(reporter: ConsoleReporter) -> dict[str, Any]:
@@ -60,6 +60,6 @@ def _define_flags() -> None:
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     _define_flags()
     run_command(_command, about=__doc__)

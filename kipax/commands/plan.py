@@ -20,7 +20,7 @@ from kipax.distill.config import resolve
 from kipax.distill.estimate import Estimate, estimate_run, measure_costs
 from kipax.errors import UsageError
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 _OTHERS = ("convnet3", "convvec3", "myrtle5", "fc1")
 
 
@@ -85,6 +85,6 @@ def _define_flags() -> None:
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     _define_flags()
     run_command(_command, about=__doc__)

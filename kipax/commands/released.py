@@ -19,7 +19,7 @@ from kipax.download import download
 from kipax.errors import UsageError
 from kipax.released import BUCKET, load_released, parse_name, read_index
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 def _command(reporter: ConsoleReporter) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def _command(reporter: ConsoleReporter) -> dict[str, Any]:
     if not chosen.name:
         raise UsageError("--name=<dataset>/<file>.npz says which released set.")
     wanted, folder = parse_name(chosen.name), (cache_dir() or Path(".")) / "released"
-    method = "ls" if wanted.step is None else "kip"  # the bucket's folders
+    method = "ls" if wanted.step is None else "kip"  # names of the bucket's folders
     index = chosen.index or download(f"{BUCKET}{method}/{method}.csv", folder / f"{method}.csv")
     rows = [row for row in read_index(index) if str(row.url).endswith("/" + chosen.name)]
     if not rows:
@@ -52,6 +52,6 @@ def _define_flags() -> None:
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     _define_flags()
     run_command(_command, about=__doc__)

@@ -22,7 +22,7 @@ from kipax import flags as config_flags
 from kipax.console import ConsoleReporter, run_command
 from kipax.distill import SubsetsConfig, run_subsets
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 def _command(reporter: ConsoleReporter) -> dict[str, Any]:
@@ -50,6 +50,6 @@ def _define_flags() -> None:
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     _define_flags()
     run_command(_command, about=__doc__)

@@ -17,7 +17,7 @@ from absl import flags
 from kipax import console
 from kipax.kd import TeacherConfig, TrainingResult, run_teacher
 
-flags.disclaim_key_flags()  # flags belong to the program that calls
+flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 def _tell(
@@ -34,7 +34,7 @@ def _tell(
 
 
 def main() -> None:
-    """Runs the command on `sys.argv`."""
+    """Runs the command with the arguments in `sys.argv`."""
     console.run_experiment(
         TeacherConfig, run_teacher, tell=_tell, where="runs/<data>-teacher", about=__doc__
     )

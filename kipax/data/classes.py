@@ -1,4 +1,4 @@
-"""Lists of class names: their order, and whether two lists can be of the same classes."""
+"""Lists of class names: their order, and whether two lists can name the same classes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
-    """Names in the order in which their classes are numbered: by value where all are numbers.
+    """Returns names in the order of their classes: by value where all names are numbers.
 
     Example:
         >>> natural_order(["10", "9", "11"]), natural_order(["b10", "b9", "a"])
@@ -27,7 +27,7 @@ def natural_order(names: Iterable[str]) -> list[str]:
 
 
 def is_numbered(names: Sequence[str]) -> bool:
-    """Whether the names are the classes' own numbers, which sets without names have.
+    """Returns whether the names are the numbers of the classes, as in sets without names.
 
     Example:
         >>> is_numbered(["0", "1"]), is_numbered(["1", "2"])
@@ -39,15 +39,15 @@ def is_numbered(names: Sequence[str]) -> bool:
 def check_same_classes(first: Sequence[str], second: Sequence[str], what: str, other: str) -> None:
     """Raises a `UsageError` with both lists unless they can name the same classes in one order.
 
-    Words are the same where they differ by case, spaces and punctuation alone, numbers where their
-    values are. A list of the
-    classes' own numbers, from 0, may stand for any list of words, not for other numbers.
+    Two words are the same if they differ only in case, spaces and punctuation; two numbers if their
+    values are equal. The list of class numbers from 0 may stand for any list of words, but not for
+    other numbers.
 
     Args:
         first: names in the order of the classes.
-        second: as many.
-        what: whose names `first` are.
-        other: whose names `second` are.
+        second: equally many names in the order of their classes.
+        what: what `first` are the names of, for the message.
+        other: what `second` are the names of, for the message.
 
     Example:
         >>> check_same_classes(["0", "1"], ["cat", "dog"], "a set", "birds")
@@ -73,7 +73,10 @@ order.
 
 
 def _simplified(names: Sequence[str]) -> list[str]:
-    """Words without case and punctuation, numbers by value; as they are where that joins two."""
+    """Returns words without case and punctuation, and numbers by value.
+
+    Returns `names` unchanged where two would become equal.
+    """
     composed = [unicodedata.normalize("NFC", name) for name in names]
     plain = [_plain(name) for name in composed]
     return plain if len(set(plain)) == len(plain) and all(plain) else composed

@@ -1,4 +1,4 @@
-"""Images told and ordered by their content: hashes, balanced orders, a split without file names."""
+"""Identifies and orders images by content: hashes, balanced orders, a split without file names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = [
     "training_hash",
 ]
 
-_TEST_PART = 6  # one image in so many is a test image where a set has no test part
+_TEST_PART = 6  # one image in this many is a test image where a set has no test part
 
 
 def image_hashes(x: np.ndarray) -> np.ndarray:
-    """sha256 of each image's bytes (C order), as an array of 32-byte strings.
+    """Returns the sha256 of each image's bytes (C order), as an array of 32-byte strings.
 
     Example:
         >>> image_hashes(np.zeros((2, 1, 1, 1), np.uint8)).shape
@@ -32,7 +32,7 @@ def image_hashes(x: np.ndarray) -> np.ndarray:
 
 
 def balanced_order(ranking: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """An order of all images whose every prefix is as class-balanced as the set allows.
+    """Returns an order of all images whose every prefix is as class-balanced as the set allows.
 
     Within a class, images come by ascending `ranking`; classes take turns.
 
@@ -51,18 +51,18 @@ def balanced_order(ranking: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def training_hash(hashes: np.ndarray, classes: np.ndarray) -> str:
-    """Hashes a set of images with their classes (sha256), whatever their order."""
+    """Hashes a set of images with their classes (sha256), independent of their order."""
     lines = sorted(f"{h.tobytes().hex()} {c}" for h, c in zip(hashes, classes, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def images_hash(hashes: np.ndarray) -> str:
-    """Hashes a set of images by their own hashes (sha256), whatever their order."""
+    """Hashes a set of images by the images' hashes (sha256), independent of their order."""
     return hashlib.sha256(b"".join(sorted(h.tobytes() for h in hashes))).hexdigest()
 
 
 def split_by_content(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Training and test arrays of a set without a test part.
+    """Returns training and test arrays of a set without a test part.
 
     Within each class, one image in six, at least one, is a test image: those with the smallest
     sha256 of their pixels, so that the split does not depend on order or file names.
@@ -73,7 +73,7 @@ def split_by_content(x: np.ndarray, y: np.ndarray, names: Sequence[str]) -> dict
         names: names of the classes.
 
     Raises:
-        UsageError: a class has a single image.
+        UsageError: a class has only one image.
 
     Example:
         >>> x = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1)

@@ -30,7 +30,7 @@ class Dataset:
     """Raw images and classes; no validation image is a training image.
 
     Attributes:
-        name: what it was loaded as.
+        name: the name by which it was loaded.
         x_train: images ``(n, H, W, C)``, uint8 or float32, unprocessed.
         y_train: classes ``(n,)`` int64, from 0.
         x_validation, y_validation: held out of the training images; may be empty.
@@ -38,10 +38,10 @@ class Dataset:
         class_names: one for each class.
         training_hash: sha256 over the sorted hashes of training and validation images with
             their labels: independent of the order and of what is held out.
-        note: what a reader did to the images or found in them, in words; empty where nothing.
+        note: what a reader changed or found in the images, in words; empty for nothing.
         images_hash: as `training_hash`, without the labels; empty where it was not computed.
         reader_note: the part of `note` that a reader wrote.
-        one_scale: whether a reader made both parts by one rule, so that their units are one.
+        one_scale: whether a reader made both parts by one rule, so that their units agree.
     """
 
     name: str
@@ -70,13 +70,13 @@ class Dataset:
 
     @property
     def facts(self) -> DatasetFacts:
-        """Shape, classes and sizes, held-out images counted as training ones."""
+        """Shape, classes and sizes; held-out images count as training images."""
         train = len(self.x_train) + len(self.x_validation)
         return DatasetFacts(self.image_shape, self.class_names, train, len(self.x_test))
 
     @functools.cached_property
     def pixels(self) -> PixelFacts:
-        """What the training images' pixels are, without their moments."""
+        """The `PixelFacts` of the training images, without moments."""
         return PixelFacts.of(self.x_train, self.y_train)
 
     @classmethod
@@ -88,7 +88,7 @@ class Dataset:
         class_names: Sequence[str] | None = None,
         validation_examples: int = 0,
     ) -> Dataset:
-        """A data set from ``x_train y_train x_test y_test``; rules as in `load_dataset`."""
+        """Returns a data set from ``x_train y_train x_test y_test``; rules as in `load_dataset`."""
         if not isinstance(arrays, Mapping):
             raise UsageError(
                 f"a data set is made from a dictionary of {', '.join(ARRAYS)}; got a "
@@ -111,7 +111,7 @@ class Dataset:
         return make_dataset(name, name, named, validation_examples)
 
     def test_part(self, examples: int | None) -> tuple[np.ndarray, np.ndarray]:
-        """A fixed class-balanced part of the test images, chosen by content; None for all."""
+        """Returns a fixed class-balanced part of the test images, by content; None for all."""
         if examples is not None and not (isinstance(examples, numbers.Integral) and examples > 0):
             raise UsageError(f"a part has a whole number of test images from 1; got {examples!r}.")
         if examples is None or examples >= len(self.x_test):
@@ -121,13 +121,13 @@ class Dataset:
         return self.x_test[chosen], self.y_test[chosen]
 
     def hold_out(self, validation_examples: int) -> Dataset:
-        """The same images with another number held out of training, chosen by content.
+        """Returns the same images with another number held out of training, by content.
 
-        Images that return to training stand behind the others: load the set anew where the
+        Images that return to training come after the others: load the set again where the
         stored order matters.
 
         Raises:
-            UsageError: so many cannot be held out.
+            UsageError: `validation_examples` images cannot be held out.
         """
         if validation_examples == len(self.x_validation):
             return self
@@ -140,9 +140,9 @@ class Dataset:
         return dataclasses.replace(data, **kept)
 
     def without_duplicates(self) -> Dataset:
-        """The set without the training and validation images that are test images too.
+        """Returns the set without the training and validation images that are test images too.
 
-        The test part stays whole, so that accuracies remain comparable with other people's.
+        The test part stays whole, so that accuracies remain comparable with published ones.
 
         Raises:
             UsageError: a class would be left without a training image.
@@ -191,18 +191,18 @@ def make_dataset(
     note: str = "",
     one_scale: bool = False,
 ) -> Dataset:
-    """A `Dataset` of checked arrays.
+    """Returns a `Dataset` of checked arrays.
 
     Args:
-        name: what it is loaded as.
-        source: names it in messages.
-        arrays: ``x_train y_train x_test y_test`` and, if there are, ``label_names``.
-        validation_examples: how many training images to hold out.
-        note: begins the set's note.
-        one_scale: whether a reader made both parts by one rule, so that their units are one.
+        name: the name by which it is loaded.
+        source: its name in messages.
+        arrays: ``x_train y_train x_test y_test`` and, optionally, ``label_names``.
+        validation_examples: number of training images to hold out.
+        note: beginning of the set's note.
+        one_scale: whether a reader made both parts by one rule, so that their units agree.
 
     Raises:
-        UsageError: arrays that are no data set, see `load_dataset`.
+        UsageError: the arrays are not a data set, see `load_dataset`.
     """
     x_train, x_test = (_check_images(source, key, arrays[key]) for key in ("x_train", "x_test"))
     if x_train.shape[1:] != x_test.shape[1:]:
@@ -243,7 +243,7 @@ def _check_classes(
 
 
 def _check_scale(source: str, arrays: Mapping[str, np.ndarray], data: Dataset) -> None:
-    """Refuses a test part in other units than the training part."""
+    """Raises a `UsageError` for a test part in other units than the training part."""
     train, test = (np.asarray(arrays[key]).dtype for key in ("x_train", "x_test"))
     if (train.kind == "f") != (test.kind == "f"):
         raise UsageError(
@@ -256,7 +256,7 @@ def _check_scale(source: str, arrays: Mapping[str, np.ndarray], data: Dataset) -
 
 
 def _describe_repetitions(train: np.ndarray, classes: np.ndarray, test: np.ndarray) -> list[str]:
-    """Sentences on how many images are in both parts, and how many in more than one class."""
+    """Returns sentences on images that are in both parts or in more than one class."""
     found: dict[bytes, set[int]] = {}
     for digest, label in zip(train.tolist(), classes.tolist(), strict=True):
         found.setdefault(digest, set()).add(label)
@@ -286,7 +286,7 @@ def _hold_out(
             f"training image; got {validation_examples!r}."
         )
     order = balanced_order(hashes, y_train)
-    # Each class's last image stays in training, however small the class.
+    # The last image of each class stays in training, even in a small class.
     last = np.zeros(len(order), bool)
     last[[np.flatnonzero(y_train[order] == c)[-1] for c in range(len(class_names))]] = True
     order = np.concatenate([order[~last], order[last]])
@@ -306,7 +306,7 @@ def _hold_out(
 
 
 def _check_images(source: str, key: str, x: np.ndarray) -> np.ndarray:
-    """Images as uint8 where they hold integers of its range, else as float32."""
+    """Returns images as uint8 where they are integers from 0 to 255, else as float32."""
     x = as_images(x, f"the images of {key} in {source}")
     if not len(x):
         raise UsageError(f"{source}: {key} must hold images; it is empty.")

@@ -1,8 +1,8 @@
 """Preprocessing by name: fitted to images, or restored from a file's arrays.
 
-A whitening takes half a minute to fit and is a function of its training images alone, so
+Fitting a whitening takes half a minute and depends on its training images alone, so
 it is kept in a cache: ``$KIPAX_CACHE``, else ``kipax`` in ``$XDG_CACHE_HOME`` or
-``~/.cache``; an empty ``KIPAX_CACHE``, or a user without a home, keeps nothing. Deleting the
+``~/.cache``; with an empty ``KIPAX_CACHE``, or without a home folder, nothing is kept. Deleting the
 folder is always safe.
 """
 
@@ -36,33 +36,33 @@ __all__ = [
 ]
 
 _PREPROCESSORS: dict[str, Any] = {"standard": Standard, "zca": ZCA, "zca_paper": ZCAPaper}
-_FORMULAS = 1  # grows when a fit gives another matrix, so that the cache forgets
+_FORMULAS = 1  # increased when fits change, so that older cache entries are not used
 
 
 def names() -> tuple[str, ...]:
-    """Names of the preprocessings."""
+    """Returns the names of the preprocessings."""
     return tuple(_PREPROCESSORS)
 
 
 def cache_dir() -> Path | None:
-    """The folder of fitted whitenings, made when first written; None for no cache."""
+    """Returns the cache folder, which is made when first written; None for no cache."""
     chosen = os.environ.get("KIPAX_CACHE")
     if chosen is not None:
         return files.expand(chosen) if chosen else None
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return None if home.startswith("~") else Path(home) / "kipax"  # no such user: no home
+    return None if home.startswith("~") else Path(home) / "kipax"  # no home folder
 
 
 def fit_key(
     name: str, settings: Mapping[str, float], training_hash: str, validation_examples: int
 ) -> str:
-    """sha256 of what a fit depends on.
+    """Returns the sha256 of everything that a fit depends on.
 
     Args:
-        name: of the preprocessing.
-        settings: its own.
+        name: name of the preprocessing.
+        settings: settings of the preprocessing.
         training_hash: `Dataset.training_hash`.
-        validation_examples: how many of those images were held out, by content.
+        validation_examples: number of those images that were held out, by content.
     """
     facts = f"{name} {sorted(settings.items())} {training_hash} {validation_examples} {_FORMULAS}"
     return hashlib.sha256(facts.encode()).hexdigest()
@@ -75,9 +75,9 @@ def fit_preprocessor(
 
     Args:
         name: ``standard``, ``zca`` (the official notebooks') or ``zca_paper`` (the text's).
-        data: a data set, of which held-out images are not used, or images ``(n, H, W, C)``;
-            the whitening of a data set is kept in the cache.
-        zca_lambda: the whitenings' regularisation, 0.1 by default; of no use otherwise.
+        data: a data set, whose held-out images are not used, or images ``(n, H, W, C)``; the
+            whitening of a data set is kept in the cache.
+        zca_lambda: regularisation of the whitenings, 0.1 by default.
 
     Raises:
         UsageError: unknown name, with the choices; `zca_lambda` not positive, or given to a
@@ -110,7 +110,7 @@ def fit_preprocessor(
 
 
 def read_cache(name: str, key: str) -> Preprocessor | None:
-    """The fitted preprocessing kept under a `fit_key`; None where there is no sound one."""
+    """Returns the preprocessing in the cache for a `fit_key`; None if missing or damaged."""
     folder = cache_dir()
     if folder is not None:
         with contextlib.suppress(FileError):
@@ -119,10 +119,10 @@ def read_cache(name: str, key: str) -> Preprocessor | None:
 
 
 def write_cache(key: str, fitted: Preprocessor) -> None:
-    """Keeps a fitted preprocessing under its `fit_key`, where there is a cache and room."""
+    """Writes a fitted preprocessing to the cache under its `fit_key`, if that is possible."""
     folder = cache_dir()
     if folder is not None:
-        with contextlib.suppress(OSError):  # a full disk costs the next run half a minute
+        with contextlib.suppress(OSError):  # with a full disk the next run fits again
             folder.mkdir(parents=True, exist_ok=True)
             files.write_npz(folder / f"{key}.npz", fitted.to_arrays())
 
@@ -131,7 +131,7 @@ def from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> Preprocessor:
     """Restores a fitted preprocessor from a file's arrays.
 
     Raises:
-        FileError: unknown name or missing or misshapen arrays.
+        FileError: an unknown name, or arrays that are missing or of another shape.
     """
     if name not in _PREPROCESSORS:
         raise FileError(f"unknown preprocessing {name!r}: written by a newer kipax?")

@@ -25,8 +25,8 @@ __all__ = ["read_folder", "read_picture"]
 
 _PARTS = ("train", "test")
 _PART_LIKE = ("train", "training", "test", "testing", "val", "valid", "validation")
-_ORIENTATION = 0x0112  # EXIF's tag
-_PHOTOMETRIC = 262  # TIFF's tag; 0 where 0 is white
+_ORIENTATION = 0x0112  # tag of EXIF
+_PHOTOMETRIC = 262  # tag of TIFF; its value 0 means that 0 is white
 _TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
 _MOVING = ("GIF", "PNG", "TIFF", "WEBP")  # formats that may hold several pictures
 
@@ -34,13 +34,13 @@ Classes = dict[str, list[Path]]  # picture files by class
 
 
 def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.ndarray], str]:
-    """Reads pictures; the classes are the names of the folders, numbers by value, else as text.
+    """Reads pictures; classes are the folder names, in order by value if all are numbers.
 
     Args:
-        path: holds ``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``, which
+        path: a folder of ``train/CLASS/*.png`` and ``test/CLASS/*.png``, or ``CLASS/*.png``, which
             is then split by content (`split_by_content`). Pictures of the formats in
-            `kipax.data.walk.PICTURES`, of any size, in folders below too, linked ones included;
-            what else lies there is left out and counted.
+            `kipax.data.walk.PICTURES`, of any size, also in subfolders and linked folders;
+            other files are left out and counted.
         image_size: see `kipax.data.resize.fit_pictures`.
 
     Returns:
@@ -48,7 +48,7 @@ def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.
         was left out, in words.
 
     Raises:
-        FileError: a missing folder, a link to nothing, or a picture that does not decode.
+        FileError: a missing folder, a broken link, or a picture that does not decode.
         UsageError: fewer than two classes, a class without pictures or without enough, a test
             class without training pictures.
     """
@@ -75,7 +75,7 @@ def read_folder(path: Path | str, image_size: int | None) -> tuple[dict[str, np.
 
 
 def _list_parts(root: Path, left: LeftOut) -> Mapping[str, Classes]:
-    """Picture files by part and class: ``train`` and ``test``, or ``all``."""
+    """Returns the picture files by part and class: ``train`` and ``test``, or ``all``."""
     if not (root / "train").is_dir():
         return {"all": _list_classes(root, left)}
     if not (root / "test").is_dir():
@@ -90,7 +90,7 @@ def _list_parts(root: Path, left: LeftOut) -> Mapping[str, Classes]:
 
 
 def _list_classes(root: Path, left: LeftOut) -> Classes:
-    """Picture files by class, in the order of their names."""
+    """Returns the picture files by class, in the order of their names."""
     found: Classes = {}
     for name, folder in class_folders(root, left).items():
         pictures, other = list_pictures(folder, left)
@@ -105,7 +105,7 @@ def _list_classes(root: Path, left: LeftOut) -> Classes:
 
 
 def _check_tree(root: Path, parts: Mapping[str, Classes]) -> None:
-    """Refuses ``CLASS/train`` and ``CLASS/test``, whose split would be lost."""
+    """Raises a `UsageError` for ``CLASS/train`` and ``CLASS/test``, whose split would be lost."""
     for name in parts.get("all", {}):
         inside = [part for part in _PART_LIKE if (root / name / part).is_dir()]
         if len(inside) > 1:
@@ -141,10 +141,10 @@ def _check_classes(root: Path, names: list[str], parts: Mapping[str, Classes]) -
 
 
 def read_picture(path: Path | str) -> np.ndarray:
-    """One picture file as it is shown, uint8 ``(H, W, 3)``.
+    """Returns one picture file as it is shown, uint8 ``(H, W, 3)``.
 
     Raises:
-        FileError: it is not there, or no picture that can be read.
+        FileError: it is missing, or not a readable picture.
         UsageError: it has more than 8 bits a channel.
         ImportError: Pillow is missing.
     """
@@ -152,13 +152,13 @@ def read_picture(path: Path | str) -> np.ndarray:
 
 
 def _head(file: Path) -> Picture:
-    """A picture by its header; it is decoded when it is used."""
+    """Returns a picture from its header; the pixels are decoded when they are used."""
     with _decoding(file), import_pillow().Image.open(file) as image:
-        halved = is_halved(image)  # first: EXIF data may lie behind the pixels
+        halved = is_halved(image)  # before EXIF data, which may lie behind the pixels
         _check_wide(file, image)
         if image.format == "TIFF":
             _check_turned(file, image)
-            image.load()  # Pillow turns these by itself, some versions when they are decoded
+            image.load()  # Pillow rotates these itself, some versions while decoding
         return Picture.of(
             image,
             functools.partial(_open, file),
@@ -170,7 +170,7 @@ def _head(file: Path) -> Picture:
 
 
 def _check_wide(file: Path, image: Image) -> None:
-    """Refuses what Pillow would read otherwise than it is shown."""
+    """Raises an error for wide pictures that Pillow would not read as they are shown."""
     if image.mode not in WIDE_MODES:
         return
     from_white = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == 0  # type: ignore
@@ -180,7 +180,7 @@ def _check_wide(file: Path, image: Image) -> None:
 
 
 def _check_turned(file: Path, image: Image) -> None:
-    """Refuses what some versions of Pillow garble: they decode the rows at the turned width."""
+    """Raises an error for pictures whose rows some versions of Pillow decode at a wrong width."""
     turned = _orientation(image) in _TURNED and image.width != image.height
     if turned and image.info.get("compression") == "raw":
         raise FileError(
@@ -208,10 +208,10 @@ def _open(file: Path) -> Image:
 
 
 def _orientation(image: Image) -> Any:
-    """EXIF's orientation; None where there is none or the EXIF data are malformed."""
+    """Returns the EXIF orientation; None if it is missing or malformed."""
     try:
         return image.getexif().get(_ORIENTATION)
-    except Exception:  # Pillow raises a dozen kinds over damaged tags; the pixels are sound
+    except Exception:  # Pillow raises many kinds for damaged tags; the pixels are intact
         return None
 
 
@@ -220,7 +220,7 @@ def _decoding(file: Path) -> Iterator[None]:
     pillow = import_pillow()
     try:
         with warnings.catch_warnings():
-            # Pillow warns of tags that do not matter here, and of large pictures.
+            # Pillow warns about tags that are not used here, and about large pictures.
             warnings.simplefilter("ignore")
             yield
     except (OSError, ValueError, SyntaxError, pillow.Image.DecompressionBombError) as error:

@@ -1,4 +1,4 @@
-"""What is known by heart of the named data sets: for plans that need no pixels.
+"""Built-in facts about the named data sets, for plans that need no pixels.
 
 Sizes and class names as in the data sets' own papers and the TensorFlow Datasets catalogue.
 """
@@ -14,14 +14,14 @@ __all__ = ["KNOWN", "DatasetFacts", "may_be_mirrored", "short_name"]
 
 @dataclasses.dataclass(frozen=True)
 class DatasetFacts:
-    """A data set without its pixels.
+    """The facts of a data set, without its pixels.
 
     Attributes:
         image_shape: height, width, channels.
-        class_names: in label order.
-        train_examples: size of the official training part.
-        test_examples: likewise.
-        mirrored: whether a mirrored image is still one of its class.
+        class_names: names of the classes in label order.
+        train_examples: number of images of the official training part.
+        test_examples: number of images of the official test part.
+        mirrored: whether a mirrored image still belongs to its class.
     """
 
     image_shape: tuple[int, int, int]
@@ -60,10 +60,10 @@ _FASHION_NAMES = {"fashionmnist", "fashion"}
 
 
 def may_be_mirrored(dataset: str) -> bool:
-    """Whether images of a data set may be mirrored: a fact of the known ones.
+    """Returns whether images of a data set may be mirrored.
 
-    Of others their name decides: one with a word such as ``digits``, ``letters`` or ``mnist`` is
-    taken for characters.
+    For unknown data sets the name decides: one with a word such as ``digits``, ``letters`` or
+    ``mnist`` is taken for characters, which may not.
 
     Args:
         dataset: its name, with or without a path.
@@ -80,7 +80,7 @@ def may_be_mirrored(dataset: str) -> bool:
 
 
 def short_name(dataset: str) -> str:
-    """A data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
+    """Returns a data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
     kind, _, path = dataset.partition(":")
     if kind == "folder":
         return Path(path).resolve().name

@@ -1,8 +1,8 @@
 """Preprocessing in JAX, for images that are on a device already.
 
-`Preprocessor.apply` works in NumPy, mostly in float64; these functions give the same to float32's
-rounding, where a round trip to the host would take longer than the kernels: augmented targets
-on a GPU.
+`Preprocessor.apply` works in NumPy, mostly in float64; these functions give the same up to
+float32 rounding. They are for augmented targets on a GPU, where a round trip to the host would
+take longer than the kernels.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from kipax.data.zca import ZCA, ZCAPaper
 __all__ = ["device_preprocessing"]
 
 Constants = dict[str, Any]
-# Above float32's rounding of a constant image, below a single pixel that differs by a level.
+# Above the float32 rounding of a constant image, below the effect of one pixel one level off.
 _CONSTANT = 1e-5
 
 
 def device_preprocessing(
     preprocessor: Preprocessor,
 ) -> tuple[Constants, Callable[[Constants, jax.Array], jax.Array]] | None:
-    """`preprocessor.apply` as arrays and a function to jit; None for one that is not known here.
+    """Returns `preprocessor.apply` as arrays and a function to jit; None if not supported.
 
     Returns:
-        ``constants, function``, with ``function(constants, x)`` the preprocessed images float32
-        of raw ones ``(n, H, W, C)``.
+        ``constants, function``, with ``function(constants, x)`` the preprocessed float32 images
+        of raw images ``(n, H, W, C)``.
 
     Example:
         >>> x = np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1)
@@ -67,7 +67,7 @@ def _whiten_paper(constants: Constants, x: jax.Array) -> jax.Array:
 def _whiten_by(
     constants: Constants, x: jax.Array, size_of: Callable[[jax.Array], jax.Array]
 ) -> jax.Array:
-    """As `ZCA.apply`: a constant image becomes zero."""
+    """Whitens images as `ZCA.apply` does; a constant image becomes zero."""
     u = _standardise(constants, x).reshape(len(x), -1)
     centred = u - jnp.mean(u, axis=1, keepdims=True)
     constant = jnp.std(centred, axis=1) < _CONSTANT

@@ -1,15 +1,15 @@
 """A part of a data set as one small file: chosen by content, compressed without loss.
 
-Deflate leaves nine tenths of photographs, since neighbouring pixels are alike but seldom
-equal. So each pixel is predicted from its neighbours, and only the errors are kept, which are
-small numbers, by LZMA::
+Deflate reduces photographs only to nine tenths, since neighbouring pixels are similar but seldom
+equal. Each pixel is therefore predicted from its neighbours, and only the errors, which are small
+numbers, are stored, compressed by LZMA::
 
     planes    green, red - green, blue - green (three channels); each channel as it is (others)
     predicted by the median of west, north and west + north - northwest; a first row by its
               west, a first column by its north, the first pixel as 0
     kept      (pixel - predicted) modulo 256, from -128 to 127, as 0, -1, 1, -2, ... -> 0, 1, 2, 3
 
-Pixels of CIFAR-10 take 1.6 kB an image instead of 3.1.
+The pixels of a CIFAR-10 image take 1.6 kB instead of 3.1.
 
 Source: the predictor is LOCO-I's (Weinberger, Seroussi, Sapiro 2000), without its contexts.
 """
@@ -37,7 +37,7 @@ _IMAGES_AT_ONCE = 5000  # bounds the memory of 16-bit copies
 
 
 def encode(x: np.ndarray) -> np.ndarray:
-    """Prediction errors of images; `decode` gives exactly the images back.
+    """Returns the prediction errors of images, from which `decode` restores them exactly.
 
     Args:
         x: uint8 ``(n, H, W, C)``.
@@ -64,15 +64,15 @@ def encode(x: np.ndarray) -> np.ndarray:
 
 
 def decode(errors: np.ndarray) -> np.ndarray:
-    """The images of `encode`'s result, uint8 ``(n, H, W, C)``.
+    """Returns the images of `encode`'s result, uint8 ``(n, H, W, C)``.
 
-    Cost: a few array operations a pixel position; six seconds for 30,000 images of 32 x 32 x 3.
+    Cost: a few array operations per pixel position; six seconds for 30,000 images of 32 x 32 x 3.
     """
     channels, count, height, width = errors.shape
     out = np.empty((count, height, width, channels), np.uint8)
     for start in range(0, count, _IMAGES_AT_ONCE):
         span = slice(start, start + _IMAGES_AT_ONCE)
-        # Rows and columns first: a position's values of all images lie side by side.
+        # Rows and columns first, so that the values of a position lie side by side for all images.
         kept = np.ascontiguousarray(np.moveaxis(errors[:, span].astype(np.int16), (2, 3), (0, 1)))
         kept = (kept >> 1) ^ -(kept & 1)
         y = np.zeros_like(kept)
@@ -93,31 +93,32 @@ def decode(errors: np.ndarray) -> np.ndarray:
 
 
 def _base(y: np.ndarray) -> slice:
-    """The channels that are kept as they are: green, or all but of colour images."""
+    """Returns the channels that are kept as they are: green for colour images, else all."""
     return slice(1, 2) if len(y) == 3 else slice(0, len(y))
 
 
 def _others(y: np.ndarray) -> list[int]:
-    """The channels that are kept less the first of `_base`."""
+    """Returns the channels from which the first channel of `_base` is subtracted."""
     return [0, 2] if len(y) == 3 else []
 
 
 def _median(west: np.ndarray, north: np.ndarray, corner: np.ndarray) -> np.ndarray:
-    """The middle one of west, north and west + north - corner."""
+    """Returns the median of west, north and west + north - corner."""
     low, high = np.minimum(west, north), np.maximum(west, north)
     return np.clip(west + north - corner, low, high)
 
 
 def take_part(data: Dataset, examples: int, test_examples: int | None = None) -> Dataset:
-    """A class-balanced part of a data set, chosen by content, in the stored order.
+    """Returns a class-balanced part of a data set, chosen by content, in the stored order.
 
     Args:
-        data: the whole; images held out of its training count as training ones.
-        examples: training images of the part, the smallest sha256 of the pixels of each class.
-        test_examples: test images, chosen likewise; None for all.
+        data: the whole data set; held-out images count as training images.
+        examples: number of training images, those of the smallest sha256 of the pixels in each
+            class.
+        test_examples: number of test images, chosen in the same way; None for all.
 
     Raises:
-        UsageError: fewer than one of each class, or more than there are.
+        UsageError: fewer than one image of each class, or more than there are.
 
     Example:
         >>> take_part(kipax.load_dataset("digits"), 100, 50)
@@ -148,7 +149,7 @@ def write_part(path: Path | str, part: Dataset, whole: Dataset) -> None:
     """Writes a part as a file for `read_arrays`; equal parts give equal bytes.
 
     Raises:
-        UsageError: images that are not uint8.
+        UsageError: the images are not uint8.
         FileError: it could not be written.
     """
     for x in (part.x_train, part.x_test):
@@ -175,10 +176,10 @@ def write_part(path: Path | str, part: Dataset, whole: Dataset) -> None:
 
 
 def read_arrays(path: Path | str) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays of a data set's npz, plain or a part's, and what is to be noted of them.
+    """Returns the arrays of a data set's npz, plain or of a part, and a note on them.
 
     Raises:
-        FileError: as `kipax.files.read_npz`; or a part that is damaged.
+        FileError: as `kipax.files.read_npz`, or the part is damaged.
     """
     if "part" not in files.read_npz(path, optional=["part"]):
         return files.read_npz(path, ARRAYS, optional=["label_names"]), ""

@@ -1,7 +1,7 @@
 """Preprocessing as fitted, frozen objects: raw pixels in, kernel inputs out, and back.
 
 A preprocessor is fitted on the training images once and then travels with every support
-set as plain arrays, so that whoever loads the set can treat new images alike.
+set as plain arrays, so that new images can be treated in the same way.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ __all__ = ["Preprocessor", "Standard", "check_channels"]
 
 
 class Preprocessor(Protocol):
-    """What every preprocessing offers."""
+    """The interface of every preprocessing."""
 
     @property
     def name(self) -> str:
-        """What it is called in flags and files."""
+        """The name in flags and files."""
         ...
 
     @property
@@ -38,28 +38,28 @@ class Preprocessor(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What was chosen, not fitted; JSON-ready."""
+        """The settings that were chosen, not fitted; JSON-ready."""
         ...
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """Raw images ``(n, H, W, C)``, in the units of the training images, to float32."""
+        """Preprocesses raw images ``(n, H, W, C)``, in the training images' units, to float32."""
         ...
 
     def statistics(self, x: np.ndarray) -> np.ndarray:
-        """What `apply` forgets of each raw image, float32 ``(n, k)``; k may be 0."""
+        """Returns what `apply` drops of each raw image, float32 ``(n, k)``; k may be 0."""
         ...
 
     def invert(self, x: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
-        """Preprocessed images back to raw units, float32, not clipped.
+        """Returns preprocessed images in raw units again, float32, not clipped.
 
         Args:
             x: preprocessed images ``(n, H, W, C)``.
-            statistics: theirs, from `statistics`; None for those of a typical image.
+            statistics: `statistics` of the same images; None for those of a typical image.
         """
         ...
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Everything that `kipax.data.from_arrays` needs."""
+        """Returns the arrays that `kipax.data.from_arrays` needs."""
         ...
 
 
@@ -70,7 +70,7 @@ class Standard:
     Attributes:
         mean, std: per channel over all training images and positions, float64 ``(C,)``; a
             constant channel has std 1.
-        low, high: smallest and largest training pixel, in raw units; for export as pictures.
+        low, high: smallest and largest training pixel, in raw units, for export as pictures.
 
     Example:
         >>> pixels = np.array([0.0, 2.0]).reshape(1, 1, 2, 1)
@@ -88,17 +88,17 @@ class Standard:
 
     @classmethod
     def fit(cls, x: np.ndarray) -> Standard:
-        """Fits to training images ``(n, H, W, C)``; streams, in float64."""
+        """Fits to training images ``(n, H, W, C)``, in float64, some images at a time."""
         mean, std = channel_moments(x)
         return cls(mean, np.where(std > 0, std, 1.0), float(x.min()), float(x.max()))
 
     @property
     def settings(self) -> dict[str, Any]:
-        """None."""
+        """The settings: an empty mapping."""
         return {}
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """``(x - mean) / std`` as float32.
+        """Returns ``(x - mean) / std`` as float32.
 
         Raises:
             UsageError: the images do not have the fitted number of channels.
@@ -109,26 +109,26 @@ class Standard:
         return out
 
     def standardise(self, x: np.ndarray) -> np.ndarray:
-        """``(x - mean) / std`` as float64; raises as `apply`."""
+        """Returns ``(x - mean) / std`` as float64; raises as `apply`."""
         x = check_channels(x, self.mean.shape[-1])
         return (x - self.mean) / self.std
 
     def statistics(self, x: np.ndarray) -> np.ndarray:
-        """Nothing is forgotten: ``(n, 0)``."""
+        """Returns an array ``(n, 0)``: `apply` drops nothing."""
         return np.zeros((len(x), 0), np.float32)
 
     def invert(self, x: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
-        """``x * std + mean`` as float32."""
+        """Returns ``x * std + mean`` as float32."""
         return (np.asarray(x) * self.std + self.mean).astype(np.float32)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Arrays by name, for a file."""
+        """Returns the arrays by name, for a file."""
         span = np.array([self.low, self.high])
         return {"mean": self.mean, "std": self.std, "range": span}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Standard:
-        """The preprocessor that `to_arrays` wrote."""
+        """Returns the preprocessor that `to_arrays` wrote."""
         mean, std, span = arrays["mean"], arrays["std"], arrays["range"]
         if mean.ndim not in (1, 3) or std.shape != mean.shape or span.shape != (2,):
             raise ValueError(
@@ -141,7 +141,7 @@ class Standard:
 
 
 def check_channels(x: np.ndarray, channels: int) -> np.ndarray:
-    """`x` if it holds images of so many channels, else raises a `UsageError`."""
+    """Returns `x` if its images have `channels` channels, else raises a `UsageError`."""
     x = np.asarray(x)
     if x.ndim != 4 or x.shape[-1] != channels:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Raw images of a user, checked against the training images and preprocessed."""
+"""Checks a user's raw images against the training images and preprocesses them."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def preprocess_raw(
     preprocessor: Preprocessor,
     stacklevel: int = 3,
 ) -> np.ndarray:
-    """Raw images in the training set's pixel units as the training images were treated.
+    """Preprocesses raw images, in the training set's pixel units, like the training images.
 
     Warns where they cannot be on the training images' scale, see `PixelFacts.mismatch`.
 
     Args:
         x: raw images ``(n, H, W[, C])``.
         image_shape: (H, W, C) of the training images.
-        pixels: of the training images.
-        preprocessor: fitted on them.
-        stacklevel: of the warning; by default that of the caller's caller.
+        pixels: facts of the training images.
+        preprocessor: the preprocessor fitted on the training images.
+        stacklevel: stack level of the warning; by default that of the caller's caller.
 
     Returns:
         float32 ``(n, H, W, C)``.
 
     Raises:
-        UsageError: the images have another size, layout or number of channels, or hold what is
-            no finite number.
+        UsageError: the images have another size, layout or number of channels, or are not
+            finite numbers.
     """
     array = as_images(x, "the images")
     if array.shape[1:] != tuple(image_shape):

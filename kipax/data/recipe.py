@@ -1,7 +1,7 @@
-"""A whitening as a recipe: how to fit it again, and the proof that it came out the same.
+"""A whitening as a recipe: how to fit it again, and probes that prove the result the same.
 
 A whitening matrix for 32 x 32 x 3 images takes 38 MB, the recipe 100 kB: the data set by name
-and hash, the settings, and what the matrix made of a few fixed probe images. It cannot be
+and hash, the settings, and a few fixed probe images after whitening. The matrix cannot be
 truncated instead: its leading 1,000 components are wrong by 3.6 %.
 """
 
@@ -25,24 +25,26 @@ from kipax.errors import FileError, KipaxError, UsageError
 __all__ = ["Deferred", "PreprocessingRecipe"]
 
 _PROBES = 4
-_TOLERANCE = 1e-4  # of the largest entry; another fit moves it by 1e-2, another BLAS by 1e-6
+_TOLERANCE = (
+    1e-4  # relative to the largest entry; another fit differs by 1e-2, another BLAS by 1e-6
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreprocessingRecipe:
-    """How a preprocessor was fitted, and what it does to probe images.
+    """How a preprocessor was fitted, and its results on probe images.
 
     Attributes:
-        name, settings: of the preprocessing.
-        dataset: what the data set was loaded as.
+        name, settings: name and settings of the preprocessing.
+        dataset: name by which the data set was loaded.
         training_hash: `Dataset.training_hash`.
-        validation_examples: how many of its training images were held out of the fit.
-        image_size: what its pictures were resized to, where they were.
+        validation_examples: number of its training images that were held out of the fit.
+        image_size: size to which its pictures were resized; None if they were not.
         span: smallest and largest training pixel.
         probes: fixed noise images ``(4, H, W, C)`` in raw units, float32.
-        whitened: `apply` of them.
-        training_examples: of the data set, held-out ones among them; None in older files. It
-            finds the images of a part (`kipax.data.part`) in the whole.
+        whitened: the probes after `apply`.
+        training_examples: number of training images, held-out ones included; None in older files.
+            It serves to find the images of a part (`kipax.data.part`) in the whole.
     """
 
     name: str
@@ -60,10 +62,10 @@ class PreprocessingRecipe:
     def of(
         cls, preprocessor: Preprocessor, image_shape: tuple[int, ...], facts: Mapping[str, Any]
     ) -> PreprocessingRecipe:
-        """The recipe of a fitted preprocessor.
+        """Returns the recipe of a fitted preprocessor.
 
         Args:
-            preprocessor: fitted on a data set.
+            preprocessor: a preprocessor fitted on a data set.
             image_shape: height, width, channels.
             facts: ``dataset``, ``training_hash`` and ``validation_examples``.
 
@@ -96,19 +98,19 @@ class PreprocessingRecipe:
         )
 
     def to_metadata(self) -> dict[str, Any]:
-        """The JSON-ready part."""
+        """Returns the JSON-ready part of the recipe."""
         arrays = ("probes", "whitened")
         return {k: v for k, v in self.__dict__.items() if k not in arrays}
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """The other part."""
+        """Returns the arrays of the recipe."""
         return {"probes": self.probes, "whitened": self.whitened}
 
     @classmethod
     def from_parts(
         cls, metadata: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
     ) -> PreprocessingRecipe:
-        """The recipe that `to_metadata` and `to_arrays` describe."""
+        """Returns the recipe that `to_metadata` and `to_arrays` describe."""
         low, high = metadata["span"]
         probes, whitened = (np.asarray(arrays[name]) for name in ("probes", "whitened"))
         if probes.ndim != 4 or probes.shape != whitened.shape or probes.dtype.kind != "f":
@@ -119,14 +121,14 @@ class PreprocessingRecipe:
     def restore(
         self, *, dataset: Dataset | str | None = None, data_dir: Path | str | None = None
     ) -> Preprocessor:
-        """The preprocessor, from the cache or fitted again, proved on the probes.
+        """Returns the preprocessor, from the cache or fitted again, after a check on the probes.
 
         Args:
-            dataset: its data set, or how to load it; None for the name in the recipe.
+            dataset: the data set, or its name; None for the name in the recipe.
             data_dir: where TensorFlow Datasets lie.
 
         Raises:
-            FileError: the data set is not there, is another, or the probes come out otherwise.
+            FileError: the data set is missing or another one, or the probes give other values.
         """
         key = fit_key(self.name, self.settings, self.training_hash, self.validation_examples)
         cached = read_cache(self.name, key)
@@ -165,9 +167,9 @@ class PreprocessingRecipe:
         return found
 
     def find_in(self, dataset: Dataset) -> Dataset | None:
-        """The data set of this recipe: this one, or the part of it; None if it is another.
+        """Returns `dataset` or its part on which the recipe was made; None for another one.
 
-        A part is a function of the whole and of its size, and the hash proves it.
+        A part is a function of the whole and its size; the hash shows whether it is the same.
         """
         if dataset.training_hash == self.training_hash:
             return dataset
@@ -178,7 +180,7 @@ class PreprocessingRecipe:
         return part if part.training_hash == self.training_hash else None
 
     def _error(self, preprocessor: Preprocessor) -> float:
-        """Largest deviation on the probes, relative to the largest entry."""
+        """Returns the largest deviation on the probes, relative to the largest entry."""
         found = preprocessor.apply(self.probes)
         return float(np.abs(found - self.whitened).max() / np.abs(self.whitened).max())
 
@@ -187,7 +189,7 @@ class Deferred:
     """A `Preprocessor` that is restored from its recipe when it is first needed.
 
     Args:
-        recipe: what to restore.
+        recipe: the recipe to restore.
         dataset, data_dir: see `PreprocessingRecipe.restore`.
     """
 

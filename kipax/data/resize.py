@@ -1,4 +1,4 @@
-"""Pictures of any size, made equal, one at a time in memory. Needs Pillow, the extra ``data``."""
+"""Brings pictures to one size, one at a time in memory. Needs Pillow, the extra ``data``."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_SIDE", "WIDE_MODES", "Picture", "fit_pictures", "import_pillow", "is_halved"]
 
 DEFAULT_SIDE = 32
-_LARGEST_UNTOUCHED = 64  # pixels; sets of one size up to this keep it
+_LARGEST_UNTOUCHED = 64  # pixels; pictures of one size up to this are not resized
 WIDE_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")  # one channel of more than 8 bits
 _GREY_MODES = ("1", "L", "LA", *WIDE_MODES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """What a picture's header says, and how to decode it.
+    """The header of a picture, and how to decode its pixels.
 
     Attributes:
         size: width and height as shown.
-        colour: whether it is more than grey.
-        open: decodes it.
-        name: of its file, for messages.
+        colour: whether it has colours, not only grey.
+        open: function that decodes it.
+        name: name of its file, for messages.
         wide: whether it is grey with more than 8 bits.
-        halved: whether Pillow keeps the upper 8 of its 16 bits alone, as it does in colour.
-        moving: whether it is the first of several in its file.
+        halved: whether Pillow keeps only the upper 8 of its 16 bits, as it does for colour.
+        moving: whether its file holds several pictures, of which it is the first.
     """
 
     size: tuple[int, int]
@@ -55,7 +55,7 @@ class Picture:
         halved: bool = False,
         moving: bool = False,
     ) -> Picture:
-        """From an opened image's header; `turned` by a quarter."""
+        """Returns the picture of an opened image; `turned` exchanges width and height."""
         width, height = image.size
         return cls(
             size=(height, width) if turned else (width, height),
@@ -69,13 +69,13 @@ class Picture:
 
 
 def is_halved(image: Image) -> bool:
-    """Whether an image that is opened and not yet decoded has 16 bits of which Pillow keeps 8."""
+    """Returns whether an opened, not yet decoded image has 16 bits and Pillow keeps 8 of them."""
     stored = [str(tile[-1]) for tile in getattr(image, "tile", [])]
     return image.mode not in WIDE_MODES and any(";16" in raw_mode for raw_mode in stored)
 
 
 def import_pillow() -> ModuleType:
-    """Pillow, imported when it is first needed; the error says how to install it."""
+    """Imports Pillow when it is first needed; the error says how to install it."""
     try:
         import PIL.Image
         import PIL.ImageOps
@@ -85,16 +85,16 @@ def import_pillow() -> ModuleType:
 
 
 def fit_pictures(pictures: Sequence[Picture], image_size: int | None) -> tuple[np.ndarray, str]:
-    """Pictures as one array, cut to the middle square and resized where they differ.
+    """Returns the pictures as one array, cut to the middle square and resized where they differ.
 
     Pictures that share one size of at most 64 pixels keep it; all others become squares of
-    `image_size`, by default 32. Colour wins: one colour picture makes all RGB. Transparent
+    `image_size`, by default 32. If one picture has colours, all become RGB. Transparent
     pictures are laid on white. Grey pictures of more than 8 bits are brought to 8 by one rule for
     all of them, see `_measure_wide`.
 
     Args:
         pictures: at least one.
-        image_size: side in pixels; None as above.
+        image_size: side in pixels; None for the rule above.
 
     Returns:
         uint8 ``(n, H, W, 1 or 3)`` and what was done, in words (empty for nothing).
@@ -124,7 +124,7 @@ def fit_pictures(pictures: Sequence[Picture], image_size: int | None) -> tuple[n
 
 @dataclasses.dataclass(frozen=True)
 class _Depth:
-    """How values of wide pictures become 0..255: times `factor`, then shifted down by `bits`."""
+    """How values of wide pictures become 0..255: multiplied by `factor`, shifted down by `bits`."""
 
     factor: float = 1.0
     bits: int = 0
@@ -136,7 +136,7 @@ class _Depth:
 
 
 def _measure_depth(pictures: Sequence[Picture]) -> tuple[_Depth, str]:
-    """What brings the wide pictures of a set to 8 bits, and what to say of unusual ones."""
+    """Returns how the wide pictures of a set become 8 bits, and a note on unusual ones."""
     wide = [p for p in pictures if p.wide]
     halved = [p for p in pictures if p.halved]
     moving = sum(p.moving for p in pictures)
@@ -150,7 +150,7 @@ def _measure_depth(pictures: Sequence[Picture]) -> tuple[_Depth, str]:
 
 
 def _measure_wide(wide: Sequence[Picture]) -> tuple[_Depth, str]:
-    """The set's range decides, whatever their files could hold.
+    """Returns the `_Depth` that the range of a set's values requires, and a note.
 
     Whole numbers up to 255 stay; larger ones lose their lowest bits, as many for all pictures as
     the largest value needs (12-bit values four, 16-bit ones eight). Fractions from 0 to 1 are
@@ -193,7 +193,7 @@ def _describe_halved(pictures: Sequence[Picture]) -> str:
 
 
 def _flatten(picture: Picture, colour: bool, depth: _Depth) -> Image:
-    """RGB or grey of 8 bits, without transparency."""
+    """Returns the picture as RGB or grey of 8 bits, without transparency."""
     image = picture.open()
     if picture.wide:
         image = depth.narrow(image)
@@ -208,7 +208,7 @@ def _flatten(picture: Picture, colour: bool, depth: _Depth) -> Image:
 
 
 def to_rgb(picture: Picture) -> np.ndarray:
-    """One picture's pixels, uint8 ``(H, W, 3)``, transparency laid on white.
+    """Returns one picture's pixels, uint8 ``(H, W, 3)``, transparency laid on white.
 
     Raises:
         UsageError: it has more than 8 bits a channel.

@@ -1,4 +1,4 @@
-"""Class-balanced draws; every draw is a function of a seed and a step, with no state."""
+"""Class-balanced draws, each a function of a seed and a step, without state."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["Purpose", "balanced_batch", "check_support_size", "step_key"]
 
 
 class Purpose:
-    """What a random key is for; folded into the seed before the step."""
+    """The purposes of random keys; a purpose is folded into the seed before the step."""
 
     INIT, BATCH, ARCHITECTURE, AUGMENTATION = 0, 1, 2, 3
 
 
 def step_key(seed: int, *fold: int) -> jax.Array:
-    """A key for one purpose of one step: the seed with further integers folded in.
+    """Returns a key for one purpose of one step: the seed with further integers folded in.
 
     Example:
         >>> bool((jax.random.key_data(step_key(0, 1)) == jax.random.key_data(step_key(0, 2))).all())
@@ -31,15 +31,15 @@ def step_key(seed: int, *fold: int) -> jax.Array:
 
 
 def balanced_batch(key: jax.Array, classes: np.ndarray, size: int) -> np.ndarray:
-    """`size` distinct positions, as class-balanced as the set allows, without replacement.
+    """Returns `size` distinct positions, as class-balanced as the set allows, without replacement.
 
-    Where `size` is no multiple of the number of classes, which classes get one more is drawn
-    too.
+    Where `size` is not a multiple of the number of classes, the classes that get one more are
+    drawn at random too.
 
     Args:
         key: a JAX key.
         classes: class of each image ``(n,)``.
-        size: how many, at most n.
+        size: number of positions, at most n.
 
     Returns:
         Positions ``(size,)`` int64, ascending.
@@ -61,7 +61,7 @@ def balanced_batch(key: jax.Array, classes: np.ndarray, size: int) -> np.ndarray
 
 
 def check_support_size(support: int, classes: np.ndarray) -> None:
-    """Raises a `UsageError` unless `classes` has equally many images of each class for it."""
+    """Raises a `UsageError` unless `support` images can be drawn, equally many of each class."""
     counts = np.bincount(classes)
     num_classes, fewest = len(counts), int(counts.min())
     if support < num_classes or support % num_classes:

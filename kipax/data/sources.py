@@ -1,4 +1,4 @@
-"""Data sets by name: embedded, from TensorFlow Datasets, from a user's npz or pictures."""
+"""Loads data sets by name: built in, from TensorFlow Datasets, from a user's npz or pictures."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def load_dataset(
 
     Args:
         name: as above.
-        validation_examples: training images to hold out, class-balanced, chosen by content
-            (smallest sha256 of the pixels within each class), whatever their order.
+        validation_examples: number of training images to hold out, class-balanced, by content
+            (smallest sha256 of the pixels within each class), independent of their order.
         data_dir: where TensorFlow Datasets lie; None for its default.
-        image_size: side in pixels that pictures of differing sizes get.
+        image_size: side in pixels to which pictures of differing sizes are resized.
 
     Raises:
-        UsageError: unknown name; too many validation examples; arrays that are no data set
+        UsageError: unknown name; too many validation examples; arrays that are not a data set
             (shapes, dtypes, labels out of range, pixels that are not finite, an empty class,
             a single class).
-        FileError: an unreadable, truncated or pickled file; a set that is not there, without
-            a network to fetch it.
+        FileError: an unreadable, truncated or pickled file; a set that is missing while
+            there is no network to fetch it.
         ImportError: an extra is missing; the message names it.
 
     Example:
@@ -69,7 +69,7 @@ def load_dataset(
 def _read(
     name: str, data_dir: Path | str | None, image_size: int | None
 ) -> tuple[str, dict[str, np.ndarray], str, bool]:
-    """Where a set was read from, its arrays, a note, and whether one rule made all its images."""
+    """Returns a set's source, its arrays, a note, and whether one rule made all images."""
     kind, _, path = name.partition(":")
     if image_size is not None and kind in ("npz", "digits"):
         raise UsageError(f"image_size is for pictures in folders and of TFDS; {kind} has one size.")
@@ -82,13 +82,13 @@ def _read(
         _check_name(name)
         data_dir = None if data_dir is None else files.expand(data_dir)
         arrays, note = tfds.read_tfds(name, data_dir=data_dir, image_size=image_size)
-    # Pictures, and parts, which have a note: one rule made training and test images.
+    # Pictures, and parts, which have a note, were made by one rule for training and test images.
     one_scale = kind == "folder" or bool(kind == "npz" and note) or kind not in (*_PATHS, "digits")
     return path if kind in _PATHS else name, arrays, note, one_scale
 
 
 def _path_of(name: str) -> str:
-    """The path that follows ``npz:`` or ``folder:``."""
+    """Returns the path that follows ``npz:`` or ``folder:``."""
     kind, _, path = name.partition(":")
     if not path:
         raise UsageError(f"a path must follow {kind}: as in {kind}:PATH; got {name!r}.")
@@ -112,7 +112,7 @@ def _check_size(image_size: Any) -> None:
 
 
 def describe_dataset(name: str) -> DatasetFacts | None:
-    """Shape, classes and sizes of a set that is known by heart, else None; reads nothing.
+    """Returns the facts of a set of `kipax.data.known`, else None; reads nothing.
 
     Example:
         >>> describe_dataset("cifar100").image_shape
@@ -122,7 +122,7 @@ def describe_dataset(name: str) -> DatasetFacts | None:
 
 
 def _check_name(name: str) -> None:
-    """Refuses what is neither known by heart nor to TensorFlow Datasets."""
+    """Raises a `UsageError` for a name unknown to kipax and to TensorFlow Datasets."""
     if name in KNOWN or tfds.is_registered(name):
         return
     for kind, there in (("npz", os.path.isfile(name)), ("folder", os.path.isdir(name))):

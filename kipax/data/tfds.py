@@ -1,4 +1,4 @@
-"""Image classification sets from TensorFlow Datasets, without TensorFlow where it can be.
+"""Image classification sets from TensorFlow Datasets, without TensorFlow where possible.
 
 A set stored as array_record or parquet is read by tensorflow-datasets alone (the extra
 ``data``); one stored as tfrecord, and the preparation of most sets, needs TensorFlow as well
@@ -28,7 +28,7 @@ from kipax.errors import FileError, UsageError
 
 __all__ = ["is_installed", "is_registered", "read_tfds"]
 
-# Any answer from any of them means that there is a network; where the sets themselves lie.
+# Any answer from any of these hosts, where the sets lie, means that there is a network.
 _HOSTS = ("https://storage.googleapis.com", "https://www.cs.toronto.edu", "https://github.com")
 _SECONDS_TO_ANSWER = 3.0
 _TEST_SPLITS = ("test", "validation")
@@ -52,7 +52,7 @@ def read_tfds(
     Raises:
         ImportError: tensorflow-datasets, or TensorFlow where needed, is missing; names the
             extra.
-        UsageError: the name is unknown, or the set is not one of labelled images.
+        UsageError: the name is unknown, or the set does not hold labelled images.
         FileError: it is not in `data_dir` and there is no network, or it cannot be prepared.
     """
     with _quiet():
@@ -77,7 +77,7 @@ def read_tfds(
 
 
 def is_installed() -> bool:
-    """Whether there is a tensorflow-datasets to ask."""
+    """Returns whether tensorflow-datasets is installed."""
     try:
         _import_tfds()
     except ImportError:
@@ -86,7 +86,7 @@ def is_installed() -> bool:
 
 
 def is_registered(name: str) -> bool:
-    """Whether tensorflow-datasets knows ``NAME``, ``NAME/CONFIG`` or ``NAME:VERSION``."""
+    """Returns whether tensorflow-datasets knows ``NAME``, ``NAME/CONFIG`` or ``NAME:VERSION``."""
     if not is_installed():
         return False
     with _quiet():
@@ -106,13 +106,13 @@ def _import_tfds() -> ModuleType:
 
 
 def _import_tensorflow(why: str) -> ModuleType:
-    """TensorFlow, told to leave the accelerators to JAX."""
+    """Imports TensorFlow and makes it leave the accelerators to JAX."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         import tensorflow as tf
     except ImportError as error:
         raise ImportError(f"{why} needs TensorFlow: pip install 'kipax[tfds]'") from error
-    with contextlib.suppress(RuntimeError):  # its runtime has begun already: too late, or done
+    with contextlib.suppress(RuntimeError):  # its runtime has already started
         tf.config.set_visible_devices([], "GPU")
         tf.config.set_visible_devices([], "TPU")
     return tf
@@ -120,7 +120,7 @@ def _import_tensorflow(why: str) -> ModuleType:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without TFDS's warnings about folders that do not exist yet."""
+    """Hides the warnings of TFDS about folders that do not exist yet."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -143,7 +143,7 @@ def _make_builder(name: str, data_dir: Path | str | None) -> Any:
 
 
 def _image_and_label(name: str, builder: Any) -> tuple[str, str]:
-    """Keys of the image and its class."""
+    """Returns the keys of the image and of its class."""
     tfds = _import_tfds()
     features, keys = builder.info.features, builder.info.supervised_keys
     ok = isinstance(keys, tuple) and len(keys) == 2 and hasattr(features, "keys")
@@ -158,20 +158,20 @@ def _image_and_label(name: str, builder: Any) -> tuple[str, str]:
 
 
 def _prepare(name: str, builder: Any) -> Any:
-    """Downloads and stores a set, in a format that is read without TensorFlow; its builder."""
+    """Downloads and stores a set in a format read without TensorFlow; returns its builder."""
     folder = Path(builder.data_path).parents[1 if builder.builder_config is None else 2]
     if not _has_network():
         raise FileError(
             f"{name} is not in {folder} and there is no network: put the prepared TFDS folder "
-            f"there or name its parent with --data_dir, or use --dataset=npz:PATH or folder:PATH."
+            f"there or name its parent as data_dir, or use dataset=npz:PATH or folder:PATH."
         )
     _import_tensorflow(f"preparing {name}")
     tfds = _import_tfds()
     try:
         tfds.builder(name, data_dir=str(folder), file_format="array_record").download_and_prepare()
-    except Exception as error:  # whatever a download and some thousand scripts may raise
+    except Exception as error:  # a download and the sets' scripts may raise any kind
         raise FileError(f"could not prepare {name} in {folder}: {_first_line(error)}") from error
-    return _make_builder(name, folder)  # one that has read what was stored
+    return _make_builder(name, folder)  # a new one, which reads what was stored
 
 
 def _has_network() -> bool:
@@ -190,7 +190,7 @@ def _has_network() -> bool:
 def _read_split(
     name: str, builder: Any, split: str, keys: tuple[str, str]
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Images and classes of one part, in stored order."""
+    """Returns the images and classes of one part, in stored order."""
     tfds = _import_tfds()
     try:
         if builder.info.file_format in (
@@ -225,7 +225,7 @@ def _itself(picture: Any) -> Any:
 
 
 def _class_names(name: str, label: Any) -> list[str]:
-    if name in KNOWN:  # the catalogue numbers some of them
+    if name in KNOWN:  # in the catalogue some have numbers for names
         return list(KNOWN[name].class_names)
     return list(label.names)
 

@@ -1,4 +1,4 @@
-"""What lies in a folder of pictures: classes, picture files, and what is left out, counted."""
+"""Lists a folder of pictures: classes, picture files, and a count of files that are left out."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class LeftOut:
         self._names: dict[str, list[str]] = {}
 
     def add(self, kind: str, count: int = 1, name: str = "") -> None:
-        """Counts so many more of a kind; `name` is one that may be shown."""
+        """Counts `count` more files of a kind; `name` is an example to show."""
         self._count[kind] += count
         names = self._names.setdefault(kind, [])
         if name and len(names) < _NAMED and name not in names:
             names.append(name)
 
     def describe(self) -> str:
-        """``left out: val/ (12 pictures), other files (3: a.txt, b.csv)``; empty for nothing."""
+        """Returns ``left out: val/ (12 pictures), other files (3: a.txt, b.csv)``, or nothing."""
         parts = []
         for kind, count in self._count.items():
             names = ", ".join(self._names[kind])
@@ -43,16 +43,16 @@ class LeftOut:
 
 
 def class_folders(root: Path, left: LeftOut) -> dict[str, Path]:
-    """The folders in a folder by name, linked ones included, in the order of their names.
+    """Returns the subfolders by name, linked ones included, in the order of their names.
 
-    Names are composed (Unicode's NFC), so that they compare equal however a system spells accents.
+    Names are normalised (Unicode NFC), so that names with accents compare equal on every system.
 
     Args:
-        root: whose folders are the classes.
-        left: hears of what lies beside them.
+        root: the folder whose subfolders are the classes.
+        left: counts the other files.
 
     Raises:
-        FileError: a link to nothing, or a folder that cannot be read.
+        FileError: a broken link, or a folder that cannot be read.
         UsageError: two folders whose names look the same.
     """
     found: dict[str, Path] = {}
@@ -72,9 +72,9 @@ def class_folders(root: Path, left: LeftOut) -> dict[str, Path]:
 
 
 def list_pictures(folder: Path, left: LeftOut) -> tuple[list[Path], str]:
-    """The picture files in a folder and those below it, and the name of a file that is none.
+    """Returns the picture files in and below a folder, and the name of one other file.
 
-    Linked folders are followed; each is read once, so that a link to a folder above ends.
+    Linked folders are followed; each folder is read once, so that circular links end.
     """
     pictures, other = [], ""
     for file in _files_below(folder, left):
@@ -87,7 +87,7 @@ def list_pictures(folder: Path, left: LeftOut) -> tuple[list[Path], str]:
 
 
 def count_pictures(folder: Path) -> int:
-    """Number of picture files in a folder that is left out and those below it."""
+    """Returns the number of picture files in and below a folder that is left out."""
     files = _files_below(folder, LeftOut(), strict=False)
     return sum(_is_picture(file) for file in files)
 
@@ -99,7 +99,7 @@ def _files_below(folder: Path, left: LeftOut, *, strict: bool = True) -> Iterato
         here = waiting.pop()
         real = os.path.realpath(here)
         above = here != folder and os.path.commonpath([real, top]) == real
-        if real in seen or above:  # one above the class holds other classes
+        if real in seen or above:  # a folder above the class holds other classes
             left.add("links to folders above or read already", name=here.name)
             continue
         seen.add(real)
@@ -113,7 +113,7 @@ def _files_below(folder: Path, left: LeftOut, *, strict: bool = True) -> Iterato
 
 
 def _entries(folder: Path, *, strict: bool = True) -> list[Path]:
-    """What lies in a folder; a `FileError` if it cannot be read or, if strict, for dead links."""
+    """Lists a folder; a `FileError` if it cannot be read or, if `strict`, for broken links."""
     try:
         entries = sorted(folder.iterdir())
         lost = [entry for entry in entries if not _is_hidden(entry.name) and not entry.exists()]
@@ -133,7 +133,7 @@ def _is_picture(file: Path) -> bool:
 
 
 def _as_text(folder: Path) -> str:
-    """A folder's name; a `UsageError` for one that is no text, as old archives have."""
+    """Returns a folder's name; a `UsageError` for a name that is not valid text."""
     try:
         return folder.name.encode().decode()
     except UnicodeEncodeError as error:

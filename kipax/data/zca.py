@@ -2,11 +2,11 @@
 
 Both standardise over the training set, normalise each image by itself (the layer
 normalisation) and multiply by a symmetric matrix ``W`` that evens out the spectrum. They
-differ in what is standardised, by what an image is divided, and from what ``W`` comes:
+differ in the standardisation, in the divisor of an image, and in the matrix that gives ``W``:
 see `ZCA` and `ZCAPaper`.
 
 Cost of a fit: n d^2 for the second moment and about 10 d^3 for its eigenvectors, d = H W C
-(for 50,000 images of 32 x 32 x 3 half a minute on two cores); of `apply`: d^2 an image.
+(for 50,000 images of 32 x 32 x 3 half a minute on two cores); of `apply`: d^2 for each image.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from kipax.errors import UsageError
 
 __all__ = ["ZCA", "ZCAPaper", "check_lambda"]
 
-_ROWS = 500  # images treated at once
+_ROWS = 500  # number of images treated at once
 _CONSTANT = 1e-6  # an image whose standard deviation is below this counts as constant
 
 
@@ -38,7 +38,7 @@ def check_lambda(zca_lambda: float) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ZCA:
-    """Regularised ZCA as the official notebooks compute it; the released sets go with it.
+    """Regularised ZCA as the official notebooks compute it; the released sets need it.
 
     With d = H W C, x a raw image, ``mean`` and ``std`` per channel::
 
@@ -58,8 +58,8 @@ class ZCA:
         standard: per-channel standardisation, with the range of the raw pixels.
         matrix: ``W``, float32 ``(d, d)``, symmetric.
         zca_lambda: regularisation relative to the mean eigenvalue.
-        typical: average and norm of a typical image (medians), for pictures of images that
-            were never real.
+        typical: average and norm of a typical image (medians), for pictures of images that are
+            not real images.
 
     Source: the official notebook ``nn_training.ipynb``; Shankar et al. 2020.
     """
@@ -74,13 +74,13 @@ class ZCA:
     def fit(
         cls, x: np.ndarray, *, zca_lambda: float, standardise_on: np.ndarray | None = None
     ) -> ZCA:
-        """Fits to raw training images; streams the second moment in float64.
+        """Fits to raw training images; sums the second moment in float64, some images at a time.
 
         Args:
             x: images ``(n, H, W, C)``.
             zca_lambda: positive.
             standardise_on: images for ``mean`` and ``std`` instead of `x`; the official
-                notebook takes all 50,000 there and the first 45,000 for the matrix.
+                notebook takes all 50,000 for these and the first 45,000 for the matrix.
 
         Raises:
             UsageError: `zca_lambda` is not positive, or every image is constant.
@@ -106,12 +106,12 @@ class ZCA:
 
     @staticmethod
     def _size(centred: np.ndarray) -> np.ndarray:
-        """What a centred, flattened image is divided by."""
+        """Returns the divisor of each centred, flattened image."""
         return np.linalg.norm(centred, axis=1)
 
     @staticmethod
     def _moment_of(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """The rows whose second moment gives the matrix."""
+        """Returns the rows whose second moment gives the matrix."""
         return v
 
     _TAIL_IS_ONE: ClassVar[bool] = True
@@ -131,7 +131,7 @@ class ZCA:
 
     @classmethod
     def _normalise(cls, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Layer-normalised rows, and their averages and sizes ``(n, 2)``."""
+        """Returns the layer-normalised rows, and their averages and sizes ``(n, 2)``."""
         average = u.mean(axis=1, keepdims=True)
         centred = u - average
         constant = centred.std(axis=1) < _CONSTANT
@@ -151,11 +151,11 @@ class ZCA:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The regularisation."""
+        """The settings: the regularisation ``zca_lambda``."""
         return {"zca_lambda": self.zca_lambda}
 
     def apply(self, x: np.ndarray) -> np.ndarray:
-        """Whitened images, float32; standardised in float64, multiplied in float32.
+        """Returns the whitened images, float32; standardises in float64, multiplies in float32.
 
         Raises:
             UsageError: the images do not have the fitted shape.
@@ -168,11 +168,11 @@ class ZCA:
         return out
 
     def statistics(self, x: np.ndarray) -> np.ndarray:
-        """Average and size of each standardised image, which `apply` divides out."""
+        """Returns average and size of each standardised image, which `apply` removes."""
         return self._normalise(self._standardise(x))[1].astype(np.float32)
 
     def invert(self, x: np.ndarray, statistics: np.ndarray | None = None) -> np.ndarray:
-        """``((W^-1 x) size + average) std + mean`` as float32; see `Preprocessor.invert`."""
+        """Returns ``((W^-1 x) size + average) std + mean``, float32; see `Preprocessor.invert`."""
         x = np.asarray(x, np.float64)
         known = np.broadcast_to(self.typical, (len(x), 2)) if statistics is None else statistics
         v = x.reshape(len(x), -1) @ self._inverse
@@ -193,13 +193,13 @@ class ZCA:
         return self.standard.standardise(x).reshape(len(x), -1)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Arrays by name, for a file."""
+        """Returns the arrays by name, for a file."""
         scalars = {"lambda": np.array(self.zca_lambda), "typical": self.typical}
         return self.standard.to_arrays() | scalars | {"matrix": self.matrix}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> ZCA:
-        """The preprocessor that `to_arrays` wrote."""
+        """Returns the preprocessor that `to_arrays` wrote."""
         matrix = arrays["matrix"]
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"its matrix has the shape {matrix.shape}")
@@ -214,11 +214,11 @@ class ZCA:
 
 
 class ZCAPaper(ZCA):
-    """Regularised ZCA as the text of the paper's appendix A has it.
+    """Regularised ZCA as described in the paper's appendix A.
 
-    As `ZCA`, but ``mean`` and ``std`` per feature (a constant feature has std 1), the matrix
-    from the standardised images before the layer normalisation, an image divided by its
-    standard deviation instead of its norm, and no exception for n < d::
+    It differs from `ZCA` in four points: ``mean`` and ``std`` are per feature (a constant feature
+    has std 1), the matrix is that of the standardised images before the layer normalisation, an
+    image is divided by its standard deviation instead of its norm, and n < d is no exception::
 
         u = flatten((x - mean) / std)                        each feature
         C = sum over training images of u u^T / n

@@ -1,7 +1,7 @@
-"""What a run is: one frozen dataclass for each method; flags are generated from them.
+"""The configs of runs: one frozen dataclass for each method, from which flags are made.
 
-Fields whose default is None depend on the data set: `resolve` fills them from the one table
-below, and a run prints and records what it took.
+Fields whose default is None depend on the data set: `resolve` fills them from the table
+`DATASET_DEFAULTS`, and a run prints and records the values that it used.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A kind of run.
+    """A distillation method.
 
     Attributes:
-        name: in run.json.
-        title: in words, and in the metadata of the sets that it makes.
+        name: its name in run.json.
+        title: its name in sentences and in the metadata of the sets that it makes.
         config: the class of its configs.
-        suffix: of its default folders.
-        in_steps: whether it learns images, step by step, and not in one pass over all targets.
+        suffix: end of the names of its default folders.
+        in_steps: True if it learns images step by step; False for one pass over all targets.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Method:
 
 
 def check_arguments(kind: type, config: Any, *, dataset: Any, resume: Any) -> None:
-    """Refuses what Python lets through: names for objects, texts for True and False."""
+    """Raises a `UsageError` for arguments of a wrong type, which Python would accept."""
     if not isinstance(config, kind):
         raise UsageError(f"this run takes a {kind.__name__}; got a {type(config).__name__}.")
     check_dataset(dataset)
@@ -84,7 +84,7 @@ def check_arguments(kind: type, config: Any, *, dataset: Any, resume: Any) -> No
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What both methods share. Read the fields' help with ``--help``.
+    """The fields that every method has; ``--help`` explains each.
 
     Raises:
         UsageError: a value out of range or an unknown name.
@@ -94,7 +94,7 @@ class RunConfig:
         "digits",
         "digits, mnist, fashion_mnist, svhn_cropped, cifar10, cifar100, another set of "
         "TensorFlow Datasets, npz:PATH or folder:PATH",
-        may_change=True,  # images are told by content
+        may_change=True,  # images are identified by content
     )
     data_dir: str | None = config_field(
         None, "where prepared TensorFlow Datasets lie (its own default)", may_change=True
@@ -149,7 +149,7 @@ class RunConfig:
 
     @property
     def may_change(self) -> set[str]:
-        """The fields that a resumed run may be given anew."""
+        """The fields whose values may differ when a run is resumed."""
         return {f.name for f in dataclasses.fields(self) if f.metadata["may_change"]}
 
     @property
@@ -158,7 +158,7 @@ class RunConfig:
         return 0.0
 
     def targets_per_step(self, training_examples: int) -> int:
-        """How many of so many training images a step or a pass looks at."""
+        """Returns how many of `training_examples` images a step, or the one pass, uses."""
         return training_examples
 
     def check_dataset(self, dataset: Dataset) -> None:
@@ -167,7 +167,7 @@ class RunConfig:
     def _check_zca_lambda(self, zca_lambda: float) -> None:
         check_lambda(zca_lambda)
         if self.preprocessing == "standard":
-            raise UsageError("zca_lambda needs --preprocessing=zca or zca_paper; got standard.")
+            raise UsageError("zca_lambda needs preprocessing=zca or zca_paper; got standard.")
 
     def _check_positive(self, *fields: str) -> None:
         for name in fields:
@@ -237,7 +237,7 @@ class KIPConfig(RunConfig):
         if self.label_learning_rate is not None and not self.learn_labels:
             raise UsageError(
                 "label_learning_rate has no effect where labels are not learned; got "
-                f"{self.label_learning_rate}: leave it out, or take --learn_labels=true."
+                f"{self.label_learning_rate}: leave it out, or take learn_labels=True."
             )
         self._check_final_learning_rate()
         if self.steps is not None and self.steps < 0:
@@ -262,7 +262,7 @@ class KIPConfig(RunConfig):
 
     @property
     def may_change(self) -> set[str]:
-        """As for any run, but that steps are fixed where the learning rate depends on them."""
+        """As in `RunConfig`, without ``steps`` where the learning rate depends on them."""
         fixed = {"steps"} if self.final_learning_rate is not None else set()
         return super().may_change - fixed
 
@@ -271,8 +271,8 @@ class KIPConfig(RunConfig):
         return split_list(self.sample_architectures)
 
     def _check_samples(self) -> None:
-        """The set is evaluated with one of the kernels that it is learned with."""
-        _ = self.kernel_specs  # names are checked here
+        """Makes `architecture`, which evaluates, one of the sampled architectures."""
+        _ = self.kernel_specs  # raises for unknown names
         if not self._samples or self.architecture in self._samples:
             return
         if self.architecture != _DEFAULT_ARCHITECTURE:
@@ -294,7 +294,7 @@ class KIPConfig(RunConfig):
         return self.augment_fraction
 
     def targets_per_step(self, training_examples: int) -> int:
-        """`batch_size` under the name that every method has."""
+        """Returns `batch_size`; every method has this function."""
         return self.batch_size(training_examples)
 
     def batch_size(self, targets: int) -> int:
@@ -305,7 +305,7 @@ class KIPConfig(RunConfig):
         if size > targets:
             raise UsageError(
                 f"target_batch must not exceed the {targets} training images; got {size}: "
-                "use --target_batch=all."
+                "use target_batch=all."
             )
         return size
 
@@ -319,11 +319,11 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 def resolve(config: Config, *, training_examples: int | None = None) -> Config:
-    """The config with every field that depends on data set or machine filled in.
+    """Fills in every field that depends on the data set or the machine; returns a new config.
 
     Args:
-        config: what the user said.
-        training_examples: how many targets there are; a default batch beyond them is all.
+        config: the config as the user gave it.
+        training_examples: number of targets; a default batch that is larger takes all of them.
     """
     values = {k: v for k, v in _defaults(config).items() if hasattr(config, k)}
     batch = values.get("target_batch")
@@ -339,9 +339,9 @@ def resolve(config: Config, *, training_examples: int | None = None) -> Config:
 
 
 def resolved_defaults(config: RunConfig, *, training_examples: int) -> dict[str, Any]:
-    """What each field would be had nobody set it, the other fields as they are.
+    """Returns for each field the value that `resolve` gives it if it alone is not set.
 
-    A run that was begun before a field was there counts as one that did not set it.
+    A run that was begun before a field existed counts as one that did not set it.
 
     Args:
         config: a resolved config.
@@ -359,7 +359,7 @@ def resolved_defaults(config: RunConfig, *, training_examples: int) -> dict[str,
 
 
 def _defaults(config: RunConfig) -> dict[str, Any]:
-    """The data set's row of the table; SVHN whitened has rules of its own."""
+    """Returns the data set's row of the table, changed for whitening, by special rules for SVHN."""
     kind = config.dataset.partition(":")[0]
     values = DATASET_DEFAULTS.get(kind, DATASET_DEFAULTS["npz"])
     values = values | {"memory_gb": default_memory_gb()}
@@ -374,7 +374,7 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
 
 
 def default_workdir(config: RunConfig, *, suffix: str = "") -> str:
-    """``runs/<dataset>-<architecture>-<support>``, with the suffix appended if given."""
+    """Returns ``runs/<dataset>-<architecture>-<support>``, with the suffix appended if given."""
     network = "sampled" if getattr(config, "sample_architectures", "") else config.architecture
     name = f"runs/{short_name(config.dataset)}-{network}-{config.support}"
     return f"{name}-{suffix}" if suffix else name

@@ -1,4 +1,4 @@
-"""What a KIP run will take on this machine: a few blocks timed, the rest arithmetic."""
+"""Estimates the time and memory of a KIP run here: times a few blocks and computes the rest."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Costs:
     """Measured seconds of one kernel on this machine.
 
     Attributes:
-        target_pair: one entry of ``k_ts`` with its gradient, standard preprocessing included
+        target_pair: for one entry of ``k_ts`` with its gradient, standard preprocessing included
             (a whitening or augmentation is not).
-        forward_pair: one entry alone.
-        support_pair: one entry of ``k_ss`` (of all s x s) with its gradient.
-        step: what a step takes besides: the solve, the update.
+        forward_pair: for one entry without its gradient.
+        support_pair: for one entry of ``k_ss`` (of all s x s) with its gradient.
+        step: for the rest of a step: the solve and the update.
     """
 
     target_pair: float
@@ -45,22 +45,22 @@ class Costs:
     step: float
 
     def seconds_per_step(self, targets: int, supports: int, workers: int = 1) -> float:
-        """A step on so many workers like this machine; solve and update stay the server's."""
+        """Returns a step's seconds on `workers` such machines; the server solves and updates."""
         pairs = targets * supports * self.target_pair + supports**2 * self.support_pair
         return pairs / workers + self.step
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What a run will take.
+    """The estimated time and memory of a run.
 
     Attributes:
-        seconds_per_step: of a step.
-        seconds: of the whole run, evaluations included, installing and loading not.
-        evaluation_seconds: of one evaluation.
-        memory_gb: its largest arrays: images, a block, the support kernel.
-        targets: a step.
-        costs: what was measured.
+        seconds_per_step: seconds of a step.
+        seconds: seconds of the whole run with its evaluations, without installing and loading.
+        evaluation_seconds: seconds of one evaluation.
+        memory_gb: memory of its largest arrays: images, a block, the support kernel.
+        targets: number of targets of a step.
+        costs: the measurements.
     """
 
     seconds_per_step: float
@@ -72,7 +72,7 @@ class Estimate:
 
 
 def measure_costs(spec: KernelSpec, image_shape: tuple[int, int, int], supports: int) -> Costs:
-    """Times a few blocks of noise images; some ten seconds."""
+    """Times a few blocks of noise images; takes about ten seconds."""
     work = position_pairs(spec.architecture, (image_shape[0], image_shape[1]))
     sample = min(supports, _SAMPLE_SUPPORTS)
     rows = _SAMPLE_POSITION_PAIRS // (work * sample) // 16 * 16
@@ -103,7 +103,7 @@ def measure_costs(spec: KernelSpec, image_shape: tuple[int, int, int], supports:
 
 
 def _make_rest_of_step(image_shape: tuple[int, int, int], supports: int) -> Callable[[], object]:
-    """A step without its kernels: the batch drawn, the solve, the update."""
+    """Returns a function that does a step without its kernels: batch, solve and update."""
     optimizer, classes = make_optimizer(0.01), np.arange(50_000) % 10
     images = np.zeros((supports, *image_shape), np.float32)
     state = make_state(images, np.arange(supports) % 10, 10, optimizer)
@@ -139,13 +139,13 @@ def _seconds(work: Callable[[], object]) -> float:
 def estimate_run(
     config: KIPConfig, facts: DatasetFacts, *, workers: int = 1, costs: Costs | None = None
 ) -> Estimate:
-    """What a run will take, from measurements of its kernels here.
+    """Estimates the time and memory of a run from measurements of its kernels here.
 
     Args:
         config: resolved, so that no field is None.
-        facts: of its data set.
-        workers: machines like this one that share the target blocks.
-        costs: measured before; None measures, averaging over sampled kernels.
+        facts: shape and sizes of its data set.
+        workers: number of machines like this one that share the target blocks.
+        costs: earlier measurements; None measures, as an average over sampled kernels.
     """
     if costs is None:
         measured = [
@@ -163,7 +163,7 @@ def estimate_run(
     evaluations = -(-config.steps // config.eval_every) + 1
     return Estimate(
         seconds_per_step=step,
-        seconds=(config.steps + 1) * step + evaluations * evaluation,  # the last set is measured
+        seconds=(config.steps + 1) * step + evaluations * evaluation,  # + 1: the final loss
         evaluation_seconds=evaluation,
         memory_gb=_memory_gb(config, facts, targets),
         targets=targets,

@@ -37,26 +37,26 @@ def run_kip(
     reporter: Reporter | None = None,
     make_executor: MakeExecutor = make_local,
 ) -> RunResult:
-    """Learns a support set by KIP and leaves everything in a folder.
+    """Learns a support set by KIP and writes everything to a folder.
 
     The support set after the last step is the result; the five checkpoints of lowest training
-    loss and the paper's grid of steps lie beside it. The same call on the same machine,
-    versions and thread count gives the same bytes, interrupted and resumed or not.
+    loss and those of the paper's grid of steps lie beside it. The same call with the same machine,
+    versions and thread count gives the same bytes, whether it was interrupted or not.
 
     Args:
-        config: what to run; None fields are filled in by data set.
-        dataset: instead of loading ``config.dataset``, for example `Dataset.from_arrays`.
+        config: the settings; fields that are None are filled in by data set.
+        dataset: the data, for example from `Dataset.from_arrays`; None loads ``config.dataset``.
         workdir: the run's folder; by default ``runs/<dataset>-<architecture>-<support>``.
-        resume: continue the run that lies there; starts where there is none.
-        reporter: hears sentences and progress.
-        make_executor: makes whoever computes the kernel blocks; this process by default.
+        resume: True continues the run in `workdir`, and starts one if there is none.
+        reporter: is told sentences and progress.
+        make_executor: makes the executor of the kernel blocks; this process by default.
 
     Raises:
         UsageError, FileError: wrong input; nothing is lost.
         FailedRunError: the loss is not finite or has diverged; the last good state is saved.
         PoolError: workers cannot compute a block; the state is saved.
-        Interrupted: Ctrl-C; the state is saved, resume continues.
-        OutOfTime: ``config.max_seconds`` are over; likewise.
+        Interrupted: the user pressed Ctrl-C; the state is saved, `resume` continues.
+        OutOfTime: ``config.max_seconds`` are over; the state is saved, `resume` continues.
 
     Source: Nguyen et al. 2021, sections 2 and 2.1, appendix A.
     """
@@ -77,7 +77,8 @@ class Loop:
 
     def __init__(self, run: Run):
         assert isinstance(run.config, KIPConfig)
-        self._run, self._config = run, run.config
+        self._run = run
+        self._config = run.config
         assert self._config.learning_rate is not None and self._config.steps is not None
         self._steps: int = self._config.steps
         self._optimizer = make_optimizer(
@@ -99,7 +100,7 @@ class Loop:
     def run(self) -> RunResult:
         workdir, reporter = self._run.workdir, self._run.reporter
         if self._state.step > self._steps:
-            reporter.say(f"the run is at step {self._state.step}, beyond --steps={self._steps}")
+            reporter.say(f"the run is at step {self._state.step}, beyond steps={self._steps}")
             self._steps = self._state.step
         if self._state.step:
             reporter.say(f"continuing at step {self._state.step}")
@@ -108,7 +109,7 @@ class Loop:
         if evaluated:
             self._initial = _evaluation_of(evaluated[0])
             self._evaluation = _evaluation_of(evaluated[-1])
-            if evaluated[0] != evaluated[0] | self._tested:  # of other test images
+            if evaluated[0] != evaluated[0] | self._tested:  # evaluated on other test images
                 self._initial = self._run.evaluate(self._run.initial_support())
         try:
             while self._state.step < self._steps:
@@ -132,7 +133,7 @@ class Loop:
 
     @property
     def _tested(self) -> dict[str, Any]:
-        """What a record says of the test images."""
+        """The fields of a record that identify the test images."""
         return {"test_examples": self._run.test_examples, "test_hash": self._run.test_hash}
 
     # -- one step ------------------------------------------------------------------------
@@ -146,14 +147,14 @@ class Loop:
         assert self._config.eval_every is not None
         self._record(gradient, seconds, evaluate=step % self._config.eval_every == 0)
         self._keep_checkpoint(gradient.loss)
-        self._state = following  # last: what is saved after Ctrl-C has its records
+        self._state = following  # last, so that a state saved after Ctrl-C has its records
         if time.monotonic() - self._saved_at > SECONDS_BETWEEN_SAVES:
             self._save_latest(following)
         if self._state.step < self._steps:
             self._show(gradient.loss)
 
     def update(self) -> float:
-        """The arithmetic of a step alone, no records; returns the loss before it."""
+        """Does the arithmetic of a step without records; returns the loss before the step."""
         gradient, self._state = self._compute_step()
         return gradient.loss
 
@@ -166,7 +167,7 @@ class Loop:
         return gradient, following
 
     def _measure(self) -> Gradient:
-        """Loss and gradient of the present state, on the batch and kernel of its step."""
+        """Returns loss and gradient of the present state, on the batch and kernel of its step."""
         state = self._state
         gradient = compute_gradient(
             state,
@@ -179,7 +180,7 @@ class Loop:
         return gradient
 
     def _batch(self, step: int) -> TargetRows:
-        """The targets of a step: a function of seed and step alone."""
+        """Returns the targets of a step: a function of seed and step alone."""
         classes = self._run.dataset.y_train
         seed = self._config.seed if self._config.augment_fraction > 0 else None
         if self._config.target_batch == "all":
@@ -189,7 +190,7 @@ class Loop:
         return TargetRows(balanced_batch(key, classes, size), step, seed)
 
     def _kernel(self, step: int) -> KernelSpec:
-        """The kernel of a step; drawn where the run samples."""
+        """Returns the kernel of a step; a random one where the run samples kernels."""
         specs = self._config.kernel_specs
         if len(specs) == 1:
             return specs[0]
@@ -242,13 +243,13 @@ class Loop:
         )
 
     def _seconds_per_step(self) -> float | None:
-        settled = self._seconds[1:]  # the first compiles
+        settled = self._seconds[1:]  # without the first step, which compiles
         return statistics.median(settled) if settled else None
 
     # -- ends ----------------------------------------------------------------------------
 
     def _finish(self) -> RunResult:
-        """Measures and keeps the last state, and writes the results."""
+        """Measures and saves the last state, and writes the results."""
         state, run = self._state, self._run
         self._save_latest(state)
         gradient = self._measure()
@@ -272,7 +273,7 @@ class Loop:
         )
 
     def _facts(self) -> dict[str, Any]:
-        """What is known of an unfinished run."""
+        """Returns the step, accuracies and folder of an unfinished run."""
         facts = {"step": self._state.step, "steps": self._steps}
         accuracies = self._evaluation.to_dict()
         return facts | accuracies | {"workdir": str(self._run.workdir.path)}
@@ -281,14 +282,14 @@ class Loop:
         """Saves the last good state, if this process has seen one, and says where it is."""
         words, good = f"stopped at step {self._state.step}: {error}", self._good
         if good is None:
-            return FailedRunError(f"{words} Start again in another --workdir.")
+            return FailedRunError(f"{words} Start again in another workdir.")
         self._save_latest(good)
         path = self._run.workdir.checkpoint_path(good.step)
         if not path.exists():
             self._run.workdir.save_checkpoint(self._support_set(good), good.step, train_loss=None)
         return FailedRunError(
             f"{words} The set of step {good.step}, the last good one, is in {path}; start again in "
-            "another --workdir."
+            "another workdir."
         )
 
     def _whereabouts(self) -> str:

@@ -39,7 +39,7 @@ def run_label_solve(
     The sums over all training images are streamed a block at a time and saved on the way, so
     that a killed run resumes.
 
-    Args and errors: as `kipax.distill.run_kip`.
+    Arguments and errors are those of `kipax.distill.run_kip`.
 
     Source: Nguyen et al. 2021, section 2.
     """
@@ -75,12 +75,12 @@ def _solve(run: Run) -> RunResult:
 
 
 def stream_sums(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """``k_ts^T k_ts`` and ``k_ts^T y_t`` over all training images, resumable.
+    """Returns ``k_ts^T k_ts`` and ``k_ts^T y_t`` over all training images; resumes earlier sums.
 
     Raises:
-        Interrupted: Ctrl-C; the sums so far are saved.
-        OutOfTime: ``config.max_seconds`` are over; likewise.
-        PoolError: workers cannot compute a block; likewise.
+        Interrupted: the user pressed Ctrl-C; the sums so far are saved.
+        OutOfTime: ``config.max_seconds`` are over; the sums so far are saved.
+        PoolError: workers cannot compute a block; the sums so far are saved.
     """
     sums = _Sums.load(run)
     try:
@@ -127,7 +127,7 @@ class _Sums:
 
 
 def _continue(run: Run, sums: _Sums) -> Iterator[_Sums]:
-    """The sums after each further block; saves and shows them on the way."""
+    """Yields the sums after each further block; saves them and reports progress."""
     total, saved_at, began, first = len(run.dataset.x_train), time.monotonic(), None, 0
     every = run.executor.plan.target_blocks(total)
     blocks = [b for b in every if b[0] >= sums.cursor]

@@ -51,7 +51,7 @@ __all__ = ["Evaluation", "Interrupted", "Run", "RunResult", "start_run"]
 
 _NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every", "backend", "max_seconds")
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
-_BLOCK_POSITION_PAIRS = 10**10  # some five seconds on two cores
+_BLOCK_POSITION_PAIRS = 10**10  # about five seconds on two cores
 
 
 class Interrupted(KeyboardInterrupt):
@@ -60,27 +60,27 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Accuracies of a support set, fractions; None where a part is empty."""
+    """Accuracies of a support set as fractions; None where there are no such images."""
 
     validation_accuracy: float | None
     test_accuracy: float | None
 
     def to_dict(self) -> dict[str, float]:
-        """The accuracies that are known, by name."""
+        """Returns the accuracies that are known, by name."""
         return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
 
 @dataclasses.dataclass(frozen=True)
 class RunResult:
-    """What a finished run returns.
+    """The result of a finished run.
 
     Attributes:
         support: the distilled set, also in ``workdir/support.npz``.
-        evaluation: of it.
-        initial: of the images that the run began with, with fixed labels.
+        evaluation: accuracies of the distilled set.
+        initial: accuracies of the images that the run began with, with fixed labels.
         steps: number of updates (KIP), 0 for Label Solve.
-        seconds_per_step: median of this process, the first, which compiles, left out; None
-            without a second step.
+        seconds_per_step: median over this process's steps except the first, which compiles;
+            None without a second step.
         workdir: the run's folder.
     """
 
@@ -92,7 +92,7 @@ class RunResult:
     workdir: Path
 
     def summary(self) -> dict[str, Any]:
-        """What a command prints of it, JSON-ready."""
+        """Returns the values that a command prints, JSON-ready."""
         return {
             "test_accuracy": self.evaluation.test_accuracy,
             "initial_test_accuracy": self.initial.test_accuracy,
@@ -105,7 +105,7 @@ class RunResult:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """Everything of a run that does not change from step to step."""
+    """The parts of a run that do not change from step to step."""
 
     config: RunConfig
     dataset: Dataset
@@ -119,7 +119,7 @@ class Run:
     method: Method
 
     def support_set(self, images, labels, *, learned_labels: bool, **facts: Any) -> SupportSet:
-        """Images and labels with this run's metadata and further facts."""
+        """Returns a support set of images and labels with this run's metadata and further facts."""
         config = self.config
         metadata = {
             "method": self.method.title,
@@ -153,7 +153,7 @@ class Run:
         return self.dataset.pixels.with_moments(self.dataset.x_train).to_metadata()
 
     def evaluate(self, support: SupportSet) -> Evaluation:
-        """Kernel ridge regression on the validation images and the (chosen) test images."""
+        """Evaluates kernel ridge regression on validation images and (chosen) test images."""
         x, y, held = self._evaluated
         scores = support.scores_of_preprocessed(x)
         return Evaluation(
@@ -163,24 +163,24 @@ class Run:
 
     @functools.cached_property
     def test_hash(self) -> str:
-        """Tells the (chosen) test images from others."""
+        """The hash that identifies the (chosen) test images."""
         x, y = self.test_images()
         return hash_arrays({"x": x, "y": y})[:12]
 
     @property
     def test_examples(self) -> int:
-        """Number of test images that evaluations look at."""
+        """Number of test images that evaluations use."""
         x, _, held = self._evaluated
         return len(x) - held
 
     def test_images(self) -> tuple[np.ndarray, np.ndarray]:
-        """The (chosen) test images, preprocessed, and their classes."""
+        """Returns the (chosen) test images, preprocessed, and their classes."""
         x, y, held = self._evaluated
         return x[held:], y[held:]
 
     @functools.cached_property
     def _evaluated(self) -> tuple[np.ndarray, np.ndarray, int]:
-        """Validation and test images, preprocessed once a run; classes; how many are the former."""
+        """Validation and test images, preprocessed; their classes; the number of the former."""
         data = self.dataset
         x_test, y_test = data.test_part(self.config.eval_examples)
         x = np.concatenate([data.x_validation, x_test])
@@ -188,14 +188,14 @@ class Run:
         return self.preprocessor.apply(x), y, len(data.x_validation)
 
     def initial_support(self) -> SupportSet:
-        """The images that the run begins with, labels fixed."""
+        """Returns the images that the run begins with, with fixed labels."""
         labels = ridge.one_hot(self.first_classes, self.dataset.num_classes)
         return self.support_set(self.first_images, labels, learned_labels=False, step=0)
 
     def draw(self, support: SupportSet) -> None:
-        """Writes images.png, labels.png if they were learned, and curve.png if there were steps.
+        """Writes images.png, labels.png if labels were learned, and curve.png if there were steps.
 
-        Says so if it cannot.
+        Tells the reporter about a picture that cannot be drawn.
         """
         panels = {"initial": self.initial_support().to_uint8_images()}
         if self.method.in_steps:
@@ -212,12 +212,15 @@ class Run:
                 pictures["curve.png"] = plots.draw_curve(metrics, title)
             for name, figure in pictures.items():
                 files.write_bytes(self.workdir.path / name, plots.to_png(figure))
-        except (ImportError, ValueError) as error:  # no matplotlib; what it cannot draw
+        except (
+            ImportError,
+            ValueError,
+        ) as error:  # no matplotlib, or values it cannot draw
             self.reporter.say(f"not all pictures are there: {error}")
 
 
 def _recorded(config: RunConfig) -> dict[str, Any]:
-    """The config as metadata: without what neither defines nor explains the set."""
+    """Returns the config as metadata, without fields that neither define nor explain the set."""
     values = dataclasses.asdict(config)
     return {k: v for k, v in values.items() if k not in _NOT_RECORDED}
 
@@ -233,9 +236,9 @@ def start_run(
     reporter: Reporter,
     make_executor: MakeExecutor = make_local,
 ) -> Iterator[Run]:
-    """Loads data, fits the preprocessing, plans the blocks and holds the folder for the block.
+    """Loads data, fits the preprocessing, plans the blocks and holds the folder meanwhile.
 
-    See `kipax.distill.run_kip` for what it is given.
+    See `kipax.distill.run_kip` for the arguments.
 
     Raises:
         UsageError, FileError: see `load_dataset` and `RunFolder.open`.
@@ -273,7 +276,7 @@ def start_run(
 
 
 def _open_data(config: Config, dataset: Dataset | None) -> tuple[Config, Dataset]:
-    """The resolved config and its data set, loaded where none is given."""
+    """Returns the resolved config and its data set, loaded where none is given."""
     if dataset is None:
         dataset = load_dataset(
             config.dataset,
@@ -308,7 +311,7 @@ def _identity(config: RunConfig, dataset: Dataset, *, method: Method, plan: Bloc
 
 
 def _of_given(config: Config, dataset: Dataset) -> Config:
-    """The config of a run on a data set that the caller made: its name and split hold."""
+    """Returns the config with the name and the validation images of a data set in memory."""
     held = len(dataset.x_validation)
     if config.validation_examples not in (None, held):
         raise UsageError(
@@ -319,7 +322,7 @@ def _of_given(config: Config, dataset: Dataset) -> Config:
 
 
 def _job(run_config: RunConfig, dataset: Dataset, targets: DatasetTargets, **rest) -> BlockJob:
-    """What whoever computes the blocks needs to know."""
+    """Returns the `BlockJob` from which an executor is made."""
     return BlockJob(
         targets=targets,
         kernels=run_config.kernel_specs,

@@ -1,4 +1,4 @@
-"""What a KIP run carries from step to step, and its first value."""
+"""`DistillState`: what a KIP run carries from step to step, and its first value."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class DistillState:
 
     Attributes:
         step: number of updates so far.
-        images: float32 ``(s, H, W, C)``, preprocessed space.
-        labels: float32 ``(s, classes)``.
-        opt_state: optax's.
+        images: support images, float32 ``(s, H, W, C)``, in the preprocessed space.
+        labels: support labels, float32 ``(s, classes)``.
+        opt_state: the state of the optax optimiser.
     """
 
     step: int
@@ -34,14 +34,14 @@ class DistillState:
     opt_state: optax.OptState
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Plain arrays for a file; `restore` reads them."""
+        """Returns the state as plain arrays for a file; `restore` reads them."""
         leaves = jax.tree.leaves(self.opt_state)
         arrays = {f"opt_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         return arrays | {"images": images, "labels": labels, "step": np.asarray(self.step)}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> DistillState:
-        """The state that `to_arrays` wrote; `self` gives the structure of the optimiser."""
+        """Returns the state that `to_arrays` wrote; `self` gives the structure of the optimiser."""
         leaves, structure = jax.tree.flatten(self.opt_state)
         stored = [jnp.asarray(arrays[f"opt_{i}"]) for i in range(len(leaves))]
         return DistillState(
@@ -59,14 +59,14 @@ def make_optimizer(
     final: float | None = None,
     steps: int = 1,
 ) -> optax.GradientTransformation:
-    """Adam on ``(images, labels)`` with optax's defaults, as in the paper's appendix A.
+    """Returns Adam on ``(images, labels)`` with optax's defaults, as in the paper's appendix A.
 
     Args:
-        learning_rate: of every step; of the first where `final` is given.
-        label_rate: the labels' in place of `learning_rate` (not in the paper); where `final`
-            is given both go down by the same factor.
-        final: the rate that the `steps` go down to along half a cosine (not in the paper).
-        steps: of the whole run.
+        learning_rate: the rate of every step; that of the first step where `final` is given.
+        label_rate: the rate of the labels in place of `learning_rate` (not in the paper); where
+            `final` is given both rates go down by the same factor.
+        final: the last rate, which is reached along half a cosine (not in the paper).
+        steps: number of steps of the whole run.
     """
     if final is None:
         adam = optax.adam(learning_rate)
@@ -75,7 +75,7 @@ def make_optimizer(
         adam = optax.adam(schedule)
     if label_rate is None:
         return adam
-    # Adam's updates are linear in the rate, so this is Adam with a rate of the labels' own.
+    # Adam's updates are linear in the rate, so this is Adam with a separate rate for the labels.
     ratio = label_rate / learning_rate
     return optax.chain(adam, optax.stateless(lambda u, _: (u[0], ratio * u[1])))
 
@@ -83,13 +83,14 @@ def make_optimizer(
 def initial_images(
     config: RunConfig, dataset: Dataset, preprocessor: Preprocessor
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Class-balanced first images, by class: preprocessed float32, statistics and classes.
+    """Returns class-balanced first images, sorted by class, their statistics and their classes.
 
-    Real training images, or uniform noise between the smallest and largest preprocessed pixel
-    (``init="noise"``), which is drawn with the statistics of the real ones it stands for.
+    The images are preprocessed float32: real training images, or, with ``init="noise"``, uniform
+    noise between the smallest and largest preprocessed pixel, which is drawn as a picture with the
+    statistics of the real images it replaces.
 
     Raises:
-        UsageError: support is no multiple of the classes, or a class has too few images.
+        UsageError: `support` is not a multiple of the classes, or a class has too few images.
     """
     check_support_size(config.support, dataset.y_train)
     key = step_key(config.seed, Purpose.INIT)
@@ -111,7 +112,7 @@ def initial_images(
 def make_state(
     images: np.ndarray, classes: np.ndarray, num_classes: int, optimizer
 ) -> DistillState:
-    """The state at step 0: these images, centred one-hot labels, a fresh optimiser."""
+    """Returns the state at step 0: `images`, centred one-hot labels, a new optimiser state."""
     x = jnp.asarray(images, jnp.float32)
     y = jnp.asarray(ridge.one_hot(classes, num_classes), jnp.float32)
     return DistillState(0, x, y, optimizer.init((x, y)))

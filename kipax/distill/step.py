@@ -17,7 +17,8 @@ from kipax.kernels import KernelSpec
 
 __all__ = ["Gradient", "apply_update", "compute_gradient"]
 
-# A hundred times worse than predicting nothing at all: the run has left the road.
+# A finite loss of more than 100 times that of predicting zero for every target is divergence: the
+# support set is then far worse than none, so that the run stops before its loss overflows.
 _DIVERGED = 100.0
 
 
@@ -27,8 +28,8 @@ class Gradient:
 
     Attributes:
         loss: ``1/2 * mean`` squared error over targets and classes.
-        accuracy: of the batch.
-        d_images, d_labels: float64.
+        accuracy: accuracy on the batch.
+        d_images, d_labels: gradients with respect to support images and labels, float64.
         condition: estimated condition number of the regularised support kernel.
     """
 
@@ -47,21 +48,22 @@ def compute_gradient(
     kernel: KernelSpec,
     ridge_scale: float,
 ) -> Gradient:
-    """The KIP loss of a state on a batch of targets, and its whole gradient, in one pass.
+    """Returns the KIP loss of a state on a batch of targets, and its whole gradient, in one pass.
 
     With ``alpha = k_reg^-1 y_s`` fixed, each block of targets gives its part of the loss, of
     its gradient through ``k_ts`` and of ``d alpha``; the last is pulled back through the
     solve to ``y_s`` and ``k_ss``, and ``k_ss`` to the images.
 
     Args:
-        state: images and labels.
-        rows: the targets.
+        state: the support images and labels.
+        rows: which training images are the targets.
         executor: computes the blocks; its support set becomes the state's.
         kernel: the kernel of this step.
         ridge_scale: the relative ridge.
 
     Raises:
-        FailedRunError: the kernel is ill-conditioned, or the result is not finite, or diverged.
+        FailedRunError: the kernel is ill-conditioned, the result is not finite, or the loss has
+            diverged.
 
     Source: Nguyen et al. 2021, equation 1 and section 2.1.
     """
@@ -104,7 +106,7 @@ def apply_update(
     *,
     learn_labels: bool,
 ) -> DistillState:
-    """The next state: one optimiser update of the images and, if asked for, the labels."""
+    """Returns the next state: updates the images and, with `learn_labels`, the labels."""
     d_images = jnp.asarray(gradient.d_images, jnp.float32)
     d_labels = jnp.asarray(gradient.d_labels, jnp.float32)
     if not learn_labels:

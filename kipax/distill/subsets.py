@@ -1,6 +1,6 @@
-"""Many random subsets of one pool of real images: what natural images and Label Solve reach.
+"""Measures the accuracy of real images and of Label Solve on random subsets of one pool.
 
-Every kernel is computed once, for the whole pool; a subset's are parts of it.
+Every kernel is computed once, for the whole pool; those of the subsets are parts of it.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ class SubsetsConfig(RunConfig):
             self.sizes(name)
 
     def sizes(self, name: str) -> tuple[int, ...]:
-        """The numbers of images a class in a field."""
+        """Returns the numbers of images per class in the field `name`."""
         return read_whole_numbers(name, getattr(self, name))
 
     def check_dataset(self, dataset: Dataset) -> None:
-        """Raises a `UsageError` for a size that the pool has no images for."""
+        """Raises a `UsageError` for a size for which the pool has too few images."""
         available = self.support // dataset.num_classes
         wanted = max((*self.sizes("natural"), *self.sizes("solved")), default=0)
         if wanted > available:
             raise UsageError(
                 f"a pool of {self.support} images has {available} a class; got {wanted}: "
-                f"take --support={wanted * dataset.num_classes}."
+                f"take support={wanted * dataset.num_classes}."
             )
 
 
@@ -100,15 +100,15 @@ def run_subsets(
     reporter: Reporter | None = None,
     make_executor: MakeExecutor = make_local,
 ) -> list[SubsetRow]:
-    """Accuracy of random subsets of a pool, with true labels and with solved ones.
+    """Measures the accuracy of random subsets of a pool, with true and with solved labels.
 
     Subsets with true labels are drawn at random and may overlap (the whole pool is one draw);
-    those with solved labels are disjoint, so that there are as many as the pool has room for. A
-    killed run resumes, with other sizes too; where labels are solved, the pool's kernel and the
+    those with solved labels are disjoint, as many as the pool holds. A
+    killed run resumes, also with other sizes; where labels are solved, the pool's kernel and the
     sums over all targets are left in ``workdir/sums.npz``.
 
-    Args and errors: as `kipax.distill.run_kip`; a size larger than the pool has a class is a
-        `UsageError` as well.
+    Arguments and errors are those of `kipax.distill.run_kip`; a size for which the pool has too
+    few images of a class is a `UsageError` as well.
 
     Source: Nguyen et al. 2021, Table A1 (true labels, 20 draws) and Table 1 (LS, one draw).
     """
@@ -143,10 +143,10 @@ def _make_pool(run: Run) -> _Pool:
 
 
 def _test_kernel(run: Run) -> tuple[np.ndarray, np.ndarray]:
-    """``k_ts`` of the test images, a file for each block, so that it resumes."""
+    """Returns ``k_ts`` of the test images; saves each block in a file, so that it resumes."""
     x, y = run.test_images()
     kernel_fn = run.config.kernel_spec.make()
-    digest = hash_arrays({"x": x})[:16]  # other test images are other kernels
+    digest = hash_arrays({"x": x})[:16]  # other test images have other kernels
     folder = run.workdir.path / f"test-{digest}"
     folder.mkdir(exist_ok=True)
     parts = []
@@ -161,7 +161,7 @@ def _test_kernel(run: Run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _natural(pool: _Pool, size: int, config: SubsetsConfig) -> SubsetRow:
-    rng = np.random.default_rng([config.seed, size])  # whatever other sizes are asked for
+    rng = np.random.default_rng([config.seed, size])  # does not depend on the other sizes
 
     def draw() -> np.ndarray:
         by_class = (np.flatnonzero(pool.classes == c) for c in np.unique(pool.classes))
@@ -190,7 +190,7 @@ def _solved(pool: _Pool, size: int, config: SubsetsConfig) -> SubsetRow:
 
 
 def _disjoint(classes: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """Class-balanced subsets of so many images a class that share none."""
+    """Yields disjoint class-balanced subsets with `size` images of each class."""
     members = [np.flatnonzero(classes == c) for c in np.unique(classes)]
     for i in range(min(map(len, members)) // size):
         yield np.concatenate([m[i * size : (i + 1) * size] for m in members])

@@ -40,7 +40,9 @@ def say_differences(stored: Mapping, now: Mapping, reporter: Reporter) -> None:
             "results may differ in rounding"
         )
     if stored["plan"] != now["plan"]:
-        reporter.say("the blocks stay those that the run began with, whatever --memory_gb says")
+        reporter.say(
+            "the blocks stay those of the run's beginning; the new memory_gb has no effect on them"
+        )
 
 
 def describe_run(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""The folder of a distillation: checkpoints are support sets, of which the best are kept."""
+"""The folder of a distillation: its checkpoints are support sets, and the best are kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Workdir(RunFolder):
     """A `RunFolder` with the checkpoints of a distillation, ``support.npz`` and its pictures.
 
     Args:
-        path: where it is or will be.
+        path: the folder, which need not exist yet.
     """
 
     def __init__(self, path: Path | str):
@@ -53,14 +53,14 @@ class Workdir(RunFolder):
             self._records = {
                 int(step): float(loss)
                 for step, loss in records.items()
-                if self.checkpoint_path(int(step)).exists()  # a state may be copied without them
+                if self.checkpoint_path(int(step)).exists()  # may be missing from a copied folder
             }
         except (ValueError, TypeError, AttributeError) as error:
             raise FileError(f"{file} is damaged: its records say {error}.") from error
         return state
 
     def save_checkpoint(self, support: SupportSet, step: int, *, train_loss: float | None) -> Path:
-        """Writes a step's support set; with `train_loss` it competes for the five lowest."""
+        """Writes a step's support set; with `train_loss` it competes for the five that are kept."""
         path = self.checkpoint_path(step)
         support.save(path, preprocessor_dir=self.path)
         if train_loss is not None:

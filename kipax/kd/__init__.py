@@ -1,4 +1,4 @@
-"""Networks distilled from networks, from distilled sets, or from any function."""
+"""Distils networks from networks, from distilled sets, or from any function."""
 
 from kipax.kd.config import KDConfig, TeacherConfig
 from kipax.kd.diagnosis import Diagnosis, diagnose, relative_entropy

@@ -1,4 +1,4 @@
-"""What a teacher's training and a distillation are: frozen dataclasses, flags made of them."""
+"""The configs of a teacher's training and of a distillation, from which flags are made."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _POSITIVE = (
 
 
 def _check(config: Any) -> None:
-    """What both configs share."""
+    """Checks the fields that both configs share; raises a `UsageError`."""
     check_values(config)
     for name in _POSITIVE:
         value = getattr(config, name, None)
@@ -59,7 +59,7 @@ def _check(config: Any) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
-    """A network trained from labels. Read the fields' help with ``--help``.
+    """The settings of a network trained from labels; ``--help`` explains each field.
 
     Raises:
         UsageError: a value out of range or an unknown name.
@@ -117,7 +117,7 @@ class TeacherConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class KDConfig:
-    """A network distilled from a teacher. Read the fields' help with ``--help``.
+    """The settings of a network distilled from a teacher; ``--help`` explains each field.
 
     Raises:
         UsageError: a value out of range or an unknown name.
@@ -197,7 +197,7 @@ class KDConfig:
 def _spec(
     name: str, width: int | None, normalisation: str | None, *, width_of_named: int = 64
 ) -> StudentSpec:
-    """A network; architectures get a width of our own and batch normalisation, unless told."""
+    """Returns a network; architectures get our width and batch normalisation by default."""
     if not is_finite_only(name):
         width = width_of_named if width is None else width
         normalisation = normalisation or "batch"
@@ -208,11 +208,11 @@ Config = TypeVar("Config", TeacherConfig, KDConfig)
 
 
 def resolve(config: Config, *, preset: str | None = None) -> Config:
-    """The config with every field that a preset knows filled in.
+    """Fills in every field for which the preset has a value; returns a new config.
 
     Args:
-        config: what the user said.
-        preset: where the config names none.
+        config: the config as the user gave it.
+        preset: the preset if the config names none.
     """
     name = config.preset or preset or "small"
     presets: dict[str, Any] = TEACHER_PRESETS if isinstance(config, TeacherConfig) else PRESETS

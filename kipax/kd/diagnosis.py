@@ -1,4 +1,4 @@
-"""What a teacher says of a source's images, before anything is trained (Frank & Davis 2025)."""
+"""Diagnoses a source by a teacher's answers before any training (Frank & Davis 2025)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _DOUBTFUL, _LIKELY = 0.45, 0.65
 
 
 def relative_entropy(classes: np.ndarray, num_classes: int) -> float:
-    """Entropy of a histogram of classes, over that of an even one: 0 to 1.
+    """Returns the entropy of a histogram of classes relative to an even one, from 0 to 1.
 
     Args:
-        classes: of the images ``(n,)``.
-        num_classes: C.
+        classes: classes of the images ``(n,)``.
+        num_classes: number of classes.
 
     Example:
         >>> relative_entropy(np.array([0, 1, 0, 1]), 2)
@@ -38,13 +38,13 @@ def relative_entropy(classes: np.ndarray, num_classes: int) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """How a teacher sees a source.
+    """How a teacher classifies the images of a source.
 
     Attributes:
-        relative_entropy: of the classes that it puts the images in.
+        relative_entropy: relative entropy of the classes that it predicts.
         confidence: mean of its largest probability.
-        classes_seen: how many classes it puts an image in.
-        num_classes: of how many.
+        classes_seen: number of classes that it predicts at least once.
+        num_classes: number of its classes.
         verdict: ``likely``, ``doubtful`` or ``unlikely`` to teach a student.
     """
 
@@ -55,11 +55,11 @@ class Diagnosis:
     verdict: str
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Returns the fields, JSON-ready."""
         return dataclasses.asdict(self)
 
     def describe(self) -> str:
-        """In a sentence."""
+        """Describes the diagnosis in a sentence."""
         return (
             f"the teacher sees {self.classes_seen} of {self.num_classes} classes (relative entropy "
             f"{self.relative_entropy:.2f}, mean confidence {self.confidence:.2f}): a student is "
@@ -68,7 +68,7 @@ class Diagnosis:
 
 
 def diagnose(logits: np.ndarray) -> Diagnosis:
-    """What a teacher's logits ``(n, classes)`` of a source's images say of the source."""
+    """Diagnoses a source from a teacher's logits ``(n, classes)`` of its images."""
     num_classes = logits.shape[1]
     classes = np.argmax(logits, axis=1)
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -58,19 +58,19 @@ def run_kd(
     resume: bool = False,
     reporter: Reporter | None = None,
 ) -> TrainingResult:
-    """Trains a student to say what a teacher says of a source's images.
+    """Trains a student to give a teacher's answers on a source's images.
 
-    The step of best agreement with the teacher on held-out images of the source is kept: no label
-    is seen. Test images, where there are any, are reported alone. The same call on the same machine
-    and versions gives the same bytes, interrupted and resumed or not.
+    The step of best agreement with the teacher on held-out images of the source is kept; labels are
+    not used. Test images, if any, are only reported. The same call with the same machine and
+    versions gives the same bytes, whether it was interrupted or not.
 
     Args:
-        config: what to run; None fields are filled in by preset.
-        teacher: instead of opening ``config.teacher``.
-        dataset: to test on, instead of the teacher's own.
+        config: the settings; fields that are None are filled in by preset.
+        teacher: the teacher; None opens ``config.teacher``.
+        dataset: the data to test on; None takes those of the config or of the teacher.
         workdir: the run's folder; by default ``runs/<teacher>-<source>-<student>``.
-        resume: continue the run that lies there; starts where there is none.
-        reporter: hears sentences and progress.
+        resume: True continues the run in `workdir`, and starts one if there is none.
+        reporter: is told sentences and progress.
 
     Raises:
         UsageError, FileError: wrong input; nothing is lost.
@@ -95,7 +95,7 @@ def run_kd(
 def diagnose_source(
     config: KDConfig, *, teacher: Teacher | None = None, reporter: Reporter | None = None
 ) -> Diagnosis:
-    """What a teacher says of a source's images; nothing is trained and nothing kept."""
+    """Diagnoses a source by the teacher's answers; trains nothing and saves nothing."""
     reporter = reporter or Reporter()
     run = _Run.open(config, teacher, None, reporter)
     index = chosen_index(run.source, int(run.config.images or 0), config.seed)[:_ASKED]
@@ -146,7 +146,7 @@ class _Seen(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Run:
-    """Everything of a distillation that does not change from step to step."""
+    """The parts of a distillation that do not change from step to step."""
 
     config: KDConfig
     teacher: Teacher
@@ -162,7 +162,7 @@ class _Run:
         dataset: Dataset | None,
         reporter: Reporter,
     ) -> _Run:
-        """Opens teacher, test data and source, and says what they are."""
+        """Opens teacher, test data and source, and describes them to the reporter."""
         if teacher is None:
             teacher = open_teacher(config.teacher, data_dir=config.data_dir, reporter=reporter)
         config = resolve(config, preset="bridge" if isinstance(teacher, KernelTeacher) else None)
@@ -187,7 +187,7 @@ class _Run:
         return run
 
     def check(self) -> None:
-        """Refuses what does not go together."""
+        """Raises a `UsageError` for settings that contradict each other."""
         if self.config.cached and self.views.changes:
             raise UsageError(
                 "a cached teacher is asked about images as they are; got augmentation "
@@ -199,7 +199,7 @@ class _Run:
 
     @property
     def objective(self) -> Distil:
-        """What the student is trained for."""
+        """The objective of the student."""
         config = self.config
         return Distil(
             loss=config.loss or "kl",
@@ -212,7 +212,7 @@ class _Run:
 
     @property
     def views(self) -> Views:
-        """How images are changed before both see them."""
+        """How images are changed before the teacher and the student see them."""
         config, mirror = self.config, self.config.mirror
         if mirror is None:  # not where nobody knows what the images show
             known = self.teacher.dataset or (self.data.name if self.data else "")
@@ -226,7 +226,7 @@ class _Run:
         )
 
     def describe(self) -> str:
-        """The student and its training, in a line."""
+        """Describes the student and its training in one line."""
         config = self.config
         return (
             f"student: {config.spec.describe()} · {config.steps:,} steps of {config.batch_size} · "
@@ -244,7 +244,7 @@ class _Run:
 
     @property
     def identity(self) -> Identity:
-        """What makes it this run."""
+        """The facts that identify this run."""
         config = self.config
         changing = {f.name for f in dataclasses.fields(config) if f.metadata["may_change"]}
         return Identity(
@@ -386,7 +386,7 @@ class _Run:
 
 
 def _asked_live(teacher: Teacher):
-    """The teacher as `fit` calls it, on what the student sees."""
+    """Returns a function for `fit` that asks the teacher about each batch."""
 
     def answer(batch: Batch) -> Outputs:
         return as_outputs(jnp.asarray(teacher.logits(batch.x_teacher, batch.x), jnp.float32))
@@ -395,7 +395,7 @@ def _asked_live(teacher: Teacher):
 
 
 def _remembered(answers: np.ndarray):
-    """The teacher's kept answers by index."""
+    """Returns a function for `fit` that looks up the teacher's stored answers by index."""
 
     def answer(batch: Batch) -> Outputs:
         return as_outputs(jnp.asarray(answers[batch.index]))

@@ -1,4 +1,4 @@
-"""What a student is trained for: to say of each image what the teacher says."""
+"""`Distil`: the objective of a student, which is to give the teacher's answer to each image."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ SIGNALS = ("full", "top_k", "argmax", "smoothed", "standardised")
 
 
 def teacher_probabilities(logits: jax.Array, signal: Distil) -> jax.Array:
-    """What is told of a teacher's logits, as probabilities at the temperature.
+    """Returns the part of a teacher's logits that is passed on, as probabilities at tau.
 
     * ``full``: ``softmax(logits / tau)``;
-    * ``top_k``: of the k largest logits alone, renormalised;
-    * ``argmax``: all on the largest;
-    * ``smoothed``: 1 - e on the largest and e shared by all classes;
-    * ``standardised``: of logits brought to mean 0 and deviation 1, image by image.
+    * ``top_k``: ``softmax`` of the k largest logits alone;
+    * ``argmax``: 1 for the largest logit;
+    * ``smoothed``: 1 - e for the largest logit, plus e shared by all classes;
+    * ``standardised``: ``softmax`` of logits brought to mean 0 and deviation 1, image by image.
 
     Args:
         logits: ``(n, classes)``.
-        signal: whose `signal`, `temperature`, `top_k` and `smoothing` are used.
+        signal: gives `signal`, `temperature` (tau), `top_k` (k) and `smoothing` (e).
     """
     classes = logits.shape[-1]
     best = jax.nn.one_hot(jnp.argmax(logits, axis=-1), classes)
@@ -51,22 +51,23 @@ def _standardise(logits: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Distil(Objective):
-    """The student's outputs brought to the teacher's.
+    """The distance of the student's outputs from the teacher's.
 
-    * ``kl``: forward ``KL(p_teacher || p_student)`` at temperature tau, a mean over images;
+    * ``kl``: forward ``KL(p_teacher || p_student)`` at the temperature tau, mean over images;
     * ``l1``, ``l2``: mean absolute or square difference of ``logits / tau``;
     * ``hard``: cross-entropy with the teacher's class.
 
-    The metrics are ``agreement``, the share of images that both put in the same class.
+    The metric ``agreement`` is the share of images that both assign to the same class.
 
     Attributes:
         loss: one of `LOSSES`.
         temperature: tau.
         scale: factor of the loss: tau^2 keeps gradients the same size at any tau, as Hinton et
             al. 2015 advise; papers differ.
-        signal: what of the teacher is told, see `teacher_probabilities`; of ``kl`` alone.
-        top_k: k.
-        smoothing: e.
+        signal: the part of the teacher's logits that is used, see `teacher_probabilities`; for
+            ``kl`` alone.
+        top_k: k, the number of logits of the signal ``top_k``.
+        smoothing: e, the share that the signal ``smoothed`` divides among all classes.
 
     Raises:
         UsageError: an unknown name, or a number out of range.

@@ -1,4 +1,4 @@
-"""Teachers by the words of a command line, and the data that they are tested on."""
+"""Opens the teacher that a command line names, and the data to test on."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _TEACHERS_HAVE = (
 
 
 def open_teacher(text: str, *, data_dir: str | None, reporter: Reporter) -> Teacher:
-    """The teacher that a text names.
+    """Opens the teacher that a text names.
 
     Args:
         text: a network's file or run, a distilled set's file, run or shipped name, or
-            ``python:MODULE:NAME``, a `Teacher` or a function that gives one.
-        data_dir: where TensorFlow Datasets lie.
-        reporter: hears how a distilled set's scores became logits.
+            ``python:MODULE:NAME``, a `Teacher` or a function that returns one.
+        data_dir: folder of TensorFlow Datasets.
+        reporter: is told how a distilled set's scores became logits.
 
     Raises:
-        UsageError: no such teacher, or what Python gives is none.
+        UsageError: there is no such teacher, or the Python object is not a `Teacher`.
         FileError: a file is damaged.
     """
     if text.startswith(_PYTHON):
@@ -91,7 +91,7 @@ def _of_python(text: str) -> Teacher:
 
 
 def _validation_data(facts: Any, data_dir: str | None, reporter: Reporter) -> Dataset | None:
-    """A distilled set's own data with held-out images; None where they are not here."""
+    """Returns a distilled set's own data with held-out images; None if they are not available."""
     try:
         data = load_dataset(str(facts["dataset"]), data_dir=data_dir)
         return data.hold_out(min(500, len(data.x_train) // 10))
@@ -108,7 +108,7 @@ def open_test_data(
     image_size: int | None = None,
     reporter: Reporter,
 ) -> Dataset | None:
-    """The data that a student is tested on.
+    """Opens the data that a student is tested on; None without any.
 
     Args:
         name: what the user said; None for the teacher's own, "none" for none.

@@ -1,4 +1,4 @@
-"""Pictures of a distillation: what the student was shown, and how sure the teacher was."""
+"""Draws a distillation: images that the student saw, and the teacher's confidence."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def draw_seen(
     student: TrainedNetwork,
     reporter: Reporter,
 ) -> None:
-    """Writes ``seen.png`` and ``confidence.png``; says so where it cannot.
+    """Writes ``seen.png`` and ``confidence.png``; tells the reporter if it cannot.
 
-    ``seen.png``: images of the source, each with the teacher's five likeliest classes (Asano &
-    Saeed 2023, figures 8 and 9). ``confidence.png``: how often which largest probability was given
+    ``seen.png``: images of the source, each with the teacher's five most likely classes (Asano &
+    Saeed 2023, figures 8 and 9). ``confidence.png``: histograms of the largest probability given
     by teacher and student (figure 3).
 
     Args:

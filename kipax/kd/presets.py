@@ -18,7 +18,7 @@ SCHEDULES = ("constant", "cosine", "steps")
 
 @functools.cache
 def _direction(optimizer: str, weight_decay: float) -> optax.GradientTransformation:
-    """One object for equal arguments, so that it is compiled once."""
+    """Returns one object for equal arguments, so that it is compiled once."""
     decay = optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity()
     if optimizer == "adam":  # decay apart from the moments: AdamW
         return optax.chain(optax.scale_by_adam(), decay)
@@ -26,14 +26,14 @@ def _direction(optimizer: str, weight_decay: float) -> optax.GradientTransformat
 
 
 def make_descent(optimizer: str, schedule: str, *, steps: int, weight_decay: float) -> Descent:
-    """Optimiser and schedule by name.
+    """Makes optimiser and schedule from their names.
 
     Args:
         optimizer: ``adam`` (with weight decay: AdamW), ``momentum`` or ``nesterov`` (0.9).
         schedule: ``constant``, ``cosine`` to 0, or ``steps``: a fifth after 30, 60 and 80 % of
             the steps.
         steps: number of updates.
-        weight_decay: times the weights, added to the gradient (adam: to the update).
+        weight_decay: factor of the weights that are added to the gradient (adam: to the update).
     """
     schedules: dict[str, optax.Schedule] = {
         "constant": optax.constant_schedule(1.0),
@@ -46,7 +46,7 @@ def make_descent(optimizer: str, schedule: str, *, steps: int, weight_decay: flo
 
 
 def small_teacher() -> dict[str, Any]:
-    """Our own, for two cores: Adam 2e-3 with cosine, 1,500 steps of 128, random crops."""
+    """Returns our own preset for two cores: Adam 2e-3, cosine, 1,500 steps of 128, crops."""
     return {
         "steps": 1500,
         "batch_size": 128,
@@ -59,7 +59,9 @@ def small_teacher() -> dict[str, Any]:
 
 
 def single_image_teacher() -> dict[str, Any]:
-    """WideResNet teachers of Asano & Saeed 2023, arXiv:2112.00725, appendix C.4.2.
+    """Returns the preset of the WideResNet teachers of Asano & Saeed 2023.
+
+    Source: arXiv:2112.00725, appendix C.4.2.
 
     SGD with Nesterov momentum 0.9, learning rate 0.1, a fifth after 30, 60 and 80 % of 80,000
     steps of 128 images, weight decay 5e-4, flips and crops (their cutout is left out).
@@ -76,7 +78,9 @@ def single_image_teacher() -> dict[str, Any]:
 
 
 def surrogate_teacher() -> dict[str, Any]:
-    """Teachers of Frank & Davis 2025: SGD 0.1, momentum 0.9, weight decay 1e-4, cosine.
+    """Returns the preset of the teachers of Frank & Davis 2025.
+
+    SGD 0.1, momentum 0.9, weight decay 1e-4, cosine.
 
     400 epochs of 50,000 images in batches of 256: 78,125 steps; RandAugment(2, 14), flips, crops.
     """
@@ -92,7 +96,10 @@ def surrogate_teacher() -> dict[str, Any]:
 
 
 def small() -> dict[str, Any]:
-    """Our own, for two cores: 6,000 images, 1,200 steps of 128, Adam 2e-3, KL at 8, CutMix."""
+    """Returns our own preset for two cores.
+
+    6,000 images, 1,200 steps of 128, Adam 2e-3, KL at temperature 8, CutMix.
+    """
     return {
         "images": 6000,
         "steps": 1200,
@@ -113,10 +120,12 @@ def small() -> dict[str, Any]:
 
 
 def bridge() -> dict[str, Any]:
-    """A distilled set as the teacher: 20,000 images, asked once for each; square distance.
+    """Returns our own preset for a distilled set as the teacher.
+
+    20,000 images, about each of which the teacher is asked once; square distance.
 
     1,500 steps of 128, Adam 2e-3 with cosine; no augmentation and no mixing, so that the kernel
-    is asked once. The square distance of ten times the scores did best in a first trial.
+    is computed once. The square distance of ten times the scores did best in a first trial.
     """
     return small() | {
         "images": 20_000,
@@ -130,10 +139,11 @@ def bridge() -> dict[str, Any]:
 
 
 def single_image() -> dict[str, Any]:
-    """Asano & Saeed 2023, arXiv:2112.00725, small-scale distillation, and the authors' code.
+    """Returns the preset of Asano & Saeed 2023, arXiv:2112.00725, small-scale distillation.
 
-    50,000 patches; Adam 1e-3, constant; 1,000 epochs in batches of 512: 97,657 steps; KL at 8
-    without tau^2; flips, crops padded by an eighth, CutMix Beta(0.25, 0.25), one share a batch.
+    50,000 patches; Adam 1e-3, constant; 1,000 epochs in batches of 512: 97,657 steps; KL at
+    temperature 8 without tau^2; flips, crops padded by an eighth, CutMix Beta(0.25, 0.25), one
+    share for a batch. Sources: the paper and the authors' code.
     """
     return {
         "images": 50_000,
@@ -155,7 +165,9 @@ def single_image() -> dict[str, Any]:
 
 
 def surrogate() -> dict[str, Any]:
-    """Frank & Davis 2025, general data: KL at 2 times tau^2 (their code), MixUp an image.
+    """Returns the preset of Frank & Davis 2025 for general data.
+
+    KL at temperature tau = 2, times tau^2 (their code); MixUp with a share for each image.
 
     50,000 images; SGD 0.1, momentum 0.9, weight decay 1e-4, cosine; 400 epochs in batches of 256:
     78,125 steps; RandAugment(2, 14), flips and crops. The paper takes tau 20 for synthetic and for

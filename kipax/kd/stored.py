@@ -26,12 +26,12 @@ _FILE, _ANSWERS = "source.npz", "answers.npz"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StoredImages:
-    """Raw images: drawn ones as 256 levels from `low` to `high`, given ones as they are.
+    """Raw images: drawn images as 256 levels from `low` to `high`, given images unchanged.
 
     Attributes:
         pixels: uint8 levels or float32, ``(n, H, W, C)``.
-        low: of level 0.
-        high: of level 255.
+        low: pixel value of level 0.
+        high: pixel value of level 255.
     """
 
     pixels: np.ndarray
@@ -42,7 +42,7 @@ class StoredImages:
         return len(self.pixels)
 
     def raw(self, index: np.ndarray) -> np.ndarray:
-        """Images in the teacher's units, float32."""
+        """Returns the images `index` in the teacher's units, float32."""
         chosen = self.pixels[index]
         if chosen.dtype != np.uint8:
             return np.asarray(chosen, np.float32)
@@ -50,7 +50,7 @@ class StoredImages:
 
     @property
     def hash(self) -> str:
-        """Tells them from others."""
+        """The hash that identifies these images."""
         return hash_arrays({"pixels": self.pixels, "range": np.array([self.low, self.high])})[:16]
 
 
@@ -101,7 +101,7 @@ def draw_images(
 
 
 def _as_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
-    """uint8: the nearest of 256 levels, beyond the range the last one."""
+    """Returns the nearest of 256 levels, uint8; values outside the range get the end level."""
     levels = (raw - space.low) * (255.0 / (space.high - space.low))
     return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
 
@@ -109,13 +109,13 @@ def _as_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
 def ask_teacher(
     folder: RunFolder, teacher: Teacher, images: StoredImages, reporter: Reporter
 ) -> np.ndarray:
-    """The teacher's logits of every stored image, float32 ``(n, classes)``; asked once.
+    """Returns the teacher's logits of every stored image, float32 ``(n, classes)``; asked once.
 
     Args:
-        folder: of the run; ``answers.npz`` is written, and read where it is of this teacher.
-        teacher: whose.
-        images: what it is asked about.
-        reporter: hears progress.
+        folder: folder of the run; ``answers.npz`` is written there, and read if this teacher's.
+        teacher: the teacher that is asked.
+        images: the images that it is asked about.
+        reporter: is told the progress.
 
     Raises:
         FailedRunError: an answer is not finite.

@@ -35,7 +35,7 @@ _SCORE_SCALE = 10.0  # logits from regression scores, whose classes differ by ab
 
 
 class Teacher(Protocol):
-    """Whatever gives logits of images, and says which images it takes."""
+    """An object that returns logits of images and says which images it takes."""
 
     @property
     def space(self) -> ImageSpace:
@@ -44,17 +44,17 @@ class Teacher(Protocol):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Of its logits, in order."""
+        """Names of its classes, in the order of the logits."""
         ...
 
     @property
     def preprocessor(self) -> Preprocessor:
-        """What its students' inputs are made by."""
+        """The preprocessor of its students' inputs."""
         ...
 
     @property
     def dataset(self) -> str:
-        """The name of its training data; empty where it is not known."""
+        """The name of its training data; empty if unknown."""
         ...
 
     @property
@@ -69,15 +69,15 @@ class Teacher(Protocol):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What tells it from other teachers, JSON-ready."""
+        """Facts that identify the teacher, JSON-ready."""
         ...
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Logits ``(n, classes)`` of the same images, raw and preprocessed."""
+        """Returns logits ``(n, classes)`` of images, given both raw and preprocessed (`x`)."""
         ...
 
     def describe(self) -> str:
-        """In words."""
+        """Describes the teacher in words."""
         ...
 
 
@@ -145,8 +145,8 @@ class KernelTeacher:
 
     Attributes:
         support: the set.
-        scale: of the scores; see `kernel_teacher`.
-        rule: how it was chosen, in words.
+        scale: factor of the scores; see `kernel_teacher`.
+        rule: how `scale` was chosen, in words.
     """
 
     support: SupportSet
@@ -207,14 +207,14 @@ class KernelTeacher:
 
 
 def kernel_teacher(support: SupportSet, dataset: Dataset | None = None) -> KernelTeacher:
-    """A distilled set as a teacher.
+    """Makes a teacher of a distilled set.
 
-    Scores are near 0 and 1 (less 1 / classes) and are no logits yet: they are multiplied by the
-    factor of lowest cross-entropy on validation images, or by 10 where there are none.
+    Scores are near 0 and 1 (less 1 / classes) and thus not logits: they are multiplied by the
+    factor of lowest cross-entropy on validation images, or by 10 without validation images.
 
     Args:
         support: the set.
-        dataset: its data set, whose validation images choose; None, or without any, for 10.
+        dataset: its data set, whose validation images choose the factor; None for the factor 10.
 
     Example:
         >>> import kipax
@@ -241,13 +241,13 @@ class FunctionTeacher:
     """Any function of raw images.
 
     Attributes:
-        function: ``function(raw float32 (n, H, W, C))`` gives logits ``(n, classes)``, or
+        function: ``function(raw float32 (n, H, W, C))`` returns logits ``(n, classes)``, or
             probabilities if `probabilities`.
         space: the images that it takes.
-        class_names: of what it gives, in order.
-        name: tells it from others; also in the run's record.
-        probabilities: whether it gives probabilities (of an API's five likeliest classes, say, the
-            others 0), whose logarithms are then the logits.
+        class_names: names of its classes, in order.
+        name: name that identifies it, also in the run's record.
+        probabilities: whether it returns probabilities, whose logarithms are then the logits; an
+            API may give those of the five most likely classes, and 0 for the others.
     """
 
     function: Callable[[np.ndarray], Any]
@@ -290,8 +290,8 @@ class FunctionTeacher:
         """See `Teacher`.
 
         Raises:
-            UsageError: it gives another shape.
-            FailedRunError: it gives what is not finite.
+            UsageError: its result has another shape.
+            FailedRunError: its result is not finite.
         """
         out = np.asarray(self.function(np.array(raw, np.float32)), np.float32)  # a copy of its own
         expected = len(raw), len(self.class_names)
@@ -315,7 +315,7 @@ class Ensemble:
     """Several teachers of the same images and classes: the logarithm of their mean probability.
 
     Raises:
-        UsageError: none, or teachers that differ in images, classes or preprocessing.
+        UsageError: there are no teachers, or they differ in images, classes or preprocessing.
     """
 
     teachers: Sequence[Teacher]
@@ -387,5 +387,5 @@ def _space(shape: Sequence[int], pixels: PixelFacts) -> ImageSpace:
 
 
 def as_outputs(logits: Any) -> Outputs:
-    """Logits as what `kipax.training.fit` hands to an objective."""
+    """Returns logits as the `Outputs` that `kipax.training.fit` gives to an objective."""
     return Outputs(logits, logits, {})

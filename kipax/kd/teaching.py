@@ -30,14 +30,14 @@ __all__ = ["TrainingResult", "run_teacher"]
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """What a finished training returns.
+    """The result of a finished training.
 
     Attributes:
         network: the network of the best step, also in ``workdir/network.npz``.
         workdir: the run's folder.
-        test_accuracy: of it; None without test images.
-        last_accuracy: of the network after the last step.
-        best_step: which step it is of.
+        test_accuracy: test accuracy of `network`; None without test images.
+        last_accuracy: test accuracy of the network after the last step.
+        best_step: the step of `network`.
         steps: number of updates.
         facts: further numbers.
     """
@@ -51,7 +51,7 @@ class TrainingResult:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
-        """What a command prints of it, JSON-ready."""
+        """Returns the values that a command prints, JSON-ready."""
         return {
             "test_accuracy": self.test_accuracy,
             "test_accuracy_last": self.last_accuracy,
@@ -70,17 +70,17 @@ def run_teacher(
     resume: bool = False,
     reporter: Reporter | None = None,
 ) -> TrainingResult:
-    """Trains a network from labels and leaves it in a folder as ``network.npz``.
+    """Trains a network from labels and writes it to a folder as ``network.npz``.
 
-    Validation images choose the best step; test images are reported, never chosen by. The same
-    call on the same machine and versions gives the same bytes, interrupted and resumed or not.
+    Validation images choose the best step; test images are only reported. The same call with
+    the same machine and versions gives the same bytes, whether it was interrupted or not.
 
     Args:
-        config: what to run; None fields are filled in by preset.
-        dataset: instead of loading ``config.dataset``; its own validation images are used.
+        config: the settings; fields that are None are filled in by preset.
+        dataset: the data with their validation images; None loads ``config.dataset``.
         workdir: the run's folder; by default ``runs/<dataset>-teacher``.
-        resume: continue the run that lies there; starts where there is none.
-        reporter: hears sentences and progress.
+        resume: True continues the run in `workdir`, and starts one if there is none.
+        reporter: is told sentences and progress.
 
     Raises:
         UsageError, FileError: wrong input; nothing is lost.
@@ -134,7 +134,7 @@ def _identity(config: TeacherConfig, data: Dataset) -> Identity:
 
 
 def space_of(data: Dataset) -> ImageSpace:
-    """The raw images of a data set."""
+    """Returns the `ImageSpace` of a data set's raw images."""
     pixels = data.pixels.with_moments(data.x_train)
     return ImageSpace(data.image_shape, pixels.low, pixels.high, pixels.mean, pixels.deviation)
 
@@ -170,13 +170,13 @@ def _trainee(config: TeacherConfig, data: Dataset, preprocessor: Preprocessor) -
 
 
 def _given(value: float | None) -> float:
-    """A number that `resolve` has filled in."""
+    """Returns a number that `resolve` has filled in, and so is not None."""
     assert value is not None
     return value
 
 
 def labelled(seen: Callable[[int], Batch], labels: np.ndarray) -> Callable[[int], Batch]:
-    """Batches with each image's labels ``(n, classes)``, and without their raw images."""
+    """Returns batches with the labels ``(n, classes)`` of their images, without raw images."""
 
     def batches(step: int) -> Batch:
         batch = seen(step)

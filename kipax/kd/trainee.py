@@ -1,4 +1,4 @@
-"""A network trained in a run's folder: progress, metrics, resuming, the best and the last."""
+"""Trains a network in a run's folder: progress, metrics, resuming, the best and the last."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trainee:
-    """A network and all that it is trained with.
+    """A network with its batches, objective and optimiser.
 
     Attributes:
         module: the Flax network.
-        batches: what it sees.
-        objective: what it is trained for.
-        descent: how.
+        batches: the batches of its steps.
+        objective: the objective of its training.
+        descent: optimiser, schedule and number of steps.
         setting: learning rate, L2 and seed.
-        teacher: for objectives that have one.
+        teacher: gives the teacher's outputs for a batch; None without a teacher.
         chosen_by: preprocessed images and classes that choose the best step; None for the last.
-        what: these are, such as "validation accuracy".
+        what: what the choice goes by, such as "validation accuracy".
     """
 
     module: nn.Module
@@ -64,7 +64,7 @@ class Trainee:
 
     @property
     def evaluated_steps(self) -> list[int]:
-        """After how many updates it is looked at; the last is among them."""
+        """The numbers of updates after which it is evaluated, the last included."""
         count = min(_EVALUATIONS, self.descent.steps)
         return [round(self.descent.steps * (i + 1) / count) for i in range(count)]
 
@@ -105,7 +105,7 @@ class _Metrics(Hook):
 
 
 class _Progress(Hook):
-    """Tells where the training stands; the clock of ``--max_seconds`` is looked at there."""
+    """Reports the progress; the reporter then checks the time limit ``max_seconds``."""
 
     def __init__(self, reporter: Reporter, selection: Selection, steps: int, words: str):
         self._reporter, self._selection = reporter, selection
@@ -137,15 +137,15 @@ class _Progress(Hook):
 
 
 def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> Selection:
-    """Trains to the end, from where the folder's state stands.
+    """Trains to the end, from the state in the folder if there is one.
 
     Args:
-        folder: of the run, held.
-        trainee: what is trained.
-        reporter: hears progress.
+        folder: folder of the run, locked by this process.
+        trainee: the network and its training.
+        reporter: is told the progress.
 
     Raises:
-        Interrupted, OutOfTime: stopped; the state is saved.
+        Interrupted, OutOfTime: the training was stopped; the state is saved.
         FailedRunError: the loss is not finite.
     """
     steps = trainee.evaluated_steps
@@ -181,7 +181,7 @@ def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> 
 def save_networks(
     folder: RunFolder, best: TrainedNetwork, last: TrainedNetwork, *, title: str, reporter: Reporter
 ) -> None:
-    """Writes network.npz (the chosen one), network_last.npz and curve.png."""
+    """Writes network.npz (the chosen network), network_last.npz and curve.png."""
     last.save(folder.path / LAST_NETWORK)
     best.save(folder.path / NETWORK_FILE)
     try:

@@ -1,4 +1,4 @@
-"""What student and teacher see of a set of raw images: augmented, mixed and preprocessed."""
+"""Changes raw images for student and teacher: augmented, mixed and preprocessed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _ELASTIC_SIDE = 224  # the pixels that the strength of the paper's elastic chang
 
 @dataclasses.dataclass(frozen=True)
 class Views:
-    """How images are changed before anyone sees them.
+    """How images are changed before student and teacher see them.
 
-    * ``none``;
+    * ``none``: no change;
     * ``crop``: padded by an eighth and cropped at random, and mirrored (Asano & Saeed 2023);
     * ``standard``: RandAugment(2, 14), and ``crop``;
     * ``high``: RandAugment(4, 14), half of the images elastic (alpha 50, sigma 5 at 224 pixels,
@@ -41,9 +41,9 @@ class Views:
     Attributes:
         level: one of `LEVELS`.
         mirror: whether images may be mirrored.
-        mix: ``mixup`` or ``cutmix``, of the images alone; see `kipax.augment`.
-        alpha: shares are drawn from Beta(alpha, alpha).
-        per_example: a share for each image instead of one for the batch.
+        mix: ``none``, ``mixup`` or ``cutmix``, of the images alone; see `kipax.augment`.
+        alpha: parameter of Beta(alpha, alpha), from which shares are drawn.
+        per_example: True for a share for each image, False for one for the batch.
 
     Raises:
         UsageError: an unknown name, or an alpha that is not positive.
@@ -63,7 +63,7 @@ class Views:
 
     @property
     def changes(self) -> bool:
-        """Whether an image is seen otherwise than it is."""
+        """Whether images are changed at all."""
         return self.level != "none" or self.mix != "none"
 
 
@@ -77,7 +77,7 @@ def _crop(key: jax.Array, x: jax.Array, fill: float, mirror: bool) -> jax.Array:
 
 
 def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Array:
-    """One image, whole values from 0 to 255."""
+    """Returns one image after the changes of a level, with whole values from 0 to 255."""
     of_policy, of_extra, of_use, of_invert, of_crop = jax.random.split(key, 5)
     number, strength = {"standard": (2, 14), "high": (4, 14), "extreme": (8, 30)}.get(
         views.level, (0, 0)
@@ -99,7 +99,7 @@ def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Arra
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _view(views: Views, space: ImageSpace, key: jax.Array, raw: jax.Array) -> jax.Array:
-    """Raw images ``(n, H, W, C)`` as they are seen, in the same units."""
+    """Returns raw images ``(n, H, W, C)`` after all changes, in the same units."""
     of_change, of_mix = jax.random.split(key)
     span = space.high - space.low
     if views.level != "none":
@@ -116,15 +116,15 @@ def _view(views: Views, space: ImageSpace, key: jax.Array, raw: jax.Array) -> ja
 
 
 class ViewedBatches:
-    """Batches of raw images: `x` is preprocessed, `x_teacher` the same images raw.
+    """Batches of raw images: `x` holds them preprocessed, `x_teacher` raw.
 
     Args:
-        raw: ``raw(index)`` gives images in the teacher's units, float32 ``(n, H, W, C)``.
-        epochs: which ones a step sees.
-        space: of the teacher.
+        raw: ``raw(index)`` returns images in the teacher's units, float32 ``(n, H, W, C)``.
+        epochs: gives the indices of each step.
+        space: the images that the teacher takes.
         preprocessor: makes the student's inputs.
         views: how images are changed.
-        seed: of the changes.
+        seed: seed of the changes.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class ViewedBatches:
         self._on_device = device_preprocessing(preprocessor)
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step from 0 on."""
+        """Returns the batch of a step; steps count from 0."""
         index = self._epochs(step)
         raw = jnp.asarray(self._raw(index))
         if self._views.changes:

@@ -2,7 +2,7 @@
 
 neural-tangents (last commit 2024) uses names that JAX has since removed; they are put back
 here, from JAX's private modules, before it is imported. Its `experimental` package imports
-TensorFlow and nothing else of it does: an empty stand-in keeps TensorFlow out. Used by
+TensorFlow, and no other part of it does: an empty stand-in keeps TensorFlow out. Used by
 `kipax.kernels.reference` alone, for tests and benchmarks.
 """
 

@@ -37,28 +37,28 @@ BACKENDS = ("auto", "portable", "fused")
 
 _SLICE_BYTES = 256 * 1024  # a slice of a tile stays in a core's cache
 _MAX_TILE_PAIRS = 1024
-_ACCELERATOR_FACTOR = 64  # GPUs and TPUs want many pairs at once, not cache
+_ACCELERATOR_FACTOR = 64  # GPUs and TPUs need many pairs at once; cache size does not matter
 _LANES = 16
 # Below this a tile keeps its pooled tables for the backward pass; above, it recomputes them.
 KEPT_TABLES_BYTES = 2 * 1024**3
 
 
 class KernelFn(Protocol):
-    """Anything with this signature plugs into ridge, blocks and distill."""
+    """A kernel function; ridge, blocks and distill accept any function with this signature."""
 
     def __call__(self, x1: ArrayLike, x2: ArrayLike | None = None, /) -> jax.Array:
-        """Kernel of images ``(n1, H, W, C)`` and ``(n2, H, W, C)``: ``(n1, n2)``."""
+        """Returns the kernel ``(n1, n2)`` of images ``(n1, H, W, C)`` and ``(n2, H, W, C)``."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class KernelSpec:
-    """A kernel by name: what travels to whoever computes a block.
+    """A kernel described by names, as it is sent to the process that computes a block.
 
     Attributes:
         architecture: the network.
         kind: "ntk" or "nngp".
-        backend: see `make_kernel_fn`.
+        backend: "portable", "fused" or "auto", see `make_kernel_fn`.
     """
 
     architecture: Architecture
@@ -66,14 +66,14 @@ class KernelSpec:
     backend: str = "auto"
 
     def make(self) -> KernelFn:
-        """The kernel function; the same object for equal specs."""
+        """Returns the kernel function; the same object for equal specs."""
         return _make_kernel_fn(self.architecture, self.kind, self.backend)
 
 
 def make_kernel_fn(
     architecture: Architecture | str, *, kind: str = "ntk", backend: str = "auto"
 ) -> KernelFn:
-    """The exact infinite-width kernel of a network, ``kernel_fn(x1, x2=None) -> (n1, n2)``.
+    """Returns the exact infinite-width kernel of a network, ``kernel_fn(x1, x2=None) -> (n1, n2)``.
 
     ``kernel_fn(x1, x2)[i, j]`` is the NTK (or NNGP) of ``x1[i]`` and ``x2[j]`` in the NTK
     parameterisation, readout included; ``kernel_fn(x)`` is ``kernel_fn(x, x)`` for half the
@@ -161,7 +161,7 @@ def _check_images(x, architecture: Architecture) -> jax.Array:
 
 
 def _in_jax_types(x: np.ndarray) -> np.ndarray:
-    """An array in the type that JAX would make of it; what that cannot hold becomes infinite."""
+    """Returns an array in the type that JAX converts it to; too large values become infinite."""
     if x.dtype == np.longdouble:
         x = x.astype(np.float64)
     if x.dtype.kind != "f":
@@ -171,15 +171,15 @@ def _in_jax_types(x: np.ndarray) -> np.ndarray:
 
 
 def choose_backend(backend: str, dtype=jnp.float32) -> str:
-    """The backend that serves arrays of a type here: "portable" or "fused".
+    """Returns the backend for arrays of type `dtype` here: "portable" or "fused".
 
     Raises:
-        UsageError: "fused" was asked for and does not run here; says why.
+        UsageError: "fused" was asked for and does not run here; the message says why.
     """
     if backend == "portable":
         return backend
     if backend == "auto" and jax.default_backend() == "gpu":
-        return "portable"  # until the GPU kernel has run on a GPU, and not in emulation alone
+        return "portable"  # until the GPU kernel has run on a GPU, not only in emulation
     reason = fused.why_not(dtype)
     if reason is None:
         return "fused"
@@ -208,7 +208,7 @@ def _matrix(x1, x2, *, symmetric: bool, backend: str, architecture: Architecture
 
 
 def _dot_product_matrix(x1, x2, *, architecture: Architecture, ntk: bool):
-    """Flatten first: a function of ``x1 . x2`` and the norms alone; no spatial work."""
+    """Returns the kernel of a network that begins with flatten, from inner products alone."""
     flat1, flat2 = (x.reshape(x.shape[0], math.prod(x.shape[1:])) for x in (x1, x2))
     size = flat1.shape[1]
     k = jnp.matmul(flat1, flat2.T, precision=lax.Precision.HIGHEST) / size
@@ -221,7 +221,7 @@ def _dot_product_matrix(x1, x2, *, architecture: Architecture, ntk: bool):
 
 
 def _fingerprint(x: jax.Array) -> jax.Array:
-    """Two 32-bit hashes of each image's exact values, ``(n, 2)``: equal images, equal hashes.
+    """Returns two 32-bit hashes ``(n, 2)`` of each image; equal images have equal hashes.
 
     Comparing all pairs of images value by value would cost as much as the kernel. Weighted
     sums of mixed bits: a multilinear hash, whose weights are fixed noise.
@@ -242,7 +242,7 @@ def _same(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def _tile_pairs(shape: tuple[int, int], pairs: int) -> int:
-    """How many pairs go through the recursion together: enough to fill vectors, not caches."""
+    """Returns how many pairs are computed together: they fill vectors and fit into caches."""
     budget = _SLICE_BYTES * (1 if jax.default_backend() == "cpu" else _ACCELERATOR_FACTOR)
     tile = min(budget // (4 * shape[0] * shape[1]), _MAX_TILE_PAIRS * budget // _SLICE_BYTES)
     needed = math.ceil(pairs / _LANES) * _LANES
@@ -285,7 +285,7 @@ def _pairs_matrix(x1, x2, *, symmetric: bool, architecture: Architecture, ntk: b
 
 
 def _tiled(indices: np.ndarray, size: int) -> jax.Array:
-    """Index columns cut into tiles ``(tiles, rows, size)``; the last repeats its last column."""
+    """Cuts index columns into tiles ``(tiles, rows, size)``; the last repeats its last column."""
     padding = -indices.shape[1] % size
     padded = np.pad(indices, ((0, 0), (0, padding)), mode="edge").astype(np.int32)
     return jnp.asarray(padded.reshape(len(indices), -1, size).transpose(1, 0, 2))
@@ -294,7 +294,7 @@ def _tiled(indices: np.ndarray, size: int) -> jax.Array:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class _Sides:
-    """One side's images ``(H, W, C, n)`` and what its ReLUs and comparisons need of them."""
+    """One side's images ``(H, W, C, n)`` with their scales and hashes."""
 
     images: jax.Array
     scales: recursion.Scales
@@ -324,13 +324,16 @@ class _Sides:
         return _Sides(images, scales, _fingerprint(x))
 
     def take(self, indices: jax.Array) -> _Sides:
-        """The images of these indices, in this order."""
+        """Returns the images of these indices, in this order."""
         scales = jax.tree.map(lambda a: a[..., indices], self.scales)
         return _Sides(self.images[..., indices], scales, self.fingerprint[indices])
 
 
 def position_pairs(architecture: Architecture, shape: tuple[int, int]) -> int:
-    """How many pairs of positions an image pair has in all levels: its work, up to a factor."""
+    """Returns the number of position pairs of an image pair over all levels.
+
+    The work of an image pair is proportional to it.
+    """
     total = 0
     for level in plan_levels(architecture, shape):
         (height, width), (ry, rx) = level.shape, level.radius
@@ -343,12 +346,12 @@ def position_pairs(architecture: Architecture, shape: tuple[int, int]) -> int:
 
 
 def pair_bytes(architecture: Architecture, shape: tuple[int, int], *, ntk: bool = True) -> int:
-    """Memory for one image pair's pooled tables in float32, bytes; what a gradient keeps.
+    """Returns the bytes of one image pair's pooled tables in float32, which a gradient keeps.
 
     Args:
         architecture: the network.
         shape: height and width of the images.
-        ntk: whether the NTK is computed, else the NNGP alone.
+        ntk: True for the NTK, False for the NNGP alone.
     """
     levels = plan_levels(architecture, shape)
     floats = sum(level.displacements * math.prod(level.shape) for level in levels[1:])

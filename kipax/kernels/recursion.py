@@ -12,8 +12,8 @@ The arrays of this module:
 * images ``(H, W, C, n)``, a tile of pairs ``(H, W, C, pairs)``;
 * `Scales`: per level and ReLU, the standard deviation ``sqrt K(p, p)`` of each image, and
   its variance at the head, if the head has ReLUs;
-* state ``(k, theta)``: NNGP and NTK, theta None for "zero so far" or where only the NNGP is
-  wanted.
+* state ``(k, theta)``: NNGP and NTK, theta is None while it is zero, and where only the NNGP
+  is computed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Scales(NamedTuple):
 
 
 class _Rules(NamedTuple):
-    """What a slice needs to know of the network."""
+    """The properties of the network that a slice depends on."""
 
     weight_variance: float
     bias_variance: float
@@ -53,11 +53,12 @@ def _rules(architecture: Architecture, *, ntk: bool) -> _Rules:
 
 
 def _materialise(state, anchor: jax.Array):
-    """Keeps XLA from fusing across this point, where it would compute box filters many times.
+    """Keeps XLA from fusing across this point, since it would then compute box filters many times.
 
     XLA's CPU compiler drops optimisation barriers before it fuses, but never fuses across a
-    conditional; any number, `anchor`, makes one that XLA does not fold and that never takes the
-    first branch, not for NaN either. Measured on 32 x 32 pixels with jax 0.6.2: 4.6 times faster.
+    conditional; a condition on the number `anchor` makes one that XLA does not fold and that never
+    takes the first branch, not for NaN either. Measured on 32 x 32 pixels with jax 0.6.2: 4.6 times
+    faster.
     """
     return lax.platform_dependent(
         state,
@@ -69,7 +70,7 @@ def _materialise(state, anchor: jax.Array):
 
 
 def _box_sum(k: jax.Array) -> jax.Array:
-    """Sum over the 3 x 3 neighbours in the first two axes, zero outside."""
+    """Returns the sum over the 3 x 3 neighbours in the first two axes, zero outside."""
     for axis in (0, 1):
         size = k.shape[axis]
         padded = jnp.pad(k, [(1, 1) if a == axis else (0, 0) for a in range(k.ndim)])
@@ -79,7 +80,7 @@ def _box_sum(k: jax.Array) -> jax.Array:
 
 
 def _affine(k, theta, rules: _Rules, mean):
-    """One convolution or dense layer; `mean` averages over its receptive field."""
+    """Applies a convolution or dense layer; `mean` averages over its receptive field."""
     k = rules.weight_variance * mean(k) + rules.bias_variance
     if not rules.ntk:
         return k, None
@@ -92,7 +93,7 @@ def _relu(k, theta, m, floor):
 
 
 def _inside(shape: tuple[int, int], dy, dx, dtype) -> jax.Array:
-    """1 where ``p - d`` lies in the image, else 0; ``(..., H, W, 1)`` for ``d`` of ``(...)``."""
+    """Returns 1 where ``p - d`` lies in the image, else 0: ``(..., H, W, 1)``, d ``(...)``."""
     y = jnp.arange(shape[0]) - jnp.expand_dims(dy, -1)
     x = jnp.arange(shape[1]) - jnp.expand_dims(dx, -1)
     inside_y, inside_x = (y >= 0) & (y < shape[0]), (x >= 0) & (x < shape[1])
@@ -103,7 +104,7 @@ def _run_layers(state, scales, displacement, level: Level, rules: _Rules, floor,
     """Takes one slice through the layers of a level; `scales` holds (first, second) pairs."""
     k, theta = state
     scales = iter(scales)
-    clean = True  # positions whose partner is outside are zero
+    clean = True  # whether positions with a partner outside the image are zero
     for layer in level.layers:
         if layer == "conv":
             if not clean:
@@ -125,7 +126,7 @@ def _pad_window(a: jax.Array, radius: tuple[int, int]) -> jax.Array:
 
 
 def _shift(padded: jax.Array, level: Level, dy, dx) -> jax.Array:
-    """The slice ``a[p - d]`` of an array padded by the level's radius."""
+    """Returns the slice ``a[p - d]`` of an array padded by the level's radius."""
     start = (level.radius[0] - dy, level.radius[1] - dx) + (np.int32(0),) * (padded.ndim - 2)
     return lax.dynamic_slice(padded, start, level.shape + padded.shape[2:])
 
@@ -139,7 +140,7 @@ def _add_pooled(table: jax.Array, k: jax.Array, dy, dx, radius) -> jax.Array:
     """Adds one slice into the pooled table ``(2 R + 3, 2 R + 3, H / 2, W / 2, pairs)``.
 
     Along one axis, even positions go to ``D = ceil(d / 2)``, odd ones to ``floor(d / 2)``.
-    The table has a border of one, for the halves of the outermost slices that nobody needs.
+    The table has a border of one for the halves of the outermost slices that are not used.
     """
     height, width = 2 * (k.shape[0] // 2), 2 * (k.shape[1] // 2)
     for odd_y in (0, 1):
@@ -152,10 +153,10 @@ def _add_pooled(table: jax.Array, k: jax.Array, dy, dx, radius) -> jax.Array:
 
 
 def _level_slices(source, scales1, scales2, level: Level, rules: _Rules, same, anchor):
-    """``slice(index) -> (k, theta)`` after the level's layers, checkpointed, and its indices.
+    """Returns ``slice(index) -> (k, theta)`` after the level's layers, and its indices.
 
-    `source` is either a pair of image tiles (finest level) or a table ``(k, theta)`` of
-    slices from the level below.
+    Slices are checkpointed. `source` is either a pair of image tiles (finest level) or a table
+    ``(k, theta)`` of slices from the level below.
     """
     padded = [_pad_window(s, level.radius) for s in scales2]
 
@@ -211,7 +212,7 @@ def _carries_theta(indices) -> bool:
 
 
 def _read_out(slices, level: Level, architecture: Architecture, pairs: int, dtype):
-    """Mean over positions: of equal positions (flatten) or of all pairs of positions."""
+    """Returns the mean over equal positions (flatten) or over all pairs of positions."""
     run, indices = slices
     positions = level.shape[0] * level.shape[1]
     if architecture.readout == "flatten":
@@ -230,14 +231,14 @@ def _read_out(slices, level: Level, architecture: Architecture, pairs: int, dtyp
 
 
 def head(state, architecture: Architecture, variances, floor, *, ntk: bool):
-    """The layers after the readout: a dot-product kernel, any shape, elementwise.
+    """Applies the layers after the readout: a dot-product kernel, elementwise for any shape.
 
     Args:
         state: ``(k, theta)`` after the readout.
-        architecture: whose `head_layers` to apply.
-        variances: the two images' own ``k`` after the readout, broadcastable to it.
-        floor: as in `kipax.kernels.relu.relu_dual`.
-        ntk: whether the NTK is wanted.
+        architecture: the network, whose `head_layers` are applied.
+        variances: ``k`` of each image with itself after the readout, broadcastable to ``k``.
+        floor: see `kipax.kernels.relu.relu_dual`.
+        ntk: True for the NTK, False for the NNGP alone.
     """
     rules = _rules(architecture, ntk=ntk)
     k, theta = state
@@ -262,19 +263,19 @@ def pair_kernel(
     levels: tuple[Level, ...],
     ntk: bool,
 ) -> jax.Array:
-    """The kernel of each pair of a tile.
+    """Returns the kernel of each pair of a tile.
 
     Args:
-        x1: image tile ``(H, W, C, pairs)``.
-        x2: the other side's, likewise.
-        scales: `image_scales` of each.
+        x1: tile of first images ``(H, W, C, pairs)``.
+        x2: tile of second images ``(H, W, C, pairs)``.
+        scales: `image_scales` of both tiles.
         same: whether the two images of a pair are identical, bool ``(pairs,)``.
         architecture: the network.
-        levels: its `kipax.kernels.window.plan_levels`.
-        ntk: the NTK if true, else the NNGP.
+        levels: levels of the network by `kipax.kernels.window.plan_levels`.
+        ntk: True for the NTK, False for the NNGP.
 
     Returns:
-        ``(pairs,)``.
+        The kernel of each pair ``(pairs,)``.
     """
     rules, pairs, anchor = _rules(architecture, ntk=ntk), x1.shape[-1], x1[0, 0, 0, 0]
     source: object = _Images(x1, x2)
@@ -294,7 +295,7 @@ def pair_kernel(
 
 
 def image_scales(x: jax.Array, *, architecture: Architecture, levels: tuple[Level, ...]) -> Scales:
-    """The standard deviations that the ReLUs of `pair_kernel` divide by, per image.
+    """Returns the standard deviations that the ReLUs of `pair_kernel` divide by, per image.
 
     The same recursion on ``(x, x)`` with its own, smaller windows; at displacement zero the
     correlation is 1 and a ReLU halves the variance.
@@ -302,7 +303,7 @@ def image_scales(x: jax.Array, *, architecture: Architecture, levels: tuple[Leve
     Args:
         x: images ``(H, W, C, n)``.
         architecture: the network.
-        levels: as in `pair_kernel`.
+        levels: levels of the network, as in `pair_kernel`.
     """
     rules, n, anchor = _rules(architecture, ntk=False), x.shape[-1], x[0, 0, 0, 0]
     same = jnp.ones((n,), bool)
@@ -329,7 +330,7 @@ def image_scales(x: jax.Array, *, architecture: Architecture, levels: tuple[Leve
 
 
 def _own_scales(variance: jax.Array, level: Level, rules: _Rules) -> tuple[jax.Array, ...]:
-    """Standard deviations before each ReLU of a level, from the variances that enter it."""
+    """Returns standard deviations before each ReLU of a level, from the variances at its input."""
     scales = []
     for layer in level.layers:
         if layer == "conv":

@@ -1,6 +1,6 @@
-"""The same architectures through neural-tangents: the oracle of tests and benchmarks.
+"""Kernels of the same architectures by neural-tangents, as the reference of tests and benchmarks.
 
-Never the engine: neural-tangents is archived, builds the whole position-by-position tensor
+Runs do not use it: neural-tangents is archived, builds the whole position-by-position tensor
 of every pair, and rounds the correlation of identical images.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["make_reference_kernel_fn"]
 
 
 def make_reference_kernel_fn(architecture: Architecture | str, *, kind: str = "ntk") -> KernelFn:
-    """The kernel of `architecture` computed by neural-tangents.
+    """Returns the kernel of `architecture` computed by neural-tangents.
 
     Args:
         architecture: an `Architecture` or a name for `kipax.architectures.from_name`.
@@ -30,7 +30,7 @@ def make_reference_kernel_fn(architecture: Architecture | str, *, kind: str = "n
 
     Raises:
         UsageError: unknown names.
-        ImportError: neural-tangents is not installed; the message says how to.
+        ImportError: neural-tangents is not installed; the message says how to install it.
     """
     if isinstance(architecture, str):
         architecture = architectures.from_name(architecture)

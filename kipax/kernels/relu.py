@@ -8,7 +8,7 @@ For a pair of Gaussians with covariance ``n`` and standard deviations of product
 ``c = 1`` happens on the diagonal of ``K(X_s, X_s)``, for duplicated images and for equal
 patches such as a black border. There the second factor has an infinite slope, and a
 correlation that rounding left at ``1 - 1e-7`` would be wrong by 1e-4, always downwards.
-Hence two rules: where the caller knows that both sides are the same, it says so (`floor`),
+Two rules avoid this: where the caller knows that both sides are the same, it says so (`floor`),
 and a correlation within `SNAP` units of rounding of +-1 counts as +-1; in both cases the
 derivative of ``sqrt(1 - c^2)`` and of ``arccos c`` is taken as 0.
 """
@@ -40,13 +40,13 @@ _ARCCOS = (
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
-    """Square root of a non-negative array with derivative 0, not infinity, at 0."""
+    """Returns the square root of a non-negative array with derivative 0, not infinity, at 0."""
     positive = x > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
 
 
 def _arccos_over_2pi(t: jax.Array, root: jax.Array) -> jax.Array:
-    """``arccos(1 - t) / 2 pi`` for t in [0, 1]; root is ``sqrt(t)``."""
+    """Returns ``arccos(1 - t) / 2 pi`` for t in [0, 1]; root is ``sqrt(t)``."""
     if t.dtype == jnp.float64:
         return jnp.arctan2(root * jnp.sqrt(2.0 - t), 1.0 - t) * _INV_2PI
     x = 1.0 - t
@@ -71,7 +71,7 @@ def _dual(n, m, floor):
 
 @jax.custom_jvp
 def relu_dual(n: jax.Array, m: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The NNGP covariance after a ReLU and the factor that the NTK takes.
+    """Returns the NNGP covariance after a ReLU and the factor that the NTK takes.
 
     With ``c = clip(n / m, floor, 1)``: ``k = m (sqrt(1 - c^2) + (pi - arccos c) c) / 2 pi``
     and ``slope = (pi - arccos c) / 2 pi``. Where ``m`` is 0 (a position outside the image,

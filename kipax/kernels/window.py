@@ -1,4 +1,4 @@
-"""Which displacements between two images a readout can see: pure integers.
+"""Plans which displacements between two images a readout depends on; works with integers alone.
 
 Write the second position as ``p' = p - d``. Convolutions and ReLUs keep the displacement
 ``d``; a 2x2 pool with stride 2 maps displacements ``2 D - 1 .. 2 D + 1`` to ``D``. Flatten
@@ -24,7 +24,7 @@ class Level:
         layers: ``conv`` and ``relu``, in order.
         shape: height and width of the positions.
         radius: largest displacement needed of a pair of images, ``(y, x)``.
-        self_radius: the same of an image with itself, where later ReLUs use its
+        self_radius: largest displacement needed of an image with itself, where later ReLUs use its
             variances; None if nothing after this level's input needs them.
     """
 
@@ -35,7 +35,7 @@ class Level:
 
     @property
     def displacements(self) -> int:
-        """How many displacement slices a pair of images has here."""
+        """The number of displacement slices of a pair of images at this level."""
         return (2 * self.radius[0] + 1) * (2 * self.radius[1] + 1)
 
 
@@ -44,7 +44,7 @@ def _widen(radius: tuple[int, int]) -> tuple[int, int]:
 
 
 def plan_levels(architecture: Architecture, shape: tuple[int, int]) -> tuple[Level, ...]:
-    """The levels of an architecture on images of ``(height, width)``, finest first.
+    """Returns the levels of an architecture on images of ``(height, width)``, finest first.
 
     Example:
         >>> from kipax import architectures

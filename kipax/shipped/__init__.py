@@ -14,7 +14,7 @@ _FOLDER = Path(__file__).parent
 
 
 def available() -> tuple[str, ...]:
-    """The names of the shipped sets: ``<data>-<network>-<images>`` and what else tells them apart.
+    """Returns the names of the shipped sets: ``<data>-<network>-<images>``, some with a suffix.
 
     Example:
         >>> all(isinstance(name, str) for name in available())
@@ -24,5 +24,5 @@ def available() -> tuple[str, ...]:
 
 
 def find(name: Path | str) -> Path | None:
-    """The file of a shipped set, or None if there is none of that name."""
+    """Returns the file of a shipped set, or None if no set has this name."""
     return _FOLDER / f"{name}.npz" if str(name) in available() else None

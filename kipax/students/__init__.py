@@ -1,4 +1,4 @@
-"""Finite networks in Flax Linen: the kernels' own architectures, and those others evaluate on."""
+"""Finite networks in Flax Linen: the kernels' architectures, and those used in other papers."""
 
 from kipax.students.feedforward import FeedForward
 from kipax.students.layers import NORMALISATIONS, PARAMETERISATIONS, Outputs

@@ -20,12 +20,12 @@ class FeedForward(nn.Module):
         architecture: the layers; its `W_std` and `b_std` are used.
         classes: number of outputs.
         width: channels of every hidden layer; with `doubling`, of those before the first pool.
-        parameterisation: see `kipax.students.layers`; the paper trains ``standard``, the kernel
-            is that of ``ntk``.
+        parameterisation: see `kipax.students.layers`; the paper trains ``standard``, the exact
+            kernel belongs to ``ntk``.
         normalisation: ``none``, ``layer``, ``instance`` or ``batch``, before each relu, except
             in the stem: the [conv, relu] that ConvNet and Myrtle put before their blocks.
         first_padding: zero padding of the first convolution.
-        doubling: twice the channels after each pool.
+        doubling: whether channels double after each pool.
 
     Features: ``hidden1``, ``hidden2``, ... after each relu.
 
@@ -42,7 +42,7 @@ class FeedForward(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
-        """Preprocessed images ``(n, H, W, C)`` to `Outputs`."""
+        """Returns the `Outputs` of preprocessed images ``(n, H, W, C)``."""
         check_preprocessed(x, "a student")
         layers = self.architecture.layers
         width, penultimate = self.width, x

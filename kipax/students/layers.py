@@ -1,4 +1,4 @@
-"""The layers that every student is made of: affine maps by parameterisation, normalisations."""
+"""The layers of every student: affine maps with a choice of parameterisation, normalisations."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PARAMETERISATIONS = ("standard", "ntk", "uniform", "lecun")
 
 
 class Outputs(NamedTuple):
-    """What one apply of a student gives.
+    """The outputs of a student for one batch.
 
     Attributes:
         logits: ``(n, classes)``.
-        penultimate: what the last dense layer reads, ``(n, features)``.
+        penultimate: inputs of the last dense layer, ``(n, features)``.
         features: intermediate activations by name, in order of depth.
     """
 
@@ -51,12 +51,12 @@ class _Affine(nn.Module):
     """Weights and biases of a linear map.
 
     Attributes:
-        features: channels that come out.
+        features: number of output channels.
         parameterisation: ``standard`` draws weights with std ``W_std / sqrt(fan_in)`` and
             biases with `b_std`; ``ntk`` draws both with std 1 and multiplies by these scales
             in the forward pass; ``uniform`` (PyTorch's default) and ``lecun`` (Flax's) are
-            standard with other draws, and heed neither `W_std` nor `b_std`.
-        W_std, b_std: the kernel's scales.
+            ``standard`` with other random distributions, and ignore `W_std` and `b_std`.
+        W_std, b_std: scales of weights and biases, as in the kernel.
     """
 
     features: int
@@ -75,7 +75,7 @@ class _Affine(nn.Module):
 
 
 class Conv(_Affine):
-    """3x3 (or `size`) convolution with bias, zero padding of `padding` pixels a side."""
+    """3x3 (or `size`) convolution with bias, zero padding of `padding` pixels on each side."""
 
     size: int = 3
     stride: int = 1
@@ -83,7 +83,7 @@ class Conv(_Affine):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """``(n, H, W, C)`` to ``(n, H', W', features)``."""
+        """Maps ``(n, H, W, C)`` to ``(n, H', W', features)``."""
         kernel, bias = self._weights((self.size, self.size, x.shape[-1], self.features))
         out = jax.lax.conv_general_dilated(
             x,
@@ -100,18 +100,19 @@ class Dense(_Affine):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """``(n, features in)`` to ``(n, features)``."""
+        """Maps ``(n, features in)`` to ``(n, features)``."""
         kernel, bias = self._weights((x.shape[-1], self.features))
         return x @ kernel + bias
 
 
 def normalise(x: jax.Array, kind: str, *, name: str, train: bool) -> jax.Array:
-    """Normalises pre-activations inside a compact method; learned scale and shift a channel.
+    """Normalises pre-activations in a compact method; scale and shift of a channel are learned.
 
     * ``layer``: over an image's positions and channels;
     * ``instance``: over an image's positions, each channel by itself (needs positions: on
       vectors it is ``layer``);
-    * ``batch``: over batch and positions; running averages (momentum 0.9) when not `train`.
+    * ``batch``: over batch and positions; when not `train`, by the running averages (momentum 0.9)
+      in `batch_stats`.
     """
     if kind == "batch":
         return nn.BatchNorm(use_running_average=not train, momentum=0.9, name=name)(x)

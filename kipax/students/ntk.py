@@ -15,7 +15,7 @@ __all__ = ["empirical_ntk", "largest_eigenvalue"]
 
 
 def _scalar(network: nn.Module, variables: dict[str, Any], x: jax.Array, *, train: bool):
-    """``sum_k f_k(x) / sqrt(classes)``, ``(n,)``."""
+    """Returns ``sum_k f_k(x) / sqrt(classes)``, ``(n,)``."""
     moving = [k for k in variables if k != "params"]
     out, _ = network.apply(variables, x, train=train, mutable=moving)
     return jnp.sum(out.logits, axis=1) / math.sqrt(out.logits.shape[1])
@@ -23,7 +23,7 @@ def _scalar(network: nn.Module, variables: dict[str, Any], x: jax.Array, *, trai
 
 @functools.partial(jax.jit, static_argnums=0)
 def _gradients(network: nn.Module, variables: dict[str, Any], x: jax.Array) -> jax.Array:
-    """Gradient of each image's scalar with respect to all parameters, ``(n, parameters)``."""
+    """Returns each image's gradient of `_scalar` in all parameters, ``(n, parameters)``."""
 
     def scalar(params, image):
         return _scalar(network, variables | {"params": params}, image[None], train=False)[0]
@@ -34,7 +34,7 @@ def _gradients(network: nn.Module, variables: dict[str, Any], x: jax.Array) -> j
 
 @functools.partial(jax.jit, static_argnums=0)
 def _product(network: nn.Module, variables: dict[str, Any], x: jax.Array, v: jax.Array):
-    """The empirical NTK of `x` times a vector ``(n,)``."""
+    """Returns the product of the empirical NTK of `x` and a vector ``(n,)``."""
 
     def scalar(params):
         return _scalar(network, variables | {"params": params}, x, train=True)
@@ -47,20 +47,21 @@ def _product(network: nn.Module, variables: dict[str, Any], x: jax.Array, v: jax
 def empirical_ntk(
     network: nn.Module, variables: dict[str, Any], x1: jax.Array, x2: jax.Array | None = None
 ) -> np.ndarray:
-    """``sum_j d_j g(x1) d_j g(x2)`` over all parameters, with ``g = sum_k f_k / sqrt(classes)``.
+    """Returns the empirical NTK ``sum_j d_j g(x1) d_j g(x2)``, a sum over all parameters j.
 
-    In the NTK parameterisation it approaches the exact kernel as width grows.
+    Here ``g = sum_k f_k / sqrt(classes)``, with the outputs f_k. In the NTK parameterisation it
+    approaches the exact kernel as width grows.
 
     Args:
         network: a student without batch normalisation.
-        variables: from `init_variables`.
+        variables: variables of the network, see `init_variables`.
         x1: images ``(n1, H, W, C)``.
-        x2: images ``(n2, H, W, C)``; x1 if None.
+        x2: images ``(n2, H, W, C)``; None for `x1`.
 
     Returns:
         ``(n1, n2)`` float64.
 
-    Cost: n1 + n2 gradients are held at once: for tests, not for wide networks.
+    Cost: the gradients of n1 + n2 images in memory: for tests, not for wide networks.
 
     Source: Nguyen et al. 2021, appendix A.
     """
@@ -73,16 +74,16 @@ def empirical_ntk(
 def largest_eigenvalue(
     network: nn.Module, variables: dict[str, Any], x: jax.Array, *, tolerance: float = 1e-4
 ) -> float:
-    """Largest eigenvalue of the `empirical_ntk` of `x` with itself, by power iteration.
+    """Returns the largest eigenvalue of the `empirical_ntk` of `x` with itself, by power iteration.
 
     Only products with the Jacobian are formed, so memory is that of one training step at any
     width. Batch normalisation sees `x` as its batch, as training does.
 
     Args:
         network: a student.
-        variables: from `init_variables`.
+        variables: variables of the network, see `init_variables`.
         x: images ``(n, H, W, C)``.
-        tolerance: relative, of the eigenvalue's change between iterations.
+        tolerance: relative change of the eigenvalue between iterations at which they end.
 
     Returns:
         The eigenvalue; NaN where the network's outputs are not finite.

@@ -25,7 +25,7 @@ def _outputs(network: nn.Module, features: tuple[str, ...], variables: Any, x: j
 
 
 def equal_parts(x: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Equally large parts, the last filled with zeros, and how many images are in each."""
+    """Yields equally large parts, the last filled with zeros, each with its number of images."""
     size = max(1, min(size, len(x)))
     for start in range(0, len(x), size):
         part = x[start : start + size]
@@ -40,20 +40,20 @@ def predict(
     features: Sequence[str] = (),
     size: int = EVALUATION_BATCH,
 ) -> Outputs:
-    """A network's outputs for any number of images, in evaluation mode.
+    """Returns a network's outputs for any number of images, in evaluation mode.
 
     Args:
         network: a student.
-        variables: its parameters and, if it has any, batch statistics.
+        variables: its parameters and, if it has any, its `batch_stats`.
         x: preprocessed images ``(n, H, W, C)``.
-        features: names of the intermediate activations to give; they may be large.
-        size: images at once.
+        features: names of the intermediate activations to return; they may be large.
+        size: number of images at once.
 
     Returns:
         `Outputs` of NumPy arrays.
 
     Raises:
-        UsageError: no images.
+        UsageError: there are no images.
 
     Example:
         >>> from kipax.students.registry import StudentSpec, init_variables

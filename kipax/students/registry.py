@@ -27,7 +27,7 @@ _NORMALISED = {"dc-convnet3": "instance", "resnet18": "instance", "vgg11": "inst
 
 
 def student_names() -> tuple[str, ...]:
-    """Names to offer a user: the architectures' and the zoo's."""
+    """Returns the names of students to offer a user: architectures and networks of the zoo."""
     return (*architectures.names(), *_ZOO)
 
 
@@ -40,26 +40,26 @@ def _is_wrn(name: str) -> bool:
 
 
 def is_finite_only(name: str) -> bool:
-    """Whether a network has no kernel here: those that are no `kipax.Architecture`."""
+    """Returns whether a network has no kernel here, since it is not a `kipax.Architecture`."""
     return name in _WIDTHS or _is_wrn(name)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudentSpec:
-    """A network as it stands in a table.
+    """A network described by names and numbers, as in a table.
 
     Attributes:
         name: an architecture's name (``convnet``, ``fc3``, ...); ``dc-convnet3``, the ConvNet-3
             of DC, DSA, DM and MTT (128 channels, instance normalisation); ``frepo-convnet3``
             (128, 256 and 512 channels, none); ``resnet18``, ``vgg11`` (instance
-            normalisation, as DC evaluates them); ``wrn16-4`` and such (batch normalisation).
-        width: channels; None is the network's own (architectures: the paper's 1024). Of no
-            use to a WideResNet, whose name says it.
-        normalisation: None is the network's own.
-        parameterisation: ``standard`` or ``ntk``; of the architectures only.
+            normalisation, as DC evaluates them); ``wrn16-4`` and similar (batch normalisation).
+        width: channels; None for the network's own (architectures: the paper's 1024). Not used
+            by a WideResNet, whose name contains it.
+        normalisation: normalisation layers; None for the network's own.
+        parameterisation: ``standard`` or ``ntk``; for architectures only.
 
     Raises:
-        UsageError: an unknown name or kind, or a width that is none.
+        UsageError: an unknown name or kind, or a width that is not positive.
 
     Example:
         >>> StudentSpec(name="convnet", width=64).describe()
@@ -103,12 +103,12 @@ class StudentSpec:
 
     @property
     def own_normalisation(self) -> str:
-        """The normalisation that it has: the one asked for, or the network's own."""
+        """The normalisation that is used: the one asked for, or the network's own."""
         own = "batch" if _is_wrn(self.name) else _NORMALISED.get(self.name, "none")
         return self.normalisation or own
 
     def describe(self) -> str:
-        """A few words for a caption."""
+        """Returns a short description for a caption."""
         words = [self.name]
         if not _is_wrn(self.name):
             words.append(f"width {self.width or _WIDTHS.get(self.name, 1024)}")
@@ -119,7 +119,7 @@ class StudentSpec:
         return ", ".join(words)
 
     def build(self, classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        """The Flax network for images ``(H, W, C)``.
+        """Returns the Flax network for images ``(H, W, C)``.
 
         Raises:
             UsageError: the images are too small for its pools.
@@ -130,7 +130,7 @@ class StudentSpec:
                 "a network is built for a number of classes and images (height, width, channels); "
                 f"got {classes!r} and {image_shape!r}."
             )
-        padding = 3 if image_shape[-1] == 1 else 1  # DC's and FRePo's way from 28 to 32 pixels
+        padding = 3 if image_shape[-1] == 1 else 1  # as DC and FRePo enlarge 28 pixels to 32
         least = self._least_side(padding)
         if min(image_shape[:2]) < least:
             raise UsageError(
@@ -160,7 +160,10 @@ class StudentSpec:
         return FeedForward(architecture, parameterisation=self.parameterisation, **common)
 
     def _least_side(self, padding: int) -> int:
-        """Pixels that its pools need; an instance norm of a single one would be zero always."""
+        """Returns the least side in pixels.
+
+        Pools need it, and so does instance normalisation: one pixel alone would become zero.
+        """
         if self.name == "resnet18":
             return 9 if self.own_normalisation == "instance" else 1
         sides = {"dc-convnet3": 8, "frepo-convnet3": 8, "vgg11": 32}
@@ -170,12 +173,12 @@ class StudentSpec:
 def init_variables(
     network: nn.Module, key: jax.Array, image_shape: tuple[int, int, int]
 ) -> dict[str, Any]:
-    """Drawn variables: ``{"params": ...}``, and ``"batch_stats"`` with batch normalisation.
+    """Draws variables: ``{"params": ...}``, and ``"batch_stats"`` with batch normalisation.
 
     Args:
         network: a student.
-        key: of the draw.
-        image_shape: ``(H, W, C)``.
+        key: JAX key of the draw.
+        image_shape: shape ``(H, W, C)`` of an image.
     """
     return dict(_init(network, tuple(image_shape), key))
 

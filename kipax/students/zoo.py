@@ -1,7 +1,7 @@
-"""Networks that distilled sets are evaluated on beside their own: ResNet, VGG, WideResNet.
+"""Further networks to evaluate distilled sets on: ResNet, VGG, WideResNet.
 
-No maintained Flax package ships them for small images; they are written once, briefly.
-Weights are drawn as PyTorch's defaults are, since the tables to compare with were made there.
+No maintained Flax package has them for small images. Weights are drawn as PyTorch draws them by
+default, since the published tables were made with PyTorch.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
-        """Preprocessed images ``(n, H, W, C)`` to `Outputs`."""
+        """Returns the `Outputs` of preprocessed images ``(n, H, W, C)``."""
         check_preprocessed(x, "a student")
         features: dict[str, jax.Array] = {}
         for position, entry in enumerate(self.plan):
@@ -68,7 +68,7 @@ class ResNet(nn.Module):
         classes: number of outputs.
         width: channels of the first stage, doubled from stage to stage.
         normalisation: see `kipax.students.layers`.
-        blocks: of each stage; (2, 2, 2, 2) is ResNet-18.
+        blocks: number of blocks of each stage; (2, 2, 2, 2) is ResNet-18.
 
     Features: ``stage1``, ``stage2``, ... after each stage.
 
@@ -82,7 +82,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
-        """Preprocessed images ``(n, H, W, C)`` to `Outputs`."""
+        """Returns the `Outputs` of preprocessed images ``(n, H, W, C)``."""
         check_preprocessed(x, "a student")
         norm = functools.partial(normalise, kind=self.normalisation, train=train)
         features: dict[str, jax.Array] = {}
@@ -108,8 +108,8 @@ class WideResNet(nn.Module):
 
     Attributes:
         classes: number of outputs.
-        depth: 6 n + 4: 10, 16, 22, 28, 40.
-        widen: channels are 16, 32 and 64 times this.
+        depth: number of layers, 6 n + 4: 10, 16, 22, 28, 40.
+        widen: factor of the channels 16, 32 and 64.
         normalisation: see `kipax.students.layers`; ``batch`` in its paper.
 
     Features: ``stage1`` to ``stage3``.
@@ -124,7 +124,7 @@ class WideResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
-        """Preprocessed images ``(n, H, W, C)`` to `Outputs`."""
+        """Returns the `Outputs` of preprocessed images ``(n, H, W, C)``."""
         check_preprocessed(x, "a student")
         norm = functools.partial(normalise, kind=self.normalisation, train=train)
         features: dict[str, jax.Array] = {}

@@ -1,4 +1,4 @@
-"""Training networks: one loop for every network, objective and teacher."""
+"""Trains networks: one loop for every network, objective and teacher."""
 
 from kipax.students import predict
 from kipax.training.batches import Batch, Batches, Epochs, LabelledBatches

@@ -1,4 +1,4 @@
-"""What a training step sees: batches, each addressed by the number of its step."""
+"""The batches of a training, each a function of the number of its step."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Batch", "Batches", "Epochs", "LabelledBatches"]
 
 
 class Batch(NamedTuple):
-    """The images of one step, augmented and mixed already, so that all see the same.
+    """The images of one step after augmentation and mixing, so that all networks see the same.
 
     Attributes:
-        x: what the student sees, preprocessed, ``(n, H, W, C)``. Several views of the same n
+        x: inputs of the student, preprocessed, ``(n, H, W, C)``. Several views of the same n
             images follow each other, ``(views * n, H, W, C)``.
-        y: labels ``(n, classes)``; None where there are none.
-        index: each image's position in its data set ``(n,)``; None where it has none.
-        x_teacher: what the teacher sees; None for `x`.
-        x_averaged: what the averaged copy of the student sees; None for `x`.
+        y: labels ``(n, classes)``; None without labels.
+        index: each image's position in its data set ``(n,)``; None without one.
+        x_teacher: inputs of the teacher; None for `x`.
+        x_averaged: inputs of the averaged copy of the student; None for `x`.
     """
 
     x: Any
@@ -39,12 +39,12 @@ Batches = Callable[[int], Batch]
 
 
 class Epochs:
-    """Shuffled epochs that follow each other without a gap, a part a step.
+    """Shuffled epochs that follow each other without a gap, one part for each step.
 
     Args:
-        count: how many images there are.
-        size: of a step's part; at most `count`.
-        seed: of the order.
+        count: number of images.
+        size: number of images of a step, at most `count`.
+        seed: seed of the order.
 
     Example:
         >>> epochs = Epochs(6, 4, seed=0)
@@ -59,14 +59,14 @@ class Epochs:
         self._orders: dict[int, np.ndarray] = {}  # of the last two epochs drawn
 
     def __call__(self, step: int) -> np.ndarray:
-        """Positions ``(size,)`` of a step, whatever was asked for before."""
+        """Returns the positions ``(size,)`` of a step, independent of earlier calls."""
         start = step * self._size
         first, last = start // self._count, (start + self._size - 1) // self._count
         row = np.concatenate([self._epoch(number) for number in range(first, last + 1)])
         return row[start - first * self._count :][: self._size]
 
     def _epoch(self, number: int) -> np.ndarray:
-        """An epoch's order: one generator draws them one after the other."""
+        """Returns an epoch's order; one generator draws the orders one after the other."""
         if number not in self._orders:
             if number < self._drawn:  # an earlier one: from the beginning
                 self._rng, self._drawn = np.random.default_rng(self._seed), 0
@@ -83,8 +83,8 @@ class LabelledBatches:
     Args:
         x: preprocessed images ``(n, H, W, C)``.
         y: labels ``(n, classes)``.
-        size: images a step; the whole set in its order where it is not larger.
-        seed: of the order and of the augmentation.
+        size: number of images of a step; a set that is not larger is used whole, in its order.
+        seed: seed of the order and of the augmentation.
         augmentation: see `kipax.augment.batches`.
 
     Example:
@@ -117,7 +117,7 @@ class LabelledBatches:
             self._whole = Batch(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), index)
 
     def __call__(self, step: int) -> Batch:
-        """The batch of a step from 0 on."""
+        """Returns the batch of a step; steps count from 0."""
         batch = self._whole
         if batch is None:
             index = self._epochs(step)

@@ -19,12 +19,12 @@ _CRITICAL_POINTS = 64  # Nguyen et al. 2021, appendix A
 def critical_learning_rate(
     network: nn.Module, x: np.ndarray, classes: int, *, loss: str = "mse", seed: int
 ) -> float:
-    """The learning rate beyond which gradient descent on the linearised network diverges.
+    """Returns the learning rate beyond which gradient descent on the linearised network diverges.
 
     ``2 N C / lambda_max`` for half the mean square over N images and C classes, with
     `lambda_max` the largest eigenvalue of the empirical NTK of ``sum_k f_k / sqrt(C)`` at
-    initialisation, on N = min(64, n) points. Cross-entropy is a mean over images alone, so that
-    its rate is ``2 N / lambda_max`` (our reading: the paper gives one formula, for a sum; with
+    initialisation, on N = min(64, n) points. Cross-entropy is a mean over images alone; its
+    rate is ``2 N / lambda_max`` (our reading: the paper gives one formula, for a sum; with
     C times more, most of its grid diverges).
 
     Args:
@@ -32,10 +32,10 @@ def critical_learning_rate(
         x: preprocessed training images ``(n, H, W, C)``; 64 of them are drawn.
         classes: C, the number of outputs.
         loss: ``mse`` or ``xent``.
-        seed: of the network's draw, and of the points.
+        seed: seed of the network's initial parameters and of the points.
 
     Returns:
-        NaN for a network whose outputs are not finite.
+        The rate; NaN for a network whose outputs are not finite.
 
     Source: Nguyen et al. 2021, appendix A; the authors' notebook for the mean square error.
     """

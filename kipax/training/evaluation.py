@@ -1,4 +1,4 @@
-"""How often a trained network is right."""
+"""The accuracy of trained networks."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ def _share_right(logits: np.ndarray, classes: np.ndarray) -> float:
 def accuracy(
     network: nn.Module, variables: dict[str, Any], x: np.ndarray, classes: np.ndarray
 ) -> float:
-    """Fraction of preprocessed images ``(n, H, W, C)`` put in their class, 500 at a time.
+    """Returns the fraction of preprocessed images ``(n, H, W, C)`` that are classified correctly.
 
-    An image whose logits are not finite counts as wrong.
+    Images are evaluated 500 at a time. An image whose logits are not finite counts as wrong.
 
     Args:
         network: a student.
-        variables: its parameters and, if it has any, batch statistics.
+        variables: its parameters and, if it has any, `batch_stats`.
         x: preprocessed images.
         classes: integers ``(n,)``.
 
     Raises:
-        UsageError: no images, or classes of another shape.
+        UsageError: there are no images, or the classes have another shape.
     """
     check_classes(x, classes)
     logits = np.asarray(predict(network, variables, x).logits)
@@ -54,7 +54,7 @@ def accuracy(
 def accuracies(
     network: nn.Module, variables: dict[str, Any], x: np.ndarray, classes: np.ndarray, count: int
 ) -> list[float]:
-    """`accuracy` of `count` networks whose variables are stacked (of one: as they are)."""
+    """Returns `accuracy` of `count` networks with stacked variables (not stacked for one)."""
     if count == 1:
         return [accuracy(network, variables, x, classes)]
     check_classes(x, classes)

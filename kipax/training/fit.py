@@ -1,4 +1,4 @@
-"""The one loop that trains networks.
+"""The loop that trains every network.
 
 A loop in Python around a jitted step, not `lax.scan`: on CPUs convolutions inside a scan are
 many times slower.
@@ -31,7 +31,7 @@ Teacher = Callable[[Batch], Outputs]
 
 
 class Hook:
-    """What watches a training; the base does nothing.
+    """The base of hooks, which follow a training; it does nothing itself.
 
     Example:
         >>> class Losses(Hook):
@@ -43,22 +43,22 @@ class Hook:
     """
 
     def begin(self, state: TrainState) -> TrainState:
-        """Is called with the first state and gives the one to begin with."""
+        """Is called with the first state and returns the state to begin with."""
         return state
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> bool | None:
         """Is called after each update with the number of updates; True ends the training.
 
-        `metrics` lies on the device: reading a number waits for the step.
+        `metrics` lies on the device: reading a number from it waits for the step.
         """
         return None
 
     def end(self, step: int, state: TrainState) -> None:
-        """Is called once at the end, which may be an early one."""
+        """Is called once at the end, also at an early end."""
 
 
 class _Task(NamedTuple):
-    """What is compiled into a step."""
+    """The parts of a training that are compiled into a step."""
 
     network: nn.Module
     objective: Objective
@@ -66,7 +66,7 @@ class _Task(NamedTuple):
 
 
 class _Rates(NamedTuple):
-    """What differs between settings and steps."""
+    """The numbers that differ between settings and steps."""
 
     learning_rate: Any
     l2: Any
@@ -81,7 +81,7 @@ def _update(
     key: jax.Array,
     rates: _Rates,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-    """One update of one setting."""
+    """Makes one update of one setting."""
     network, objective, direction = task
 
     def apply(params: Any, x: Any) -> tuple[Outputs, dict[str, Any]]:
@@ -122,7 +122,7 @@ def _update(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _updates(task: _Task, state: TrainState, batch, teacher, key, rates: _Rates):
-    """One update of several settings, stacked."""
+    """Makes one update of several stacked settings."""
     return jax.vmap(lambda s, r: _update(task, s, batch, teacher, key, r))(state, rates)
 
 
@@ -135,12 +135,12 @@ def init_state(
     descent: Descent,
     settings: Sequence[Setting],
 ) -> TrainState:
-    """The state before the first step: the network's draw and a fresh optimiser.
+    """Returns the state before the first step: initial parameters and optimiser state.
 
     Args:
         network: a student.
-        batch: of the first step.
-        teacher: its outputs for that batch; None without one.
+        batch: the batch of the first step.
+        teacher: the teacher's outputs for that batch; None without a teacher.
         objective: see `fit`.
         descent: see `fit`.
         settings: see `fit`.
@@ -174,9 +174,9 @@ def fit(
     teacher: Teacher | None = None,
     hooks: Sequence[Hook] = (),
 ) -> TrainState:
-    """Trains a network: with one setting, or with several at once, stacked.
+    """Trains a network with one setting, or with several stacked settings at once.
 
-    Each batch is divided among as many devices as divide it evenly; the result is the same to
+    Each batch is divided evenly among as many devices as possible; the result is the same up to
     rounding. A step costs one forward and one backward pass.
 
     Args:
@@ -185,14 +185,14 @@ def fit(
         objective: what to minimise.
         descent: optimiser, schedule and number of steps.
         settings: learning rates and L2, of one seed; memory grows with their number.
-        teacher: gives a batch's outputs, outside the compiled step; None without one.
-        hooks: watch the training, in their order.
+        teacher: returns its outputs for a batch, outside the compiled step; None without one.
+        hooks: hooks that follow the training, called in their order.
 
     Returns:
         The state after the last step, stacked if there are several settings.
 
     Raises:
-        UsageError: no settings, or of several seeds.
+        UsageError: there are no settings, or they have several seeds.
     """
     _check_settings(settings)
     first = batches(0)
@@ -217,7 +217,7 @@ def fit(
 
 
 def _make_step(task: _Task, descent: Descent, settings: Sequence[Setting]) -> Callable[..., Any]:
-    """A function of (step, state, batch, teacher's outputs) that gives the next state, metrics."""
+    """Returns a function (step, state, batch, teacher's outputs) -> (next state, metrics)."""
     factors = np.asarray(jax.vmap(descent.schedule)(jnp.arange(descent.steps)))
     rates = np.array([s.learning_rate for s in settings], np.float64)
     l2 = np.array([s.l2 for s in settings], np.float32)

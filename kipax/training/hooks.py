@@ -1,4 +1,4 @@
-"""Hooks of `fit`: the best network by validation, and a state on disk to go on from."""
+"""Hooks of `fit`: keep the best network by validation, save the state to resume from."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _NEVER = -1
 
 
 class Selection(Hook):
-    """Keeps the variables of the best validation accuracy; ends where every network diverged.
+    """Keeps the variables of the best validation accuracy; ends once every network diverged.
 
-    Each array has a row for each setting that is trained. Equal accuracies choose the later step;
+    Each array has a row for each setting that is trained. Of equal accuracies the later is kept;
     without validation images the last step is the best.
 
     Attributes:
-        best, last: variables; a diverged network's `last` are those it was found so with.
-        best_step: number of updates of the best ``(settings,)``.
-        accuracies: by setting and evaluated step; NaN where not known.
-        losses: at the last evaluated step.
-        diverged_at: number of updates; -1 if never.
+        best, last: variables; for a diverged network `last` is the state found to have diverged.
+        best_step: number of updates of the best networks ``(settings,)``.
+        accuracies: accuracies by setting and evaluated step; NaN if unknown.
+        losses: losses at the last evaluated step.
+        diverged_at: number of updates after which the network had diverged; -1 if never.
 
     Args:
         network: a student.
-        steps: after how many updates it is looked at.
-        settings: how many are trained at once.
-        validation: preprocessed images and their classes; None without any.
+        steps: numbers of updates after which networks are evaluated.
+        settings: number of settings that are trained at once.
+        validation: preprocessed images and their classes; None without validation images.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Selection(Hook):
 
     @property
     def carried(self) -> dict[str, Any]:
-        """What a `Checkpoint` keeps of it."""
+        """The tree that a `Checkpoint` saves."""
         names = ("best", "last", "best_step", "accuracies", "losses", "diverged_at")
         return {name: getattr(self, name) for name in names}
 
@@ -99,7 +99,7 @@ class Selection(Hook):
         return not alive.any()
 
     def _choose(self, rows: np.ndarray, new: Any, old: Any) -> Any:
-        """The new tree's rows where `rows` says so, else the old one's."""
+        """Returns the rows of `new` where `rows` is True, else those of `old`."""
         if self.settings == 1:
             return new if rows[0] else old
         return _where(rows, new, old)
@@ -114,12 +114,12 @@ def _where(rows: jax.Array, new: Any, old: Any) -> Any:
 
 
 class Checkpoint(Hook):
-    """Saves the state, and goes on from it: a resumed training ends with the same bits.
+    """Saves the state and resumes from it; a resumed training ends with the same bits.
 
     Args:
-        folder: whose rolling state it is.
-        beside: hooks whose ``carried`` trees are saved along; they come before it in `fit`.
-        seconds: between two saves; 0 saves after every step.
+        folder: the run's folder, whose rolling state is written.
+        beside: hooks whose ``carried`` trees are saved too; they come earlier in `fit`.
+        seconds: seconds between two saves; 0 saves after every step.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Checkpoint(Hook):
         self._latest: tuple[int, TrainState] | None = None
 
     def begin(self, state: TrainState) -> TrainState:
-        """The folder's state, where there is one."""
+        """Returns the state in the folder, or `state` if there is none."""
         self._saved_at = time.monotonic()
         arrays = self._folder.load_latest()
         if arrays is None:
@@ -159,9 +159,9 @@ class Checkpoint(Hook):
         self.save()
 
     def save(self) -> int:
-        """Saves the state after the last step that was finished; returns its number.
+        """Saves the state after the last finished step; returns the number of that step.
 
-        For whoever stops a training: at Ctrl-C, or at the end of its time.
+        To be called when a training is stopped by Ctrl-C or by its time limit.
         """
         if self._latest is None:
             return 0

@@ -1,4 +1,4 @@
-"""Objectives: what a network is trained for."""
+"""Objectives: the losses that networks are trained with."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["CrossEntropy", "MeanSquare", "Objective"]
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """The base of objectives: frozen, so that one compilation serves equal ones.
+    """The base of objectives, which are frozen, so that equal ones share a compilation.
 
     An objective may have parameters of its own (``aux``: a projector, a connector), which are
-    trained along and left behind afterwards, and a state (a queue, a memory bank), which it
-    returns changed. Both are trees of arrays, saved with the training.
+    trained with the network and not kept, and a state (a queue, a memory bank), which each call
+    returns updated. Both are trees of arrays, saved with the training.
 
     `averaging` is the momentum m of an averaged copy of the student, ``a <- m a + (1 - m) p``
-    after each step, whose outputs are handed in as `averaged`; None where there is none.
+    after each step, whose outputs are passed as `averaged`; None for no copy.
     """
 
     @property
@@ -35,12 +35,12 @@ class Objective:
     def init(
         self, key: jax.Array, student: Outputs, teacher: Outputs | None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """First `aux` and `state`.
+        """Returns the first `aux` and `state`.
 
         Args:
-            key: of their draw.
-            student: outputs of one batch, as `jax.ShapeDtypeStruct`.
-            teacher: likewise; None without a teacher.
+            key: JAX key of their draw.
+            student: the student's outputs for one batch, as `jax.ShapeDtypeStruct`.
+            teacher: the teacher's outputs in the same form; None without a teacher.
         """
         return {}, {}
 
@@ -53,14 +53,14 @@ class Objective:
         batch: Batch,
         averaged: Outputs | None = None,
     ) -> tuple[jax.Array, dict[str, jax.Array], dict[str, Any]]:
-        """The loss to minimise, further numbers to report, and the next state.
+        """Returns the loss to minimise, further numbers to report, and the next state.
 
         Args:
-            aux: parameters of its own.
-            state: as the last step left it.
-            student: outputs for ``batch.x``, in training mode.
-            teacher: outputs for the same batch, constant; None without a teacher.
-            batch: what was seen.
+            aux: the objective's own parameters.
+            state: the objective's state after the last step.
+            student: the student's outputs for ``batch.x``, in training mode.
+            teacher: the teacher's outputs for the same batch, constant; None without a teacher.
+            batch: the batch of the step.
             averaged: outputs of the averaged copy, constant; None without one.
         """
         raise NotImplementedError
@@ -80,7 +80,7 @@ class CrossEntropy(Objective):
     """Softmax cross-entropy with the class of the largest label, a mean over images.
 
     Attributes:
-        smoothing: e: the class counts 1 - e + e / classes, every other e / classes.
+        smoothing: e; the class has the target 1 - e + e / classes, every other e / classes.
     """
 
     smoothing: float = 0.0

@@ -1,4 +1,4 @@
-"""How a network is trained: by names that a table can hold, and by optax's objects."""
+"""The settings of a training: by names, as in a table, and by optax's objects."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ SCHEDULES: dict[str, Callable[[int], optax.Schedule]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Descent:
-    """Which way, how far and how often parameters move, in optax's words.
+    """The direction, size and number of parameter updates, by optax's objects.
 
     A step is ``params - learning_rate * schedule(step) * direction(gradient)``, so that one
     compilation serves every learning rate and schedule.
 
     Attributes:
-        direction: an optax transformation without a learning rate, as `optax.scale_by_adam`,
-            `optax.trace`, or a chain of them, such as
+        direction: an optax transformation without a learning rate, such as `optax.scale_by_adam`,
+            `optax.trace`, or a chain, such as
             ``optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(0.01))`` (AdamW).
-            Hand the same object in again: another one, though equal, is compiled again.
+            Pass the same object each time: an equal copy is compiled again.
         schedule: factor of the learning rate by step, from 0 on; any optax schedule.
         steps: number of updates.
     """
@@ -65,18 +65,18 @@ class Descent:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a student is trained on labels, but for its learning rate, L2 and draw.
+    """The training of a student on labels, except its learning rate, L2 and seed.
 
     Attributes:
         loss: ``mse``, half the mean over images and classes; ``xent``, softmax cross-entropy
             with the largest label as the class.
         steps: number of updates.
-        batch_size: images a step; the whole set where it is not larger.
+        batch_size: number of images of a step; a set that is not larger is used whole.
         optimizer: ``momentum`` (0.9) or ``adam``.
-        schedule: of the learning rate: ``cosine`` to 0; ``drop`` to a tenth after half;
+        schedule: schedule of the learning rate: ``cosine`` to 0; ``drop`` to a tenth after half;
             ``warmup_cosine``, linear over 500 steps (at most half), then to 1 %; ``constant``.
         augmentation: see `kipax.augment.batches`.
-        evaluations: how often, evenly spaced, validation accuracy and finiteness are looked at.
+        evaluations: number of evenly spaced evaluations of validation accuracy and finiteness.
 
     Raises:
         UsageError: an unknown name or a size that is not positive.
@@ -101,7 +101,7 @@ class Recipe:
 
     @property
     def objective(self) -> Objective:
-        """The loss."""
+        """The objective of `loss`."""
         return LOSSES[self.loss]
 
     @property
@@ -112,18 +112,18 @@ class Recipe:
 
     @property
     def evaluated_steps(self) -> list[int]:
-        """After how many updates a network is looked at; the last is among them."""
+        """The numbers of updates after which a network is evaluated, the last included."""
         count = min(self.evaluations, self.steps)
         return [round(self.steps * (i + 1) / count) for i in range(count)]
 
 
 class Setting(NamedTuple):
-    """What differs between the points of a grid: traced numbers, no new compilation.
+    """The numbers that differ between the points of a grid; they need no new compilation.
 
     Attributes:
-        learning_rate: the first, before the schedule.
-        l2: its half times the squared norm of all trained parameters is added to the loss.
-        seed: of the network's draw, the batches and the augmentation.
+        learning_rate: the learning rate before the schedule.
+        l2: ``l2 / 2`` times the squared norm of all trained parameters is added to the loss.
+        seed: seed of the initial parameters, the batches and the augmentation.
     """
 
     learning_rate: float

@@ -1,4 +1,4 @@
-"""A batch divided among devices, the state on each: what `jax.sharding` needs to know."""
+"""Divides a batch among devices and copies the state to each, by `jax.sharding`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["divided", "mesh_for", "on_all"]
 
 
 def mesh_for(batch: Any) -> Mesh | None:
-    """The devices that divide every array of a batch evenly; None where that is one."""
+    """Returns the devices that divide every array of a batch evenly; None for one device."""
     devices = jax.local_devices()
     sizes = [np.shape(leaf)[0] for leaf in jax.tree.leaves(batch)]
     count = math.gcd(len(devices), *sizes)
@@ -21,12 +21,12 @@ def mesh_for(batch: Any) -> Mesh | None:
 
 
 def divided(mesh: Mesh | None, tree: Any) -> Any:
-    """The tree with each array's rows divided among the devices."""
+    """Returns the tree with each array's rows divided among the devices."""
     return _put(mesh, tree, PartitionSpec("batch"))
 
 
 def on_all(mesh: Mesh | None, tree: Any) -> Any:
-    """The tree with each array on every device."""
+    """Returns the tree with each array on every device."""
     return _put(mesh, tree, PartitionSpec())
 
 

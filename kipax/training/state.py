@@ -1,4 +1,4 @@
-"""What a training carries from step to step."""
+"""`TrainState`: what a training carries from step to step."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class TrainState(NamedTuple):
     Attributes:
         step: number of updates so far.
         params: the student's parameters.
-        batch_stats: its other variables by collection, such as running averages.
-        averaged: parameters of its averaged copy; empty where the objective asks for none.
+        batch_stats: the student's other variables by collection, such as running averages.
+        averaged: parameters of the averaged copy; empty without a copy.
         aux: the objective's own parameters.
         objective_state: the objective's state.
-        opt_state: optax's, of ``{"params": params, "aux": aux}``.
+        opt_state: optax's state for ``{"params": params, "aux": aux}``.
     """
 
     step: Any
@@ -30,5 +30,5 @@ class TrainState(NamedTuple):
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What ``network.apply`` takes."""
+        """The variables that ``network.apply`` takes."""
         return {"params": self.params, **self.batch_stats}

@@ -1,4 +1,4 @@
-"""Students trained on labelled images: `fit` as the tables of distilled sets need it."""
+"""Trains students on labelled images, for the tables of distilled sets."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Trained:
     Attributes:
         last: variables after the last update.
         best: variables of the best validation accuracy; `last` without validation images.
-        best_step: when that was.
+        best_step: number of updates of `best`.
         validation: accuracy by number of updates; empty without validation images.
-        loss: of the last update, L2 included.
-        diverged_at: number of updates after which the loss was seen not finite; None if never.
+        loss: loss of the last update, L2 included.
+        diverged_at: number of updates after which the loss was found not finite; None if never.
             A diverged network has no further updates and `best` is from before.
     """
 
@@ -57,13 +57,13 @@ def train_student(
         network: a student of `kipax.students`.
         x: preprocessed images ``(n, H, W, C)``.
         y: labels ``(n, classes)``.
-        recipe: what all points of a grid share.
-        setting: what differs.
+        recipe: the settings that all points of a grid share.
+        setting: the settings that differ.
         validation: preprocessed images and their classes ``(m,)``.
         on_step: called after each update with the number of updates.
 
     Raises:
-        UsageError: labels or classes are not what the images and the network need.
+        UsageError: labels or classes do not fit the images and the network.
 
     Source: Nguyen et al. 2021, appendix A.
     """
@@ -90,17 +90,17 @@ def train_together(
 ) -> list[Trained]:
     """Trains a student at several learning rates and L2 at once; see `train_student`.
 
-    Several at once serve accelerators; on CPUs they are slower than one by one. Memory grows with
-    the number of settings. A diverged network is carried along.
+    Several at once are faster on accelerators and slower on CPUs. Memory grows with
+    the number of settings. A diverged network is still computed.
 
     Args:
         network: a student of `kipax.students`.
         x: preprocessed images ``(n, H, W, C)``.
         y: labels ``(n, classes)``.
-        recipe: what all points share.
-        settings: all of one seed, so that draws, batches and augmentation are shared.
+        recipe: the settings that all points share.
+        settings: settings of one seed, so that parameters, batches and augmentation are shared.
         validation: preprocessed images and their classes ``(m,)``.
-        on_step: called after each common update.
+        on_step: called after each common update with the number of updates.
 
     Raises:
         UsageError: the seeds differ; or as `train_student`.
@@ -127,7 +127,7 @@ def train_together(
 
 
 def _trained(selection: Selection, place: int) -> Trained:
-    """What came out of one of the settings."""
+    """Returns the result of the setting at `place`."""
 
     def pick(tree: Any) -> Any:
         return tree if selection.settings == 1 else jax.tree.map(lambda a: a[place], tree)

@@ -1,4 +1,4 @@
-"""What an evaluation is: one frozen dataclass, from which the flags are generated."""
+"""The config of an evaluation: one frozen dataclass, from which the flags are made."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["EvaluateConfig"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """An evaluation of a support set. Read the fields' help with ``--help``.
+    """An evaluation of a support set; ``--help`` explains each field.
 
     Raises:
         UsageError: a value out of range or an unknown name.
@@ -94,35 +94,35 @@ class EvaluateConfig:
         self.resolve_protocol(training_examples=100_000)
 
     def _check_effects(self) -> None:
-        """Refuses what the protocol would not look at."""
+        """Raises a `UsageError` for fields that the protocol does not use."""
         idle: tuple[str, ...] = ("grid", "full_data") if self.protocol != "kip-nn" else ()
         if self.protocol == "krr":
             idle += ("width", "normalisation", "losses", "steps", "seeds", "mirror")
         if self.protocol != "kip-nn":
-            idle += ("together",)  # one point has no company
+            idle += ("together",)  # a single point is trained alone
         if self.draws is not None and not self.baselines:
             raise UsageError(
-                f"draws={self.draws} has no effect without baselines: add --baselines."
+                f"draws={self.draws} has no effect without baselines: add baselines=True."
             )
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         for name in idle:
             if getattr(self, name) != defaults[name]:
                 raise UsageError(
                     f"{name} has no effect under {self.protocol}; got {getattr(self, name)}: leave "
-                    "it out, or take --protocol=kip-nn."
+                    "it out, or take protocol=kip-nn."
                 )
 
     @property
     def networks(self) -> tuple[str, ...]:
-        """The columns that were asked for."""
+        """The networks that were asked for, one for each column."""
         return tuple(dict.fromkeys(split_list(self.architectures)))
 
     def resolve_protocol(self, *, training_examples: int, held_out: int = 0) -> EvaluationProtocol:
-        """The protocol with what the flags change.
+        """Returns the protocol, changed by the fields of this config.
 
         Args:
-            training_examples: of the data set, with those that are held out.
-            held_out: how many of them the distillation left alone.
+            training_examples: number of training images, held-out ones included.
+            held_out: how many of them were not used by the distillation.
         """
         protocol = protocols.protocol_by_name(self.protocol)
         changes: dict[str, Any] = {"checkpoints": self.checkpoints}

@@ -1,4 +1,4 @@
-"""Evaluating a distilled set under a named protocol, beside what it is compared with."""
+"""Evaluates a distilled set and its baselines under a named protocol."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ __all__ = [
     "solved_set",
 ]
 
-_TOP = 20  # the paper's deviation: over so many points, best by validation
+_TOP = 20  # the paper's deviation is over this many points, the best by validation
 
 
 def evaluate_subject(
     session: Session, subject: Subject, *, protocol: EvaluationProtocol, network: str = ""
 ) -> Result:
-    """One cell: the grid with the first network, then further networks at the chosen point.
+    """Evaluates one cell: the grid with the first network, then more at the chosen point.
 
     Args:
-        session: data and finished points.
-        subject: the set, or sets.
-        protocol: what is done.
-        network: a student's name; empty for the protocol's, or the set's own architecture.
+        session: the data and the finished points.
+        subject: the set, or several sets.
+        protocol: the protocol to follow.
+        network: name of the student; empty for the protocol's, or the set's own architecture.
 
     Raises:
         UsageError: a network that is unknown or does not take these images.
@@ -96,7 +96,7 @@ def evaluate_subject(
 def _repeat(
     session: Session, draws: Sequence[SupportSet], point: Point, seeds: int
 ) -> list[dict[str, Any]]:
-    """The chosen training with seeds from 1 on, on one draw after the other."""
+    """Trains the chosen point with seeds from 1 on, each on the next draw."""
     return [
         session.train(draws[seed % len(draws)], dataclasses.replace(point, seed=seed))
         for seed in range(1, seeds)
@@ -104,7 +104,7 @@ def _repeat(
 
 
 def _deviation(records: Sequence[dict[str, Any]]) -> float | None:
-    """Of the test accuracies of several trainings; None of one."""
+    """Returns the deviation of the test accuracies of several trainings; None for one."""
     tests = [record["test_best"] for record in records]
     return float(np.std(tests)) if len(tests) > 1 else None
 
@@ -116,7 +116,7 @@ def grid_points(
     student: StudentSpec,
     support: SupportSet,
 ) -> list[Point]:
-    """The trainings of a set under a protocol, with the first network."""
+    """Returns the grid points of a set under a protocol, for the first network."""
     common: dict[str, Any] = {"student": student, "relative": protocol.relative, "seed": 0}
     recipes = {loss: _recipe(session, subject, protocol, support, loss) for loss in protocol.losses}
     return [Point(recipe=recipes[a], rate=b, l2=c, **common) for a, b, c in protocol.points]
@@ -129,7 +129,7 @@ def _recipe(
     support: SupportSet,
     loss: str,
 ) -> Recipe:
-    """The protocol's training of a set, with what the row says otherwise."""
+    """Returns the protocol's recipe for a set, with the changes that `subject` makes."""
     recipe = protocol.recipe(loss, images=len(support), dataset=session.name)
     if subject.augmentation is not None:
         recipe = dataclasses.replace(recipe, augmentation=subject.augmentation)
@@ -158,7 +158,7 @@ def _regress(session: Session, subject: Subject, network: str) -> Result:
 
 
 class Evaluated(NamedTuple):
-    """What an evaluation found: the cells row by row, the protocol as followed, the session."""
+    """The result of an evaluation: cells row by row, the protocol as followed, the session."""
 
     results: list[Result]
     protocol: EvaluationProtocol
@@ -172,8 +172,8 @@ class Opened:
     Attributes:
         support: the set.
         path: its file, or None.
-        protocol: as it is followed.
-        session: data and finished points.
+        protocol: the protocol as it is followed.
+        session: the data and the finished points.
     """
 
     support: SupportSet
@@ -222,7 +222,7 @@ def open_session(
 
 
 def _fitted_here(support: SupportSet, dataset: Dataset) -> SupportSet:
-    """With these data to fit a whitening on that is kept as a recipe, if it belongs to them."""
+    """Returns the set whose whitening, if kept as a recipe, is fitted on `dataset` if it fits."""
     kept = support.preprocessor
     if not isinstance(kept, Deferred):
         return support
@@ -233,7 +233,7 @@ def _fitted_here(support: SupportSet, dataset: Dataset) -> SupportSet:
 
 
 def _default_out(path: Path | None) -> Path | None:
-    """Beside a file; in ``runs`` for a set that comes with kipax; nowhere for one in memory."""
+    """Returns a path beside the set's file, in ``runs`` for a shipped set; None in memory."""
     if path is None:
         return None
     folder = path.parent if path.exists() else Path("runs")
@@ -254,14 +254,16 @@ def evaluate(
 
     Args:
         support: the set, its file, its run's folder, or the name of one that comes with kipax.
-        config: what to do; None for kernel ridge regression with the set's own kernel.
-        dataset: the data, loaded; None to load what config or file name.
-        reporter: hears what happens; None for silence.
+        config: the settings; None for kernel ridge regression with the set's own kernel.
+        dataset: the data; None loads those that `config` or the file names.
+        reporter: is told what happens; None for no messages.
 
     Raises:
-        UsageError: sets and data that do not fit, unknown networks, no way to choose.
+        UsageError: set and data do not fit, a network is unknown, or nothing is there to choose
+            by.
         FailedRunError: every point of every row diverged; the finished ones are kept.
-        OutOfTime: ``config.max_seconds`` are over; the same, and its facts have the whole cells.
+        OutOfTime: ``config.max_seconds`` are over; the finished points are kept, and the facts
+            of the error hold the finished cells.
     """
     config = config or EvaluateConfig()
     opened = open_session(support, config, dataset=dataset, reporter=reporter)
@@ -286,14 +288,14 @@ def evaluate(
     if all(r.accuracy is None for r in results):
         raise FailedRunError(
             f"every one of the {sum(r.points for r in results)} trainings diverged: try "
-            "other networks or a smaller learning rate (--grid=small and paper have factor 0.5), "
+            "other networks or a smaller learning rate (grid=small and paper have factor 0.5), "
             "or look at the images; finished points are kept."
         )
     return Evaluated(results, protocol, session)
 
 
 def _check_columns(columns: Sequence[str], protocol: EvaluationProtocol, support) -> None:
-    """Builds every network, so that a wrong one is refused before hours of work."""
+    """Builds every network, so that a wrong one is refused before the work begins."""
     for column in columns:
         if protocol.trains:
             network = choose_student(protocol, support, column)
@@ -324,7 +326,7 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
     if config.checkpoints:
         if not protocol.validation_examples:
             raise UsageError(
-                "--checkpoints needs validation images to choose by: give --validation_examples."
+                "checkpoints needs validation images to choose by: give validation_examples."
             )
         found = subjects.load_checkpoints(opened.path) | {"the set itself": support}
         alternatives = {name: [one] for name, one in found.items()}
@@ -345,7 +347,7 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
 
 
 def solved_set(real: SupportSet, session: Session) -> SupportSet:
-    """A set with Label Solve's labels, which are kept with the finished points."""
+    """Returns `real` with Label Solve's labels, which are kept with the finished points."""
     facts = {
         "formulas": FORMULAS,
         "label_solve": array_hash(real.images),
@@ -368,7 +370,7 @@ def solved_set(real: SupportSet, session: Session) -> SupportSet:
 def count_work(
     session: Session, rows: Sequence[Subject], *, protocol: EvaluationProtocol, columns: int = 1
 ) -> int:
-    """Number of updates (of sets, for kernels) that `evaluate_subject` on all rows will take."""
+    """Returns the number of updates (for kernels, of sets) of `evaluate_subject` on all rows."""
     if not protocol.trains:
         return columns * sum(len(d) for row in rows for d in row.alternatives.values())
     total = 0

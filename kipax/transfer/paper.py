@@ -1,4 +1,4 @@
-"""Values of Nguyen et al. 2021, arXiv:2107.13034, to stand beside ours; percent as printed.
+"""Values of Nguyen et al. 2021, arXiv:2107.13034, to compare with ours; in percent, as printed.
 
 Kernel ridge regression: table 1 (KIP: the better of with and without augmentation, learned
 labels) and A1 (random images); networks of width 1024: table 2. Whitened where the images have
@@ -14,7 +14,7 @@ __all__ = ["is_like_paper", "paper_value"]
 _SETS = ("mnist", "fashion_mnist", "svhn_cropped", "cifar10", "cifar100")
 _SIZES = (1, 10, 50)
 
-# By subject: a line a data set, a value for each of 1, 10 and 50 images a class.
+# By subject: one line per data set, with the values for ipc 1, 10 and 50 (images per class).
 _Table = dict[str, tuple[tuple[str, ...], ...]]
 _KRR: _Table = {
     "KIP": (
@@ -66,7 +66,7 @@ _STANDARD = {
 
 
 def is_like_paper(support: SupportSet, protocol: str) -> bool:
-    """Whether a set was made as the paper's: the ConvNet's NTK and, for krr, learned labels."""
+    """Returns whether a set was made with the ConvNet NTK and, for krr, learned labels."""
     own = support.architecture.name == "convnet" and support.kernel == "ntk"
     return own and (protocol != "krr" or bool(support.metadata["learned_labels"]))
 
@@ -74,7 +74,7 @@ def is_like_paper(support: SupportSet, protocol: str) -> bool:
 def paper_value(
     protocol: str, subject: str, *, dataset: str, images_per_class: float, whitened: bool
 ) -> str | None:
-    """What the paper prints for its ConvNet NTK and learned labels, or None if not known here.
+    """Returns what the paper prints for ConvNet NTK and learned labels; None if not here.
 
     Example:
         >>> paper_value(

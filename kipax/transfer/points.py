@@ -34,20 +34,20 @@ from kipax.transfer.protocols import EvaluationProtocol
 
 __all__ = ["FORMULAS", "Point", "Session", "choose_student", "with_architecture"]
 
-FORMULAS = 2  # grows when a point gives another number, so that finished ones are forgotten
+FORMULAS = 2  # increased when results change, so that older finished points are not used
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Point:
-    """What one training is told.
+    """The settings of one training.
 
     Attributes:
         student: the network.
-        recipe: what the grid shares.
+        recipe: the settings that all points of the grid share.
         rate: learning rate, or a factor of the critical one if `relative`.
-        relative: see `rate`.
-        l2: half of it times the squared norm of the parameters is added to the loss.
-        seed: of the network's draw.
+        relative: whether `rate` is a factor of the critical learning rate.
+        l2: ``l2 / 2`` times the squared norm of the parameters is added to the loss.
+        seed: seed of the network's initial parameters.
     """
 
     student: StudentSpec
@@ -62,21 +62,23 @@ class Session:
     """The data, the finished points and the progress of an evaluation.
 
     Attributes:
-        support, dataset: see below.
-        name: its name without a path.
-        images: size of the support set.
-        whitened: whether its preprocessing is a whitening.
-        test, validation: preprocessed images and classes; the latter may be None.
-        total: number of steps (sets, for kernels) to do, for the progress.
+        support: the support set, whose preprocessor treats the data.
+        dataset: the data set that the session tests on.
+        name: name of the data set without a path.
+        images: number of support images.
+        whitened: whether the support set's preprocessing is a whitening.
+        test, validation: preprocessed images and their classes; `validation` is None where no
+            images are held out.
+        total: number of steps (for kernels, of sets) to do, for the progress.
 
     Args:
-        support: gives the preprocessing of the data.
-        dataset: whose held-out images choose and whose test images are reported.
-        eval_examples: a fixed balanced part of the test images; None for all.
-        ledger: finished points.
-        reporter: hears the progress.
-        together: points of a grid that are trained at once; None for one on CPUs, where more
-            are slower, and 20 elsewhere. Halved where the device's memory does not hold so many.
+        support: the support set, which gives the preprocessing of the data.
+        dataset: its held-out images choose, its test images are reported.
+        eval_examples: size of a fixed balanced part of the test images; None for all.
+        ledger: the finished points.
+        reporter: is told the progress.
+        together: number of points that are trained at once; None for one on CPUs, where more
+            are slower, and 20 elsewhere. Halved when the device's memory is too small.
     """
 
     def __init__(
@@ -90,8 +92,10 @@ class Session:
         together: int | None = None,
     ):
         self.together = together or (1 if jax.default_backend() == "cpu" else 20)
-        self.dataset, self.name = dataset, short_name(dataset.name)
-        self.support, self.images = support, len(support)
+        self.dataset = dataset
+        self.name = short_name(dataset.name)
+        self.support = support
+        self.images = len(support)
         self.whitened = support.preprocessor.name != "standard"
         self.reporter = reporter or Reporter()
         self.ledger = ledger or Ledger(None)
@@ -101,7 +105,7 @@ class Session:
         self.validation = (support.preprocess(held), dataset.y_validation) if len(held) else None
         self.total = 0
         self._done = 0
-        self._timed: dict[str, tuple[int, float]] = {}  # by unit: how many, in how many seconds
+        self._timed: dict[str, tuple[int, float]] = {}  # by unit: count and seconds
         self._critical: dict[Any, float] = {}
 
     @functools.cached_property
@@ -117,7 +121,7 @@ class Session:
             timed, spent = timed + steps, spent + seconds
             self._timed[unit] = timed, spent
         pace = spent / timed if timed else None
-        total = max(self.total, self._done + (self.total == 0))  # unknown: never at its end
+        total = max(self.total, self._done + (self.total == 0))  # if unknown, never reached
         self.reporter.progress(
             Progress(self._done, total, unit=unit, seconds_per_step=pace, **facts)
         )
@@ -125,7 +129,7 @@ class Session:
     # -- students --------------------------------------------------------------------------
 
     def train(self, support: SupportSet, point: Point) -> dict[str, Any]:
-        """Trains and tests one network, or finds that done in the ledger.
+        """Trains and tests one network, or takes the result from the ledger.
 
         Returns:
             JSON-ready: the point, ``learning_rate``, ``validation_best`` and ``_last``,
@@ -135,9 +139,9 @@ class Session:
         return self.train_grid(support, [point])[0]
 
     def train_grid(self, support: SupportSet, points: Sequence[Point]) -> list[dict[str, Any]]:
-        """`train` of several points; so many at once as the session's `together` says."""
+        """Trains several points as `train` does, up to `together` of them at once."""
         facts = [self._facts(support, point) for point in points]
-        waiting: dict[Any, list[int]] = {}  # what can be trained at once: equal but for rates
+        waiting: dict[Any, list[int]] = {}  # points that differ in rates alone are trained at once
         for i, point in enumerate(points):
             if self.ledger.get(key_of(facts[i])) is None:
                 waiting.setdefault((point.student, point.recipe, point.seed), []).append(i)
@@ -152,7 +156,7 @@ class Session:
         return [record for record in found if record is not None]
 
     def _facts(self, support: SupportSet, point: Point) -> dict[str, Any]:
-        """All that a point's result depends on."""
+        """Returns everything that a point's result depends on."""
         return dataclasses.asdict(point) | {
             "formulas": FORMULAS,
             "set": array_hash(support.images, support.labels),
@@ -162,10 +166,10 @@ class Session:
     def _fits(
         self, support: SupportSet, points: Sequence[Point], facts: Sequence[dict[str, Any]]
     ) -> bool:
-        """Trains points; False, and fewer at once from now on, if the device has too little memory.
+        """Trains points; if memory is too small, lowers `together` and returns False.
 
         Raises:
-            FailedRunError: it cannot hold a single one.
+            FailedRunError: the device cannot hold even one.
         """
         try:
             self._train(support, points, facts)
@@ -191,7 +195,7 @@ class Session:
     def _train(
         self, support: SupportSet, points: Sequence[Point], facts: Sequence[dict[str, Any]]
     ) -> None:
-        """Trains points that differ in learning rate and L2 alone; keeps what came out."""
+        """Trains points that differ in learning rate and L2 alone; keeps results in the ledger."""
         began, first = time.monotonic(), points[0]
         network = first.student.build(support.labels.shape[1], support.images.shape[1:])
         critical = 1.0
@@ -203,9 +207,9 @@ class Session:
 
         def on_step(step: int) -> None:
             if step == steps:
-                return  # told when the points are kept: work may be stopped where it is told
+                return  # reported after the points are kept, since a report may stop the work
             now, told[0] = time.monotonic(), step
-            self._advance(behind, "step", now - clock[0] if step > 1 else None)  # 1 compiles
+            self._advance(behind, "step", now - clock[0] if step > 1 else None)  # step 1 compiles
             clock[0] = now
 
         trained = train_together(
@@ -257,10 +261,11 @@ class Session:
     # -- kernels ---------------------------------------------------------------------------
 
     def regress(self, support: SupportSet, architecture: str) -> dict[str, Any]:
-        """Kernel ridge regression with an architecture's kernel, or finds that in the ledger.
+        """Evaluates an architecture's kernel, or takes the result from the ledger.
 
         Returns:
-            JSON-ready: ``test_best`` and, with validation images, ``validation_best``.
+            Accuracies of kernel ridge regression, JSON-ready: ``test_best`` and, with validation
+            images, ``validation_best``.
         """
         if architecture:
             support = with_architecture(support, architecture)
@@ -295,14 +300,14 @@ class Session:
 
 
 def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
-    """The set with another architecture's kernel.
+    """Returns the set with another architecture's kernel.
 
     Raises:
         UsageError: an unknown architecture, one without a kernel, or too deep for the images.
     """
     if is_finite_only(architecture):
         raise UsageError(
-            f"{architecture} has no kernel: take --protocol=kip-nn, or one of {', '.join(names())}."
+            f"{architecture} has no kernel: take protocol=kip-nn, or one of {', '.join(names())}."
         )
     net = from_name(architecture)
     net.check_image_shape(support.images.shape[1:])
@@ -313,10 +318,10 @@ def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
 def choose_student(
     protocol: EvaluationProtocol, support: SupportSet, network: str = ""
 ) -> StudentSpec:
-    """The network named, else the protocol's, else that of the set's own architecture.
+    """Returns the network called `network`, else the protocol's, else the set's architecture.
 
     Raises:
-        UsageError: no network is made for the own one, since its name does not say all of it.
+        UsageError: the set's own architecture is not fully described by its name.
     """
     own = support.architecture
     name = network or protocol.network or own.name

@@ -1,4 +1,4 @@
-"""Named evaluation protocols: what a number in a table of distilled sets means.
+"""Named evaluation protocols, which define what a number in a table of distilled sets means.
 
 The images are used in their own preprocessed space under every protocol; what differs is the
 student, its training, and which network's accuracy is reported.
@@ -33,26 +33,26 @@ _KIP_STEPS = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EvaluationProtocol:
-    """How a distilled set is judged.
+    """The rules by which a distilled set is evaluated.
 
     Attributes:
-        name: as in ``--protocol``.
+        name: name of the protocol, as in ``--protocol``.
         trains: False for kernel ridge regression.
         network: the student; empty for the architecture that the set was distilled with.
-        width: its channels; None for the network's own.
-        normalisation: None for the network's own.
-        losses: of `kipax.training.recipes`; with several, validation chooses.
+        width: channels of the student; None for the network's own.
+        normalisation: normalisation of the student; None for the network's own.
+        losses: losses of `kipax.training.recipes`; with several, validation chooses.
         optimizer, schedule, batch_size: see `kipax.transfer.Recipe`.
-        augmentation: likewise, without the ``_noflip`` of digits.
-        mirror: whether images may be mirrored; None for what is known of the data set.
-        learning_rates: the grid; factors of the critical rate if `relative`.
-        relative: see `learning_rates`.
-        l2: the grid.
+        augmentation: see `kipax.transfer.Recipe`, without the ``_noflip`` of digits.
+        mirror: whether images may be mirrored; None decides by the data set.
+        learning_rates: learning rates of the grid; factors of the critical rate if `relative`.
+        relative: whether `learning_rates` are factors of the critical rate.
+        l2: L2 values of the grid.
         steps: number of updates by (images, data set, loss).
         validation_examples: images held out of training that choose grid point and step; 0
             reports the last network of the one point.
-        checkpoints: whether validation chooses among a run's checkpoints too.
-        seeds: networks trained at the chosen point.
+        checkpoints: whether validation also chooses among a run's checkpoints.
+        seeds: number of networks trained at the chosen point.
         source: where the constants come from.
     """
 
@@ -89,7 +89,7 @@ class EvaluationProtocol:
 
     @property
     def points(self) -> list[tuple[str, float, float]]:
-        """(loss, learning rate or factor, l2) of the grid."""
+        """The (loss, learning rate or factor, l2) of every grid point."""
         return [(a, b, c) for a in self.losses for b in self.learning_rates for c in self.l2]
 
     @property
@@ -103,11 +103,11 @@ class EvaluationProtocol:
         return f"{', '.join(choices)} by validation accuracy"
 
     def mirrors(self, dataset: str) -> bool:
-        """Whether a data set's images may be mirrored under this protocol."""
+        """Returns whether a data set's images may be mirrored under this protocol."""
         return may_be_mirrored(dataset) if self.mirror is None else self.mirror
 
     def recipe(self, loss: str, *, images: int, dataset: str) -> Recipe:
-        """The training of a set of so many images of a data set."""
+        """Returns the recipe for a set of `images` images of the data set `dataset`."""
         augmentation = self.augmentation
         if augmentation in ("dsa", "frepo") and not self.mirrors(dataset):
             augmentation += "_noflip"
@@ -135,7 +135,7 @@ def _frepo_steps(images: int, dataset: str, loss: str) -> int:
 
 
 def krr() -> EvaluationProtocol:
-    """Kernel ridge regression with the set's own kernel, or any architecture's.
+    """Returns ``krr``: kernel ridge regression with the set's own kernel, or any architecture's.
 
     Ridge 1e-6 times tr(k_ss) / n (what the file says); NTK; all test images; nothing is chosen.
 
@@ -145,7 +145,7 @@ def krr() -> EvaluationProtocol:
 
 
 def kip_nn() -> EvaluationProtocol:
-    """The transfer of the KIP paper.
+    """Returns ``kip-nn``: the transfer of the KIP paper.
 
     Network: the finite one of the set's architecture, width 1024, no normalisation (networks of the
     zoo: their own), standard parameterisation, W_std sqrt(2), b_std 0.1. Training: mean square
@@ -176,7 +176,7 @@ def kip_nn() -> EvaluationProtocol:
 
 
 def dc() -> EvaluationProtocol:
-    """Dataset condensation's evaluation.
+    """Returns ``dc``: the evaluation of dataset condensation.
 
     Network: ConvNet-3, width 128, instance normalisation, first convolution padded by 3 pixels
     on grey images. Training: cross-entropy on hard labels, 300 epochs of SGD, momentum 0.9,
@@ -201,7 +201,7 @@ def dc() -> EvaluationProtocol:
 
 
 def dsa() -> EvaluationProtocol:
-    """Differentiable siamese augmentation's evaluation.
+    """Returns ``dsa``: the evaluation of differentiable siamese augmentation.
 
     DM's too, which trains 5 networks on each of 5 sets; MTT's, which takes its learnt rate.
 
@@ -218,7 +218,7 @@ def dsa() -> EvaluationProtocol:
 
 
 def frepo() -> EvaluationProtocol:
-    """FRePo's evaluation.
+    """Returns ``frepo``: the evaluation of FRePo.
 
     Network: three [conv, relu, pool], 128, 256 and 512 channels, no normalisation, LeCun
     initialisation, first convolution padded by 3 pixels on grey images. Training: half the mean
@@ -249,12 +249,12 @@ _PROTOCOLS = {"krr": krr, "kip-nn": kip_nn, "dc": dc, "dsa": dsa, "frepo": frepo
 
 
 def protocol_names() -> tuple[str, ...]:
-    """Names of the protocols."""
+    """Returns the names of the protocols."""
     return tuple(_PROTOCOLS)
 
 
 def protocol_by_name(name: str) -> EvaluationProtocol:
-    """The protocol called `name`; raises a `UsageError` that lists the choices.
+    """Returns the protocol called `name`; raises a `UsageError` that lists the choices.
 
     Example:
         >>> protocol_by_name("frepo").learning_rates

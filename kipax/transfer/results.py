@@ -17,14 +17,14 @@ class Result:
         network: the column.
         accuracy: on the test images: mean over networks (draws) at the chosen point, each
             early-stopped by validation where there is one; None if every point diverged.
-        deviation: standard deviation of these (``np.std``, divided by their number, not by one
-            less); None for a single one.
-        last: mean of the last networks'; None for a kernel.
+        deviation: standard deviation of these accuracies (``np.std``, which divides by their
+            number, not by one less); None for a single one.
+        last: mean accuracy of the networks after their last step; None for a kernel.
         count: number of networks or draws behind `accuracy`.
         top_deviation: standard deviation of the test accuracies of the 20 points that are best
             by validation (the paper's); None for fewer than two points.
         chosen: the chosen point, JSON-ready.
-        diverged: number of trainings that diverged, of `points`; they are in no mean.
+        diverged: number of the `points` trainings that diverged; no mean includes them.
         points: number of trainings.
     """
 

@@ -1,4 +1,4 @@
-"""What is evaluated: a distilled set, its checkpoints, and the sets it is compared with."""
+"""The sets of an evaluation: a distilled set, its checkpoints, and its baselines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
     "solve_labels",
 ]
 
-_FULL_STEPS = {  # of the whole training set: Nguyen et al. 2021, appendix A
+_FULL_STEPS = {  # updates on the whole training set: Nguyen et al. 2021, appendix A
     ("none", "mse"): 300_000,
     ("none", "xent"): 30_000,
 }
@@ -46,11 +46,11 @@ class Subject:
     """A row of the table.
 
     Attributes:
-        name: what it is called there.
-        alternatives: by name, among which validation chooses (checkpoints; one otherwise); each
-            is one or several draws, of which network i is trained on number i.
-        augmentation: instead of the protocol's; None for the protocol's.
-        steps: by loss, instead of the protocol's.
+        name: name of the row.
+        alternatives: sets by name, among which validation chooses: the checkpoints, otherwise a
+            single one; each is one or several draws, and network i is trained on draw i.
+        augmentation: augmentation in place of the protocol's; None for the protocol's.
+        steps: number of updates by loss in place of the protocol's; None for the protocol's.
     """
 
     name: str
@@ -60,10 +60,10 @@ class Subject:
 
 
 def find_support(path: Path | str) -> Path:
-    """The file of a support set: itself, or ``support.npz`` in a run's folder.
+    """Returns the file of a support set: itself, or ``support.npz`` in a run's folder.
 
     Raises:
-        UsageError: a folder without one.
+        UsageError: the folder has no ``support.npz``.
     """
     path = files.expand(path)
     if not path.is_dir():
@@ -74,21 +74,21 @@ def find_support(path: Path | str) -> Path:
 
 
 def name_beside_baselines(support: SupportSet) -> str:
-    """A set's method; told from the baseline of that name where it is Label Solve itself."""
+    """Returns a set's method, with other words for Label Solve, which is a baseline's name."""
     own = str(support.metadata["method"])
     return "this set, by Label Solve" if own == "Label Solve" else own
 
 
 def as_subjects(sets: Mapping[str, SupportSet]) -> list[Subject]:
-    """A row for each set."""
+    """Returns a row for each set."""
     return [Subject(name, {"": [one]}) for name, one in sets.items()]
 
 
 def load_checkpoints(path: Path | None) -> dict[str, SupportSet]:
-    """The checkpoints of the transfer grid that the run of a support set has kept.
+    """Returns the checkpoints of the transfer grid that the run of a support set has kept.
 
     Raises:
-        UsageError: there are none beside the file, or no file (a set in memory).
+        UsageError: none lie beside the file, or there is no file (a set in memory).
     """
     if path is None:
         raise UsageError("checkpoints lie in a run's folder; got a set in memory.")
@@ -97,24 +97,24 @@ def load_checkpoints(path: Path | None) -> dict[str, SupportSet]:
     sets = {f"step {step}": load(file) for step, file in found.items() if file.exists()}
     if not sets:
         raise UsageError(
-            f"--checkpoints needs the folder of a run with its checkpoints; {path.parent} has "
+            f"checkpoints needs the folder of a run with its checkpoints; {path.parent} has "
             "none of the steps 0, 1, 4, 12, 37, ..."
         )
     return sets
 
 
 def load_test_data(support: SupportSet, name: str | None, **where: Any) -> Dataset:
-    """The data set that a support set is tested on.
+    """Returns the data set that a support set is tested on.
 
     Args:
-        support: whose metadata names it.
-        name: as for `load_dataset`; None for what the metadata says, which must then be the set
-            that the support set was distilled from.
+        support: the support set, whose metadata names its data set.
+        name: name as for `load_dataset`; None for the data set in the metadata, which must then
+            be the one that the support set was distilled from.
         where: `data_dir` and `image_size` of `load_dataset`.
 
     Raises:
         UsageError: the metadata's name does not say where the data lie, or other data lie there;
-            see `check_data` too.
+            see also `check_data`.
     """
     if name is not None:
         dataset = load_dataset(name, **where)
@@ -153,26 +153,26 @@ def check_data(support: SupportSet, dataset: Dataset) -> None:
             "classes: number its classes as they were then, see SupportSet.class_names."
         )
     if told("training_hash") == dataset.training_hash:
-        return  # its own data, whatever their test part is like
+        return  # its own data: no further check of the test part
     words = support.pixels.mismatch(dataset.x_test, f"the test images of {dataset.name}")
     if words is not None:
         raise UsageError(f"{words}: give images in the same units.")
 
 
 def random_set(support: SupportSet, dataset: Dataset, *, draw: int) -> SupportSet:
-    """As many random real images, class-balanced, with fixed labels."""
+    """Returns equally many random real images, class-balanced, with fixed labels."""
     key = step_key(draw, Purpose.INIT)
     chosen = balanced_batch(key, dataset.y_train, len(support))
     return _real_set(support, dataset, chosen, f"random real images, draw {draw}")
 
 
 def full_data_set(support: SupportSet, dataset: Dataset) -> SupportSet:
-    """All training images, preprocessed like the support set's."""
+    """Returns all training images, preprocessed like the support set's."""
     return _real_set(support, dataset, np.arange(len(dataset.x_train)), "all training images")
 
 
 def full_data_steps(augmentation: str) -> Callable[[str], int]:
-    """Number of updates on the whole training set, by loss."""
+    """Returns a function from the loss to the number of updates on the whole training set."""
     return lambda loss: _FULL_STEPS.get((augmentation, loss), _FULL_STEPS_AUGMENTED)
 
 
@@ -188,7 +188,7 @@ def _real_set(support: SupportSet, dataset: Dataset, chosen: np.ndarray, what: s
 
 
 def solve_labels(support: SupportSet, dataset: Dataset, reporter: Reporter) -> SupportSet:
-    """A set with Label Solve's labels over all training images, and its own kernel and ridge.
+    """Returns a set with Label Solve's labels over all training images, by its kernel and ridge.
 
     Cost: one pass of the kernel over the training images.
 
@@ -207,7 +207,7 @@ def solve_labels(support: SupportSet, dataset: Dataset, reporter: Reporter) -> S
 
 
 def as_solved(support: SupportSet, labels: np.ndarray) -> SupportSet:
-    """The same images with Label Solve's labels; raises a `FileError` if they do not fit."""
+    """Returns a set with Label Solve's labels; raises a `FileError` if they do not fit."""
     if labels.shape != support.labels.shape:
         raise FileError("the file of finished points is damaged: solved labels do not fit.")
     facts = {"method": "Label Solve", "learned_labels": True}

@@ -1,4 +1,4 @@
-"""An evaluation's table in words: rows are sets, columns networks, the rule in the caption."""
+"""Formats an evaluation as a table: rows are sets, columns networks, the caption the rule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["align", "caption", "format_table", "percent"]
 
 
 def percent(result: Result) -> str:
-    """Test accuracy in percent, mean ± standard deviation."""
+    """Returns test accuracy in percent, mean ± standard deviation."""
     if result.accuracy is None:
         return "diverged"
     cell = f"{100 * result.accuracy:.1f}"
@@ -20,7 +20,7 @@ def percent(result: Result) -> str:
 
 
 def align(cells: Sequence[Sequence[str]]) -> str:
-    """Lines of cells in columns, the first to the left."""
+    """Returns the rows as lines with aligned columns, the first column to the left."""
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return "\n".join(
         "  ".join(
@@ -32,14 +32,15 @@ def align(cells: Sequence[Sequence[str]]) -> str:
 
 
 def format_table(results: Sequence[Result], paper: Mapping[str, str | None]) -> str:
-    """Test accuracy in percent, mean ± standard deviation.
+    """Returns test accuracy in percent, mean ± standard deviation.
 
-    Of a single network also the last one's accuracy, where early stopping chose another, and the
-    deviation over the 20 points (or all, if fewer) that are best by validation, the paper's.
+    With a single network per cell, further columns hold the accuracy after the last step, where
+    early stopping chose another, and the paper's deviation, over the 20 points (or all, if fewer)
+    that are best by validation.
 
     Args:
-        results: row by row.
-        paper: the paper's value by subject; a column of its own if there is any.
+        results: the cells, row by row.
+        paper: the paper's value by subject; gets its own column if there is any.
     """
     rows = list(dict.fromkeys(r.subject for r in results))
     columns = list(dict.fromkeys(r.network for r in results))
@@ -60,12 +61,13 @@ def _append(cells: list[list[str]], title: str, column: Sequence[str]) -> None:
 
 
 def caption(results: Sequence[Result], protocol: EvaluationProtocol, images: Mapping) -> str:
-    """Protocol, training and selection rule, and what ± means.
+    """Returns a text with the protocol, the training, the selection rule and the meaning of ±.
 
     Args:
         results: cells of the table.
-        protocol: as it was followed.
-        images: ``test`` and ``validation`` examples, ``recipes`` of the first row by loss.
+        protocol: the protocol as it was followed.
+        images: numbers of ``test`` and ``validation`` images, and ``recipes`` of the first row
+            by loss.
     """
     tested = f"{images['test']:,} test images"
     if not protocol.trains:

@@ -65,7 +65,7 @@ def test_too_little_memory(job, monkeypatch):
     server = PoolServer()
     server.executor(job)
     monkeypatch.setattr(worker_module, "available_bytes", lambda device: 10_000)
-    with pytest.raises(UsageError, match="smaller --memory_gb"):
+    with pytest.raises(UsageError, match="smaller memory_gb"):
         Worker(server.handle).run()
 
 

@@ -184,7 +184,7 @@ def test_the_cross_architecture_matrix(support):
     ("fields", "message"),
     [
         ({"architectures": "convnot"}, "unknown architecture 'convnot'"),
-        ({"architectures": "resnet18"}, "resnet18 has no kernel: take --protocol=kip-nn"),
+        ({"architectures": "resnet18"}, "resnet18 has no kernel: take protocol=kip-nn"),
         ({"architectures": "wrn16-4"}, "wrn16-4 has no kernel"),
         ({"architectures": "convnet4"}, "pools 4 times"),
         ({"protocol": "kip-nn", "architectures": "resent18"}, "unknown network 'resent18'"),
@@ -196,7 +196,7 @@ def test_the_cross_architecture_matrix(support):
             {"protocol": "dc", "architectures": "resnet18"},
             "needs images of 9 pixels or more; got 8",
         ),
-        ({"checkpoints": True}, "--checkpoints needs validation images to choose by"),
+        ({"checkpoints": True}, "checkpoints needs validation images to choose by"),
     ],
 )
 def test_networks_are_refused_before_anything_is_trained(support, fields, message):

@@ -85,7 +85,7 @@ def test_networks_of_the_zoo_keep_their_width():
         ({"validation_examples": -1}, "must not be negative; got -1"),
         ({"full_data": True}, "full_data has no effect under krr; got True: leave it out"),
         ({"steps": 5}, "steps has no effect under krr; got 5"),
-        ({"draws": 3}, "draws=3 has no effect without baselines: add --baselines"),
+        ({"draws": 3}, "draws=3 has no effect without baselines: add baselines"),
         ({"protocol": "dsa", "together": 4}, "together has no effect under dsa"),
         ({"protocol": "kip-nn", "losses": ("mse",)}, "losses is text, commas between"),
         ({"protocol": "dc", "grid": "one"}, "grid has no effect under dc"),

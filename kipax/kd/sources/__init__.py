@@ -1,4 +1,4 @@
-"""Sources of images to distil on: functions of seed and index, in the teacher's own units."""
+"""Sources of images to distil on: functions of seed and index, in the teacher's units."""
 
 from kipax.kd.sources.arrays import Images, from_dataset, from_support
 from kipax.kd.sources.base import Drawn, ImageSpace, Source

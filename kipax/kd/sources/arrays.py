@@ -1,4 +1,4 @@
-"""Sources of given images: a data set's, another data set's, a distilled set's."""
+"""Sources of existing images: of a data set, or of a distilled set."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Images", "from_dataset", "from_support"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Images:
-    """Given images.
+    """A source of existing images.
 
     Attributes:
-        name: as on a command line.
-        raw: in the teacher's units, float32 or uint8 ``(n, H, W, C)``.
+        name: its name on a command line.
+        raw: images in the teacher's units, float32 or uint8 ``(n, H, W, C)``.
         words: where they come from and how they were made to fit.
     """
 
@@ -32,7 +32,7 @@ class Images:
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """The number of images."""
         return len(self.raw)
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
@@ -47,19 +47,19 @@ class Images:
 def from_dataset(
     name: str, dataset: Dataset, space: ImageSpace, *, own: bool, part: int | None, seed: int
 ) -> Images:
-    """A data set's training images, of another size or number of channels made to fit.
+    """Makes a source of a data set's training images, resized and converted if needed.
 
     Args:
-        name: as on a command line.
-        dataset: whose; its labels are not used, but for a balanced part.
-        space: of the teacher.
+        name: its name on a command line.
+        dataset: the data set; its labels are used only for a balanced part.
+        space: the images that the teacher takes.
         own: whether the teacher was trained on it, so that its pixels are in the teacher's units;
             otherwise they are spread from their range to the teacher's.
-        part: so many images, the same number of each class; None for all.
-        seed: of the part.
+        part: number of images, equally many of each class; None for all.
+        seed: seed of the part.
 
     Raises:
-        UsageError: the part is larger than the set, or no multiple of the classes.
+        UsageError: the part is larger than the set, or not a multiple of the classes.
     """
     x, words = dataset.x_train, f"{len(dataset.x_train):,} training images of {dataset.name}"
     if part is not None:
@@ -78,12 +78,12 @@ def from_dataset(
 
 
 def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:
-    """The images of a distilled set, un-whitened and unclipped.
+    """Makes a source of a distilled set's images, with whitening undone and not clipped.
 
     Args:
-        name: as on a command line.
+        name: its name on a command line.
         support: the set.
-        space: of the teacher.
+        space: the images that the teacher takes.
     """
     raw = support.preprocessor.invert(support.images, support.statistics)
     low, high = support.preprocessor.low, support.preprocessor.high
@@ -93,7 +93,7 @@ def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:
 
 
 def _fit(x: np.ndarray, low: float, high: float, space: ImageSpace) -> np.ndarray:
-    """Images in a teacher's size, channels and units."""
+    """Returns the images in a teacher's size, channels and units."""
     height, width, channels = space.shape
     made = _with_channels(np.asarray(x, np.float32), channels, high)
     if made.shape[1:3] != (height, width):

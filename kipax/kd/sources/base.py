@@ -1,4 +1,4 @@
-"""What a source of images is, and the images that a teacher takes."""
+"""`Source`, the interface of sources of images, and `ImageSpace`, the images of a teacher."""
 
 from __future__ import annotations
 
@@ -59,39 +59,39 @@ class ImageSpace:
 
 
 class Source(Protocol):
-    """Images that anyone can make again: a function of seed and index."""
+    """Reproducible images: a function of seed and index."""
 
     @property
     def name(self) -> str:
-        """As it is written on a command line."""
+        """Its name on a command line."""
         ...
 
     @property
     def size(self) -> int | None:
-        """How many different images there are; None without an end."""
+        """The number of different images; None if unlimited."""
         ...
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """Raw images in the teacher's own units, float32 ``(n, H, W, C)``.
+        """Returns raw images in the teacher's units, float32 ``(n, H, W, C)``.
 
         Args:
-            index: which ones ``(n,)``; below `size`, where there is one.
-            seed: of every random choice.
+            index: indices of the images ``(n,)``, below `size` if that is not None.
+            seed: seed of every random choice.
         """
         ...
 
     def describe(self) -> str:
-        """What it shows, and how it was made to fit the teacher, in words."""
+        """Describes the images and how they were made to fit the teacher, in words."""
         ...
 
 
 def keys_for(index: jax.Array, seed: int) -> jax.Array:
-    """A key for each image: of the seed and its index alone."""
+    """Returns a key for each image, a function of the seed and its index alone."""
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
 
 
 def fit_pictures(pictures: np.ndarray, space: ImageSpace, *, stretch: bool) -> np.ndarray:
-    """Pictures ``(n, H, W, 3)`` from 0 to 1 in a teacher's channels and units.
+    """Converts pictures ``(n, H, W, 3)`` from 0 to 1 to a teacher's channels and units.
 
     Args:
         pictures: red, green, blue.
@@ -123,10 +123,10 @@ class Drawn:
     """A source whose pictures are drawn by a function of a key.
 
     Attributes:
-        name: as on a command line.
-        space: of the teacher.
-        draw: ``draw(keys, (H, W))`` gives pictures ``(n, H, W, 3)`` from 0 to 1.
-        words: what it shows.
+        name: its name on a command line.
+        space: the images that the teacher takes.
+        draw: ``draw(keys, (H, W))`` returns pictures ``(n, H, W, 3)`` from 0 to 1.
+        words: what the pictures show.
         stretch: see `fit_pictures`.
     """
 

@@ -1,4 +1,4 @@
-"""Sources made of sources: blends and concatenations."""
+"""Sources made of other sources: blends and concatenations."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Blend:
 
     @property
     def name(self) -> str:
-        """As on a command line."""
+        """Its name on a command line."""
         return f"blend:{self.weight:g}:{self.first.name},{self.second.name}"
 
     @property
     def size(self) -> int | None:
-        """That of the smaller; None if neither ends."""
+        """The smaller of both sizes; None if both are unlimited."""
         return min((s.size for s in (self.first, self.second) if s.size is not None), default=None)
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
@@ -53,12 +53,12 @@ class Concatenation:
 
     @property
     def name(self) -> str:
-        """As on a command line."""
+        """Its name on a command line."""
         return "concat:" + ",".join(source.name for source in self.sources)
 
     @property
     def size(self) -> int | None:
-        """So many that each source gives what it has, as often as the smallest allows."""
+        """The smallest source's size times the number of sources; None if all are unlimited."""
         sizes = [source.size for source in self.sources if source.size is not None]
         return min(sizes) * len(self.sources) if sizes else None
 

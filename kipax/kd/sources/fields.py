@@ -1,9 +1,9 @@
-"""Analytic formulae of the plane, such as shaders use: scalar fields of position and time.
+"""Analytic formulae as in shaders: scalar fields of position and time.
 
 Each takes coordinates `u` and `v` ``(n, H, W)`` (about -1 to 1, turned and zoomed), a time `t`
 ``(n, 1, 1)`` and numbers `p` ``(8, n, 1, 1)`` from 0 to 1 that are drawn for each picture, and
-gives a field of about 0 to 1. They are in NumPy: to compile them takes longer than to draw with
-them. They are our own; the programs that Frank & Davis 2025 use are offline and not ours to copy.
+gives a field of about 0 to 1. They are in NumPy, since compiling them takes longer than drawing
+with them. They are our own: the programs of Frank & Davis 2025 are not online and not free to copy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _fract(x):
 
 
 def _hash(x, y, seed=0.0):
-    """A number from 0 to 1 for each lattice point."""
+    """Returns a number from 0 to 1 for each lattice point."""
     return _fract(np.sin(x * 127.1 + y * 311.7 + seed * 74.7) * 43758.5453)
 
 
@@ -102,7 +102,7 @@ def balls(u, v, t, p):
 
 
 def _cells(u, v, t, p):
-    """The two smallest distances to jittered lattice points."""
+    """Returns the two smallest distances to jittered lattice points."""
     k = 2 + 4 * p[0]
     x, y = k * u, k * v
     i, j = np.floor(x), np.floor(y)

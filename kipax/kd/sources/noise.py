@@ -16,15 +16,15 @@ __all__ = ["Noise"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Noise:
-    """Independent pixels.
+    """A source of images with independent pixels.
 
     Attributes:
-        space: of the teacher.
+        space: the images that the teacher takes.
         kind: ``normal`` with the mean and deviation of each channel of the teacher's training
             images, cut off at their range (Frank & Davis 2025); ``uniform`` over their range.
 
     Raises:
-        UsageError: normal noise for a teacher whose statistics are not known.
+        UsageError: normal noise for a teacher with unknown statistics.
     """
 
     space: ImageSpace
@@ -40,7 +40,7 @@ class Noise:
 
     @property
     def name(self) -> str:
-        """As on a command line."""
+        """Its name on a command line."""
         return "noise" if self.kind == "normal" else f"noise:{self.kind}"
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Sources by the words of a command line."""
+"""Makes the sources that a command line names."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class SourceReader:
 
     Attributes:
         space: the images that the teacher takes.
-        own_data: loads the teacher's own data set, where it has one.
-        data_dir: where TensorFlow Datasets lie.
-        seed: of parts.
+        own_data: loads the teacher's own data set, if it has one.
+        data_dir: folder of TensorFlow Datasets.
+        seed: seed of parts.
     """
 
     space: ImageSpace
@@ -53,7 +53,7 @@ class SourceReader:
     seed: int = 0
 
     def read(self, text: str) -> Source:
-        """The source that a text names, see `SOURCES`.
+        """Makes the source that a text names, see `SOURCES`.
 
         Raises:
             UsageError: an unknown source, or one that does not fit the teacher.

@@ -1,4 +1,4 @@
-"""Patches of one photo: all geometry composed to one inverse warp, sampled from a pyramid."""
+"""Patches of one photo, sampled from a pyramid by one inverse warp that joins all geometry."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4, "hue": 0.1}
 
 
 class Pyramid(NamedTuple):
-    """A photo at half, a quarter, ... of its size, in one flat array.
+    """A photo at its size, half of it, a quarter, and so on, in one flat array.
 
     Attributes:
         pixels: all levels, row by row, ``(pixels, 3)`` from 0 to 1.
-        starts: where each level begins.
-        heights: of the levels.
-        widths: likewise.
+        starts: index of each level's first pixel.
+        heights: heights of the levels.
+        widths: widths of the levels.
     """
 
     pixels: jax.Array
@@ -39,7 +39,7 @@ class Pyramid(NamedTuple):
 
 
 def make_pyramid(photo: np.ndarray, *, smallest: int = 8) -> Pyramid:
-    """Averages of 2 x 2 pixels, level after level.
+    """Makes a pyramid by averaging 2 x 2 pixels, level after level.
 
     Args:
         photo: uint8 ``(H, W, 3)``.
@@ -70,7 +70,7 @@ def check_photo(photo: np.ndarray, shape: tuple[int, int]) -> None:
 
 
 def _sample(pyramid: Pyramid, level: jax.Array, places: jax.Array) -> jax.Array:
-    """Linear interpolation in a level at places (row, column) of the whole photo, ``(..., 3)``."""
+    """Interpolates a level linearly at places (row, column) of the whole photo: ``(..., 3)``."""
     scale = 2.0**level
     height, width = pyramid.heights[level], pyramid.widths[level]
     place = (places + 0.5) / scale - 0.5
@@ -88,7 +88,7 @@ def _sample(pyramid: Pyramid, level: jax.Array, places: jax.Array) -> jax.Array:
 
 
 def _patch(pyramid: Pyramid, key: jax.Array, shape: tuple[int, int], side: int) -> jax.Array:
-    """One patch ``(H, W, 3)``; `side` of the square crop, in pixels of the photo."""
+    """Returns one patch ``(H, W, 3)``; `side` is that of the square crop, in photo pixels."""
     of_crop, of_box, of_turn, of_shear, of_flip, of_use, of_jitter = jax.random.split(key, 7)
     photo = jnp.array([pyramid.heights[0], pyramid.widths[0]])
     crop = jnp.floor(jax.random.uniform(of_crop, (2,)) * (photo - side + 1))
@@ -132,8 +132,8 @@ def draw_patches(pyramid: Pyramid, keys: jax.Array, shape: tuple[int, int]) -> j
     up to 0.1. The paper stores patches as JPEG, which is left out.
 
     Args:
-        pyramid: of the photo.
-        keys: one a patch.
+        pyramid: the pyramid of the photo.
+        keys: one JAX key for each patch.
         shape: (height, width) of a patch.
 
     Source: Asano & Saeed 2023, arXiv:2112.00725, appendix C.1, and the authors' code.

@@ -21,7 +21,7 @@ _TIME = (0.1, 10.0)
 
 
 class _Drawn(NamedTuple):
-    """What is drawn for each picture."""
+    """The random numbers of each picture."""
 
     turn: np.ndarray
     zoom: np.ndarray
@@ -36,7 +36,7 @@ class _Drawn(NamedTuple):
 
 @jax.jit
 def _draw(keys: jax.Array, attempt: jax.Array) -> _Drawn:
-    """The numbers of each picture, by its key and the number of the attempt."""
+    """Draws the numbers of each picture from its key and the number of the attempt."""
 
     def one(key: jax.Array) -> _Drawn:
         names = jax.random.split(jax.random.fold_in(key, attempt), 9)
@@ -61,7 +61,7 @@ def _draw(keys: jax.Array, attempt: jax.Array) -> _Drawn:
 
 
 def _paint(name: str, drawn: _Drawn, shape: tuple[int, int]) -> np.ndarray:
-    """Pictures of one formula, float32 ``(n, H, W, 3)`` from 0 to 1."""
+    """Returns the pictures of one formula, float32 ``(n, H, W, 3)`` from 0 to 1."""
 
     def column(numbers: np.ndarray) -> np.ndarray:
         return numbers[:, None, None]
@@ -78,7 +78,7 @@ def _paint(name: str, drawn: _Drawn, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _colour(field: np.ndarray, drawn: _Drawn) -> np.ndarray:
-    """A colour map: each channel a cosine of the field, with its own level, span and phase."""
+    """Colours a field: each channel is a cosine of it, with its own level, span and phase."""
     level, span, rate, phase = (
         numbers[:, None, None, :] for numbers in (drawn.level, drawn.span, drawn.rate, drawn.phase)
     )
@@ -90,10 +90,10 @@ def _colour(field: np.ndarray, drawn: _Drawn) -> np.ndarray:
 class Shaders:
     """Pictures of the formulae of `kipax.kd.sources.fields`, in turn by index.
 
-    One of two colours or fewer is drawn again, up to eight times.
+    A picture of two colours or fewer is drawn again, up to eight times.
 
     Attributes:
-        space: of the teacher.
+        space: the images that the teacher takes.
         stretch: see `kipax.kd.sources.base.fit_pictures`.
     """
 
@@ -133,6 +133,6 @@ class Shaders:
 
 
 def _few_colours(picture: np.ndarray) -> bool:
-    """Whether a picture has two colours or fewer, at 8 bits a channel."""
+    """Returns whether a picture has two colours or fewer, at 8 bits a channel."""
     levels = np.rint(255 * picture).astype(np.int64)
     return len(np.unique(levels @ [1, 256, 65536])) <= 2

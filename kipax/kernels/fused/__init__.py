@@ -1,11 +1,11 @@
 """The fused backend: the displacement recursion in one pass, in C++ for CPUs and CUDA for GPUs.
 
 A kernel entry is ``head(mean(pairs(x1, x2, scales1, scales2)))``: the scales (standard
-deviations before every ReLU, an image's own affair) and the pairs are XLA custom calls of
-the library that setup.py builds where there is a compiler; the head after the readout is
+deviations before every ReLU, which depend on one image) and the pairs are XLA custom calls of
+the library that setup.py builds if a compiler is found; the head after the readout is
 plain JAX. The pullback of the pairs is a custom call too; that of the scales, which costs
-one pair's worth an image, is the portable recursion's. float32 only. On GPUs, where `cuda`
-makes the pairs' calls, the portable recursion computes the scales as well.
+as much as one pair for each image, is the portable recursion's. float32 only. On GPUs, where `cuda`
+makes the calls for pairs, the portable recursion also computes the scales.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LAYERS = {"conv": 0, "relu": 1}
 
 
 def why_not(dtype) -> str | None:
-    """Why this backend cannot serve arrays of a type here; None if it can."""
+    """Returns why this backend cannot serve arrays of a type here; None if it can."""
     if dtype != jnp.float32:
         return f"it computes in float32, not {jnp.dtype(dtype).name}"
     platform = jax.default_backend()
@@ -50,33 +50,33 @@ def why_not(dtype) -> str | None:
 
 
 def threads() -> int:
-    """Threads of a call: ``KIPAX_NUM_THREADS``, else `processors`."""
+    """Returns the number of threads of a call: ``KIPAX_NUM_THREADS``, else `processors`."""
     chosen = os.environ.get("KIPAX_NUM_THREADS", "")
     return int(chosen) if chosen.isdecimal() and int(chosen) > 0 else processors()
 
 
 def processors() -> int:
-    """Processors that this process may use."""
+    """Returns the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def matrix(x1, x2, same, *, symmetric: bool, architecture: Architecture, ntk: bool) -> jax.Array:
-    """The kernel ``(n1, n2)`` of images ``(n, H, W, C)`` float32.
+    """Returns the kernel ``(n1, n2)`` of images ``(n, H, W, C)`` float32.
 
     Args:
         x1: first images.
         x2: second images; the same array where `symmetric`.
         same: whether two images are identical, bool ``(n1, n2)``.
-        symmetric: whether both sides are one set: half the work.
-        architecture: with spatial layers or a global readout.
-        ntk: the NTK if true, else the NNGP.
+        symmetric: whether both sides are one set, which halves the work.
+        architecture: a network with spatial layers or a global readout.
+        ntk: True for the NTK, False for the NNGP.
     """
     scales1, head1 = _own_scales(x1, architecture)
     scales2, head2 = (scales1, head1) if symmetric else _own_scales(x2, architecture)
     sides = Sides(x1, x1 if symmetric else x2, scales1, scales2, same.astype(jnp.uint8))
-    if symmetric or x1.shape[0] >= x2.shape[0]:  # the first side lies across the vectors
+    if symmetric or x1.shape[0] >= x2.shape[0]:  # the first side fills the vectors
         k, theta = _pairs(architecture, ntk, symmetric, sides)
     else:
         k, theta = (a.T for a in _pairs(architecture, ntk, False, sides.turned()))
@@ -91,7 +91,7 @@ def matrix(x1, x2, same, *, symmetric: bool, architecture: Architecture, ntk: bo
 
 
 def _attributes(architecture: Architecture, shape: tuple[int, ...], *, ntk: bool) -> dict:
-    """What program.h parses."""
+    """Returns the attributes that program.h parses."""
     code = [ntk, architecture.readout != "flatten", "relu" in architecture.head_layers, shape[2]]
     levels = plan_levels(architecture, (shape[0], shape[1]))
     code.append(len(levels))
@@ -112,8 +112,8 @@ def _num_scales(levels: tuple[Level, ...]) -> int:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _own_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array, jax.Array]:
-    """Standard deviations before every ReLU ``(n, P)`` and variances at the head ``(n,)``."""
-    if jax.default_backend() == "gpu":  # one pair's work an image: the portable recursion serves
+    """Returns standard deviations ``(n, P)`` before ReLUs and variances ``(n,)`` at the head."""
+    if jax.default_backend() == "gpu":  # little work: the portable recursion suffices
         return portable_scales(x, architecture)
     n = x.shape[0]
     size = _num_scales(plan_levels(architecture, (x.shape[1], x.shape[2])))
@@ -138,7 +138,7 @@ _own_scales.defvjp(_own_scales_forward, _own_scales_backward)
 
 
 def portable_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array, jax.Array]:
-    """The same by the portable recursion, differentiable."""
+    """Returns the same as `_own_scales` by the portable recursion, which is differentiable."""
     levels = plan_levels(architecture, (x.shape[1], x.shape[2]))
     images = jnp.moveaxis(x, 0, -1)
     scales = recursion.image_scales(images, architecture=architecture, levels=levels)
@@ -148,7 +148,7 @@ def portable_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array
 
 
 def _call_forward(architecture: Architecture, sides: Sides, *, ntk: bool, symmetric: bool):
-    """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
+    """Returns each pair's mean over the readout: covariance and NTK, ``(n1, n2)`` each."""
     x1, x2 = sides.x1, sides.x2
     attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
     if jax.default_backend() == "gpu":
@@ -161,7 +161,7 @@ def _call_forward(architecture: Architecture, sides: Sides, *, ntk: bool, symmet
 
 
 def _call_backward(architecture: Architecture, sides: Sides, cotangents, *, ntk: bool):
-    """Cotangents of the second side's pixels and scales."""
+    """Returns the cotangents of the second side's pixels and scales."""
     x2, s2 = sides.x2, sides.s2
     attributes = _attributes(architecture, x2.shape[1:], ntk=ntk)
     if jax.default_backend() == "gpu":
@@ -174,7 +174,10 @@ def _call_backward(architecture: Architecture, sides: Sides, cotangents, *, ntk:
 
 
 def _undifferentiated(call: Callable, *arrays: jax.Array):
-    """Calls what has no derivative; asking for one is a `UsageError` that says what has."""
+    """Calls a function without a derivative; asking for one raises a `UsageError`.
+
+    The message names the backend that has one.
+    """
     run = jax.custom_jvp(call)
     run.defjvp(_refuse)
     return run(*arrays)
@@ -187,7 +190,7 @@ def _refuse(primals, tangents):
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
-    """Which side's cotangents somebody asks for; static, so that a compiled pullback knows."""
+    """Which side's cotangents are asked for; static, since the compiled pullback depends on it."""
 
     first: bool
     second: bool
@@ -195,7 +198,7 @@ class _Wanted:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _pairs(architecture, ntk, symmetric, sides):
-    """`_call_forward`, with a pullback."""
+    """Calls `_call_forward`; has a pullback."""
     return _call_forward(architecture, sides, ntk=ntk, symmetric=symmetric)
 
 
@@ -212,7 +215,7 @@ def _pairs_backward(architecture, ntk, symmetric, residuals, cotangents):
     cotangents = [
         jnp.zeros(c.shape, c.dtype) if isinstance(c, SymbolicZero) else c for c in cotangents
     ]
-    if symmetric:  # both sides are one array: all of the cotangent goes through the second
+    if symmetric:  # both sides are one array: the whole cotangent goes to the second
         cotangents, first, second = [c + c.T for c in cotangents], False, first or second
     d_x1, d_x2, d_s1, d_s2 = (jnp.zeros_like(a) for a in sides[:4])
     if second:

@@ -27,19 +27,19 @@ __all__ = ["Module", "backward", "compile_source", "forward", "plan", "source", 
 _SOURCES = ("lanes.h", "dual.h", None, "warps.h", "warp_kernels.h")  # None: the plan
 _CALLS = ("kipax_cuda_forward", "kipax_cuda_backward")
 _MOST_BLOCKS = 4096  # of a forward call, each with several pairs
-_BLOCKS_IN_MEMORY = 256  # where a block's tables lie in device memory: two a multiprocessor
-_UNITS = 1024  # about how many pieces a pullback is cut into, by numbers of images alone
+_BLOCKS_IN_MEMORY = 256  # where a block's tables lie in device memory: two per multiprocessor
+_UNITS = 1024  # about how many pieces a pullback has; depends on numbers of images alone
 
 
 @dataclasses.dataclass(frozen=True)
 class Module:
-    """A program's kernels.
+    """The compiled kernels of a program.
 
     Attributes:
-        key: by which cuda.cpp knows it.
-        tables: floats of a block's pooled tables.
-        sums: floats of a warp's cotangents.
-        warps: of a block.
+        key: the text by which cuda.cpp finds it.
+        tables: number of floats of a block's pooled tables.
+        sums: number of floats of a warp's cotangents.
+        warps: number of warps of a block.
         shared: bytes of shared memory of a block.
     """
 
@@ -56,7 +56,7 @@ class Module:
 
 
 def why_not() -> str | None:
-    """Why there is no fused kernel for this process's GPU; None if there is."""
+    """Returns why there is no fused kernel for this process's GPU; None if there is."""
     reason = _register()
     if reason is not None:
         return reason
@@ -79,7 +79,7 @@ def _register() -> str | None:
 
 @functools.cache
 def _device() -> tuple[int, int, int] | None:
-    """Compute capability, and the most shared memory of a block in bytes."""
+    """Returns the compute capability and the most shared memory of a block in bytes."""
     library, _ = loading.load()
     numbers = [ctypes.c_int() for _ in range(3)]
     if library is None or library.kipax_cuda_device(*map(ctypes.byref, numbers)):
@@ -90,7 +90,7 @@ def _device() -> tuple[int, int, int] | None:
 
 @functools.cache
 def _nvrtc() -> ctypes.CDLL | None:
-    """NVRTC as JAX's wheels bring it, or the system's."""
+    """Returns the NVRTC library of JAX's wheels, else the system's; None without one."""
     folders = [pathlib.Path(p) / "nvidia" for p in sys.path if p]
     found = [f for d in folders if d.is_dir() for f in sorted(d.glob("*/lib/libnvrtc.so.*"))]
     files = [f for f in found if "builtins" not in f.name and ".alt." not in f.name]
@@ -104,10 +104,12 @@ def _nvrtc() -> ctypes.CDLL | None:
 
 
 def plan(program: np.ndarray, weight_variance: float, bias_variance: float) -> tuple[str, list]:
-    """The constants of a program as source, and the floats of tables and sums, and the warps.
+    """Returns a program's constants as source, and its numbers of floats and warps.
+
+    The numbers are the floats of tables, the floats of sums and the warps.
 
     Raises:
-        UsageError: the GPU kernel does not serve this program; says why.
+        UsageError: the GPU kernel does not support this program; the message says why.
     """
     library, reason = loading.load()
     if library is None:
@@ -131,7 +133,7 @@ def plan(program: np.ndarray, weight_variance: float, bias_variance: float) -> t
 
 
 def source(plan_source: str) -> str:
-    """The whole kernel, for one program."""
+    """Returns the source of the whole kernel for one program."""
     folder = pathlib.Path(__file__).parent
     parts = ["#define KIPAX_ISA cuda\n"]
     for name in _SOURCES:
@@ -143,10 +145,10 @@ def source(plan_source: str) -> str:
 
 
 def compile_source(nvrtc: ctypes.CDLL, text: str, architecture: str) -> bytes:
-    """Machine code by NVRTC for an architecture such as ``sm_90``.
+    """Compiles `text` by NVRTC to machine code for an architecture such as ``sm_90``.
 
     Raises:
-        RuntimeError: it does not compile; with the compiler's words.
+        RuntimeError: it does not compile; the message holds the compiler's output.
     """
     program = ctypes.c_void_p()
     made = nvrtc.nvrtcCreateProgram(
@@ -205,7 +207,7 @@ def _shape(*size: int) -> jax.ShapeDtypeStruct:
 
 
 def _call(name: str, module: Module, results: tuple, *arrays, blocks: int, **attributes) -> tuple:
-    """The first two results of a call; the rest is room that it works in."""
+    """Returns the first two results of a call; the other results are working memory."""
     room = _shape(0 if module.in_shared else blocks * module.tables)
     call = jax.ffi.ffi_call(name, (*results, room), vmap_method="sequential")
     sizes = {"warps": module.warps, "shared": module.shared, "blocks": blocks, **attributes}
@@ -214,7 +216,7 @@ def _call(name: str, module: Module, results: tuple, *arrays, blocks: int, **att
 
 
 def forward(attributes: dict, sides: Sides, *, symmetric: bool) -> tuple:
-    """Means over the readout of every pair: covariance and NTK, ``(n1, n2)`` each."""
+    """Returns each pair's mean over the readout: covariance and NTK, ``(n1, n2)`` each."""
     module = _module(attributes)
     n1, n2 = sides.same.shape
     blocks = min(n1 * n2, _MOST_BLOCKS if module.in_shared else _BLOCKS_IN_MEMORY)
@@ -223,7 +225,7 @@ def forward(attributes: dict, sides: Sides, *, symmetric: bool) -> tuple:
 
 
 def backward(attributes: dict, sides: Sides, gk: jax.Array, gt: jax.Array) -> tuple:
-    """Cotangents of the second side's pixels and scales, for those of covariance and NTK."""
+    """Pulls cotangents of covariance and NTK back to the second side's pixels and scales."""
     module = _module(attributes)
     n1, n2 = sides.same.shape
     height = max(1, n1 * n2 // (_UNITS if module.in_shared else _BLOCKS_IN_MEMORY))

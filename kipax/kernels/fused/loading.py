@@ -1,4 +1,4 @@
-"""The compiled library of the fused backend: found, loaded, registered with XLA, once."""
+"""Finds the compiled library of the fused backend, loads it and registers it with XLA, once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CALLS = ("kipax_own_scales", "kipax_forward", "kipax_backward")
 
 
 def _path() -> pathlib.Path | None:
-    """The file that setup.py built beside this one."""
+    """Returns the file that setup.py built beside this one; None without it."""
     folder = pathlib.Path(__file__).parent
     for suffix in importlib.machinery.EXTENSION_SUFFIXES:
         file = folder / f"_fused{suffix}"
@@ -26,7 +26,7 @@ def _path() -> pathlib.Path | None:
 
 @functools.cache
 def load() -> tuple[ctypes.CDLL | None, str | None]:
-    """The library with its CPU calls known to XLA, or None and why not."""
+    """Returns the library after registering its CPU calls, or None and the reason."""
     path = _path()
     if path is None:
         return None, "it was not built: kipax was installed without a C++17 compiler"
@@ -43,11 +43,11 @@ def load() -> tuple[ctypes.CDLL | None, str | None]:
 
 
 def register() -> str | None:
-    """Makes XLA know the library; returns why not, or None if it does."""
+    """Registers the library with XLA; returns None, or the reason why it cannot."""
     return load()[1]
 
 
 def isa() -> str | None:
-    """The vector width in use: base, avx2 or avx512; None without a library."""
+    """Returns the vector width in use: base, avx2 or avx512; None without a library."""
     library = load()[0]
     return None if library is None else library.kipax_isa().decode()

@@ -1,4 +1,4 @@
-"""What the fused kernel's calls take, on CPUs and GPUs alike."""
+"""`Sides`: the arguments of the fused kernel's calls, on CPUs and GPUs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ __all__ = ["Sides"]
 
 
 class Sides(NamedTuple):
-    """Two sets of images with their scales, and which pairs are one image twice.
+    """Two sets of images with their scales, and which pairs are identical images.
 
     Attributes:
         x1, x2: images ``(n, H, W, C)`` float32.
         s1, s2: standard deviations before every ReLU ``(n, P)``.
-        same: uint8 ``(n1, n2)``; of no type where these are cotangents.
+        same: 1 where two images are identical, uint8 ``(n1, n2)``; without a type where these are
+            cotangents.
     """
 
     x1: jax.Array
@@ -25,5 +26,5 @@ class Sides(NamedTuple):
     same: jax.Array
 
     def turned(self) -> Sides:
-        """Swaps the first side and the second."""
+        """Returns the sides with first and second swapped."""
         return Sides(self.x2, self.x1, self.s2, self.s1, self.same.T)
