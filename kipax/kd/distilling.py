@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from kipax.data import Dataset
@@ -31,15 +30,14 @@ from kipax.kd.stored import (
     chosen_index,
     draw_images,
 )
-from kipax.kd.teachers import KernelTeacher, Teacher, as_outputs
+from kipax.kd.teachers import KernelTeacher, Teacher, asked_live, remembered
 from kipax.kd.teaching import TrainingResult
 from kipax.kd.trainee import Trainee, save_networks, train_in_folder
 from kipax.kd.views import ViewedBatches, Views
 from kipax.networks import NETWORK_FILE, TrainedNetwork
 from kipax.report import Reporter, limit_time
 from kipax.runs import Identity, RunFolder
-from kipax.students import Outputs
-from kipax.training import Batch, Epochs, Selection, Setting, accuracy
+from kipax.training import Epochs, Selection, Setting, accuracy
 from kipax.version import __version__
 
 __all__ = ["run_kd"]
@@ -322,7 +320,7 @@ class _Run:
                 weight_decay=config.weight_decay or 0.0,
             ),
             setting=Setting(float(config.learning_rate or 0.0), 0.0, config.seed),
-            teacher=(_asked_live(teacher) if answers.every is None else _remembered(answers.every)),
+            teacher=(asked_live(teacher) if answers.every is None else remembered(answers.every)),
             chosen_by=chosen_by,
             what="held-out agreement",
         )
@@ -383,21 +381,3 @@ class _Run:
             "config": {k: v for k, v in config.items() if k not in _NOT_RECORDED},
             "kipax_version": __version__,
         }
-
-
-def _asked_live(teacher: Teacher):
-    """Returns a function for `fit` that asks the teacher about each batch."""
-
-    def answer(batch: Batch) -> Outputs:
-        return as_outputs(jnp.asarray(teacher.logits(batch.x_teacher, batch.x), jnp.float32))
-
-    return answer
-
-
-def _remembered(answers: np.ndarray):
-    """Returns a function for `fit` that looks up the teacher's stored answers by index."""
-
-    def answer(batch: Batch) -> Outputs:
-        return as_outputs(jnp.asarray(answers[batch.index]))
-
-    return answer

@@ -95,8 +95,8 @@ class _Metrics(Hook):
         line["train_loss"] = line.pop("loss")
         if not np.isfinite(line["train_loss"]):
             raise FailedRunError(
-                f"the loss is not finite after step {step}: begin again in another --workdir with "
-                "a smaller --learning_rate."
+                f"the loss is not finite after step {step}: begin again in another workdir with "
+                "a smaller learning_rate."
             )
         found = self._selection.accuracies[0, self._selection.steps.index(step)]
         if not np.isnan(found):

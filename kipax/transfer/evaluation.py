@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -273,10 +274,8 @@ def evaluate(
     session.total = count_work(session, rows, protocol=protocol, columns=len(columns))
     results: list[Result] = []
     try:
-        for row in rows:
-            for column in columns:
-                cell = evaluate_subject(session, row, protocol=protocol, network=column)
-                results.append(cell)
+        for row, column in itertools.product(rows, columns):
+            results.append(evaluate_subject(session, row, protocol=protocol, network=column))
     except OutOfTime as error:
         hint = "" if session.ledger.added else " (no point was finished in this time: give more)"
         facts = {"protocol": protocol.name, "results": [dataclasses.asdict(r) for r in results]}

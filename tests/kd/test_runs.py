@@ -100,7 +100,7 @@ def test_a_teacher_that_diverges_says_so(tmp_path):
     config = TeacherConfig(
         width=4, steps=40, learning_rate=1e30, normalisation="none", optimizer="momentum"
     )
-    with pytest.raises(FailedRunError, match=r"not finite after step .*smaller --learning_rate"):
+    with pytest.raises(FailedRunError, match=r"not finite after step .*smaller learning_rate"):
         run_teacher(config, workdir=tmp_path)
 
 
