@@ -313,9 +313,8 @@ class PixelFacts:
         if self.low >= 0 and low < 0 and _share(x < -0.01 * span) > 0.01:
             return True
         lower, upper = self.low - span / 4, self.high + span / 4
-        whole = self.dtype.startswith(
-            ("int", "uint")
-        )  # the training part may not reach the limits of the type
+        # The training part may not reach the limits of a type of whole numbers.
+        whole = self.dtype.startswith(("int", "uint"))
         if whole or (lower <= low and high <= upper):
             return False
         return _share((x < lower) | (x > upper)) > 0.01
