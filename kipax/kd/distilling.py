@@ -26,11 +26,13 @@ from kipax.kd.sources import SourceReader
 from kipax.kd.stored import (
     StoredImages,
     ask_teacher,
+    asked_live,
     check_answers,
     chosen_index,
     draw_images,
+    remembered,
 )
-from kipax.kd.teachers import KernelTeacher, Teacher, asked_live, remembered
+from kipax.kd.teachers import KernelTeacher, Teacher
 from kipax.kd.teaching import TrainingResult
 from kipax.kd.trainee import Trainee, save_networks, train_in_folder
 from kipax.kd.views import ViewedBatches, Views

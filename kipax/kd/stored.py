@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kipax import files
@@ -17,8 +19,17 @@ from kipax.kd.sources.base import ImageSpace, Source
 from kipax.kd.teachers import Teacher
 from kipax.report import Progress, Reporter
 from kipax.runs import RunFolder
+from kipax.students import Outputs
+from kipax.training import Batch
 
-__all__ = ["StoredImages", "ask_teacher", "chosen_index", "draw_images"]
+__all__ = [
+    "StoredImages",
+    "ask_teacher",
+    "asked_live",
+    "chosen_index",
+    "draw_images",
+    "remembered",
+]
 
 _PART = 1024  # images drawn, or asked about, between two progresses
 _FILE, _ANSWERS = "source.npz", "answers.npz"
@@ -187,3 +198,25 @@ def check_answers(logits: np.ndarray) -> None:
         raise FailedRunError(
             f"the teacher's answers must be finite; {int(wrong.sum())} of {len(logits)} are not."
         )
+
+
+def asked_live(teacher: Teacher) -> Callable[[Batch], Outputs]:
+    """Returns a teacher as `kipax.training.fit` calls it, asked about what the student sees."""
+
+    def answer(batch: Batch) -> Outputs:
+        return _as_outputs(jnp.asarray(teacher.logits(batch.x_teacher, batch.x), jnp.float32))
+
+    return answer
+
+
+def remembered(answers: np.ndarray) -> Callable[[Batch], Outputs]:
+    """Returns a teacher's kept answers ``(n, classes)``, found by the images' index."""
+
+    def answer(batch: Batch) -> Outputs:
+        return _as_outputs(jnp.asarray(answers[batch.index]))
+
+    return answer
+
+
+def _as_outputs(logits: jax.Array) -> Outputs:
+    return Outputs(logits, logits, {})

@@ -18,9 +18,7 @@ from kipax.files import hash_arrays
 from kipax.kd.sources.base import ImageSpace
 from kipax.networks import TrainedNetwork
 from kipax.pixels import PixelFacts
-from kipax.students import Outputs
 from kipax.support import SupportSet
-from kipax.training import Batch
 from kipax.trees import tree_to_arrays
 
 __all__ = [
@@ -29,9 +27,7 @@ __all__ = [
     "KernelTeacher",
     "NetworkTeacher",
     "Teacher",
-    "asked_live",
     "kernel_teacher",
-    "remembered",
 ]
 
 _SCORE_SCALE = 10.0  # logits from regression scores, whose classes differ by about 1
@@ -387,25 +383,3 @@ def _space(shape: Sequence[int], pixels: PixelFacts) -> ImageSpace:
     height, width, channels = shape
     sides = height, width, channels
     return ImageSpace(sides, pixels.low, pixels.high, pixels.mean, pixels.deviation)
-
-
-def asked_live(teacher: Teacher) -> Callable[[Batch], Outputs]:
-    """Returns a teacher as `kipax.training.fit` calls it, asked about what the student sees."""
-
-    def answer(batch: Batch) -> Outputs:
-        return _as_outputs(jnp.asarray(teacher.logits(batch.x_teacher, batch.x), jnp.float32))
-
-    return answer
-
-
-def remembered(answers: np.ndarray) -> Callable[[Batch], Outputs]:
-    """Returns a teacher's kept answers ``(n, classes)``, found by the images' index."""
-
-    def answer(batch: Batch) -> Outputs:
-        return _as_outputs(jnp.asarray(answers[batch.index]))
-
-    return answer
-
-
-def _as_outputs(logits: jax.Array) -> Outputs:
-    return Outputs(logits, logits, {})
