@@ -78,6 +78,8 @@ def test_code_runs(page, place):
     for block in _blocks(page):
         block = block.replace("steps=100, target_batch=500", "steps=2, target_batch=50")
         block = block.replace("width=64, steps=300", "width=4, steps=5, eval_examples=20")
+        block = block.replace('(dataset="digits")', '(dataset="digits", width=4, steps=5)')
+        block = block.replace('(source="shaders")', '(source="shaders", images=100, steps=5)')
         if 'class_names=["cat", "dog"]' in block:
             two = np.arange(12) % 2
             place |= {
