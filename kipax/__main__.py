@@ -1,4 +1,4 @@
-"""``python -m kipax`` is the console script ``kipax``."""
+"""Runs the console script ``kipax`` for ``python -m kipax``."""
 
 from kipax.commands import main
 

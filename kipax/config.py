@@ -18,9 +18,11 @@ Example:
 from __future__ import annotations
 
 import dataclasses
+import math
 import numbers
 import os
 import typing
+from collections.abc import Callable
 from types import NoneType
 from typing import Any
 
@@ -28,8 +30,26 @@ import numpy as np
 
 from kipax.errors import UsageError
 
-__all__ = ["MAX_SECONDS_HELP", "check_values", "config_field", "field_types"]
+__all__ = [
+    "DATA_DIR_HELP",
+    "EVAL_EXAMPLES_HELP",
+    "IMAGE_SIZE_HELP",
+    "MAX_SECONDS_HELP",
+    "changeable",
+    "check_arguments",
+    "check_not_negative",
+    "check_positive",
+    "check_seed",
+    "check_values",
+    "config_field",
+    "field_types",
+    "resolved_defaults",
+]
 
+# The help of fields that several configs have.
+DATA_DIR_HELP = "where prepared TensorFlow Datasets lie (its own default)"
+EVAL_EXAMPLES_HELP = "test on this many test images, a fixed balanced part (all)"
+IMAGE_SIZE_HELP = "side in pixels for pictures of differing sizes (32)"
 MAX_SECONDS_HELP = (
     "stop after so many seconds with everything saved and exit status 0, to be continued (no limit)"
 )
@@ -89,3 +109,62 @@ def _plain(name: str, value: Any, types: tuple[type, ...]) -> Any:
         raise UsageError(
             f"{name} must be {words} that fits 64 bits; got one of {len(str(value))} digits."
         ) from error
+
+
+def check_positive(config: Any, *fields: str) -> None:
+    """Raises a `UsageError` unless each field is positive and finite, or None."""
+    for name in fields:
+        value = getattr(config, name)
+        if value is not None and not (value > 0 and math.isfinite(value)):
+            raise UsageError(f"{name} must be positive; got {value}.")
+
+
+def check_not_negative(config: Any, *fields: str) -> None:
+    """Raises a `UsageError` unless each field is finite and at least 0, or None."""
+    for name in fields:
+        value = getattr(config, name)
+        if value is not None and not (value >= 0 and math.isfinite(value)):
+            raise UsageError(f"{name} must not be negative; got {value}.")
+
+
+def check_seed(seed: int) -> None:
+    """Raises a `UsageError` unless a seed fits 32 bits."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"seed must lie between 0 and 2**32 - 1; got {seed}.")
+
+
+def check_arguments(kind: type, config: Any, *, resume: Any) -> None:
+    """Raises a `UsageError` for arguments of a wrong type, which Python would accept.
+
+    Args:
+        kind: the class of the run's configs.
+        config: must be an instance of `kind`.
+        resume: must be True or False.
+    """
+    if not isinstance(config, kind):
+        raise UsageError(f"this run takes a {kind.__name__}; got a {type(config).__name__}.")
+    if not isinstance(resume, bool):
+        raise UsageError(f"resume is True or False; got {resume!r}.")
+
+
+def changeable(config: Any) -> set[str]:
+    """Returns the names of the fields whose values may differ when a run is resumed."""
+    return {f.name for f in dataclasses.fields(config) if f.metadata["may_change"]}
+
+
+def resolved_defaults(config: Any, resolve: Callable[[Any], Any]) -> dict[str, Any]:
+    """Returns the value that each field has if the user sets the other fields alone.
+
+    A run that was begun before a field existed counts as one that did not set the field.
+
+    Args:
+        config: a resolved config.
+        resolve: fills in the fields that are None.
+    """
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        values[field.name] = field.default
+        if field.default is None:
+            resolved = resolve(dataclasses.replace(config, **{field.name: None}))
+            values[field.name] = getattr(resolved, field.name)
+    return values

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from kipax.errors import FileError, UsageError
+from kipax.errors import FileError, KipaxError, UsageError
 
 try:
     import fcntl
@@ -29,6 +29,7 @@ __all__ = [
     "lock",
     "read_json",
     "read_npz",
+    "reading",
     "write_bytes",
     "write_json",
     "write_npz",
@@ -213,6 +214,26 @@ def read_npz(
         raise FileError(f"{path} is damaged or truncated: {error}.") from error
     except Exception as error:  # lzma and tokenizer errors have no common base
         raise FileError(f"{path} is damaged: {error}.") from error
+
+
+@contextlib.contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Turns what malformed content of a file raises while the block runs into a `FileError`.
+
+    Args:
+        path: the file, for the message.
+
+    Raises:
+        FileError: the content lacks a field, or a field is of the wrong kind.
+    """
+    try:
+        yield
+    except FileError:
+        raise
+    except KeyError as error:
+        raise FileError(f"{path} is damaged: its metadata lacks {error}.") from error
+    except (KipaxError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise FileError(f"{path} is damaged: {error}") from error
 
 
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from kipax import files, shipped, support_file
 from kipax.data import Dataset
 from kipax.data.recipe import Deferred
-from kipax.errors import FileError, KipaxError
+from kipax.errors import FileError
 from kipax.support import SupportSet
 
 __all__ = ["load"]
@@ -36,17 +36,11 @@ def load(
         kipax.errors.FileError: could not read missing.npz: No such file or directory.
     """
     path = _resolve(path)
-    try:
+    with files.reading(path):
         content = support_file.read(path, dataset=dataset, data_dir=data_dir)
         support = SupportSet(**vars(content))
         _check_use(support)
         return support
-    except FileError:
-        raise
-    except KeyError as error:
-        raise FileError(f"{path} is damaged: its metadata lacks {error}.") from error
-    except (KipaxError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise FileError(f"{path} is damaged: {error}") from error
 
 
 def _resolve(path: Path | str) -> Path:

@@ -18,9 +18,9 @@ import jax
 import numpy as np
 
 from kipax import files
-from kipax.data import Dataset, Preprocessor, from_arrays
+from kipax.data import Preprocessor, from_arrays
 from kipax.data.raw import preprocess_raw
-from kipax.errors import FileError, KipaxError, UsageError
+from kipax.errors import FileError, UsageError
 from kipax.pixels import PixelFacts
 from kipax.students import Outputs, StudentSpec, init_variables, predict
 from kipax.trees import tree_from_arrays, tree_to_arrays
@@ -148,15 +148,6 @@ class TrainedNetwork:
         """Returns the classes ``(n,)`` of raw images."""
         return np.argmax(self.scores(x), axis=1)
 
-    def check_fits(self, dataset: Dataset) -> None:
-        """Raises a `UsageError` unless a data set has this network's image shape and classes."""
-        shape, classes = self.image_shape, len(self.class_names)
-        if dataset.image_shape != shape or dataset.num_classes != classes:
-            raise UsageError(
-                f"this network takes images {shape} of {classes} classes; {dataset.name} has "
-                f"{dataset.image_shape} and {dataset.num_classes}."
-            )
-
     # -- the file ------------------------------------------------------------------------
 
     def save(self, path: Path | str) -> None:
@@ -203,14 +194,8 @@ def load_network(path: Path | str) -> TrainedNetwork:
             raise FileError(f"{file} is a folder without a {NETWORK_FILE}: name a file or a run's.")
         file = file / NETWORK_FILE
     arrays = files.read_npz(file)
-    try:
+    with files.reading(file):
         return _from_arrays(file, arrays)
-    except FileError:
-        raise
-    except KeyError as error:
-        raise FileError(f"{file} is damaged: its metadata lack {error}.") from error
-    except (KipaxError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise FileError(f"{file} is damaged: {error}") from error
 
 
 def _from_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> TrainedNetwork:

@@ -1,11 +1,13 @@
 """What a config refuses, and what a data set fills in."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
 
 from kipax import KIPConfig, LabelSolveConfig
+from kipax.config import resolved_defaults
 from kipax.data.known import short_name
 from kipax.distill import config
 from kipax.errors import UsageError
@@ -132,7 +134,8 @@ def test_a_field_that_a_run_lacks_is_what_nobody_set():
     """A flag that came after the run began counts as unset, and is filled in as others are."""
     given = KIPConfig(dataset="cifar10", preprocessing="zca", learning_rate=0.5, seed=3)
     today = config.resolve(given, training_examples=50_000)
-    unset = config.resolved_defaults(today, training_examples=50_000)
+    fill_in = functools.partial(config.resolve, training_examples=50_000)
+    unset = resolved_defaults(today, fill_in)
     assert unset["learning_rate"] == 0.04
     assert unset["zca_lambda"] == 0.1
     assert unset["target_batch"] == "5000"

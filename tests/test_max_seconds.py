@@ -1,6 +1,7 @@
 """``--max_seconds``: long work stops with everything saved and goes on to the same bytes."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 
@@ -9,8 +10,9 @@ import pytest
 
 from kipax import KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.blocks import BlockPlan, make_local
+from kipax.config import resolved_defaults
 from kipax.distill import SubsetsConfig, run_subsets
-from kipax.distill.config import resolved_defaults
+from kipax.distill.config import resolve
 from kipax.distill.workdir import Workdir
 from kipax.errors import OutOfTime, UsageError
 from kipax.report import Progress, Reporter, limit_time
@@ -209,7 +211,7 @@ def test_the_stored_states_continue(tmp_path, file):
         hashes={k: stored[k] for k in ("training_hash", "targets_hash")},
         facts={k: stored[k] for k in ("plan", "versions")},
         free=today.may_change,
-        defaults=resolved_defaults(today, training_examples=50_000),
+        defaults=resolved_defaults(today, functools.partial(resolve, training_examples=50_000)),
     )
     with Workdir(tmp_path).open(new, resume=True) as held:
         assert held["config"]["max_seconds"] == 60.0

@@ -68,9 +68,6 @@ def test_images_are_checked_as_a_support_sets_are(network, data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         network.predict(data.x_test)
-    network.check_fits(data)
-    with pytest.raises(UsageError, match=r"takes images \(8, 8, 1\) of 3 classes"):
-        network.check_fits(kipax.load_dataset("digits"))
 
 
 def test_what_is_no_network_is_refused(network, data):

@@ -6,7 +6,7 @@ applies them to a batch.
 
 from kipax.augment.batches import AUGMENTATIONS, Strengths, augment_batch, augment_pair
 from kipax.augment.colour import color_jitter, greyscale, invert, solarize
-from kipax.augment.geometry import elastic, flip, random_resized_crop, rotation, warp
+from kipax.augment.geometry import elastic, flip, random_crop, random_resized_crop, rotation, warp
 from kipax.augment.mixing import cutmix, mixup
 from kipax.augment.occlusion import cutout, random_erasing
 from kipax.augment.policies import auto_augment, jitter, rand_augment
@@ -31,6 +31,7 @@ __all__ = [
     "jitter",
     "mixup",
     "rand_augment",
+    "random_crop",
     "random_erasing",
     "random_resized_crop",
     "rotation",

@@ -14,6 +14,7 @@ __all__ = [
     "elastic",
     "flip",
     "random_box",
+    "random_crop",
     "random_resized_crop",
     "rotation",
     "sample",
@@ -101,6 +102,23 @@ def rotation(degrees: jax.Array) -> jax.Array:
 def flip(x: jax.Array) -> jax.Array:
     """Exchanges left and right of an image or a batch ``(..., H, W, C)``."""
     return x[..., ::-1, :]
+
+
+def random_crop(
+    key: jax.Array, x: jax.Array, *, share: float = 1 / 8, fill: float = 0.0
+) -> jax.Array:
+    """Pads an image and crops it at a random place to its own size.
+
+    Args:
+        key: a JAX key.
+        x: image ``(H, W, C)``.
+        share: padding relative to each side: 4 pixels of 32 by default, one at least.
+        fill: pixel value of the padding.
+    """
+    pads = [max(1, round(side * share)) for side in x.shape[:2]]
+    padded = jnp.pad(x, [(pads[0],) * 2, (pads[1],) * 2, (0, 0)], constant_values=fill)
+    place = jax.random.randint(key, (2,), 0, 2 * jnp.array(pads) + 1)
+    return jax.lax.dynamic_slice(padded, (place[0], place[1], 0), x.shape)
 
 
 def _blurring(side: int, sigma: float) -> np.ndarray:

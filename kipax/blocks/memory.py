@@ -1,4 +1,4 @@
-"""Computes the memory that a block needs and the memory that a device has left."""
+"""The memory that a block of kernel entries needs, and the free memory of a device."""
 
 from __future__ import annotations
 

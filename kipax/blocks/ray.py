@@ -173,11 +173,11 @@ class RayPool(Pool):
 
 
 class _RestartedError(Exception):
-    """The actor has a new process, which has not loaded the data."""
+    """Ray has restarted an actor, whose new process must load the data again."""
 
 
 class _Driver:
-    """The thread that serves one actor: joins it, brings tasks, notices its death."""
+    """The thread of one actor: starts it, sends it tasks and notices when it ends."""
 
     def __init__(self, pool: RayPool, name: str, actor: Any, told: tuple[dict, Any]):
         self._pool = pool
@@ -218,7 +218,11 @@ class _Driver:
         return worker, 2 * ready["devices"]  # on each device one task computes and one waits
 
     def _prepared(self) -> dict[str, Any] | None:
-        """Returns the reply to `RayWorker.prepare`, across restarts; None if the pool is closed."""
+        """Waits until the actor has loaded its data, also after restarts of the actor.
+
+        Returns:
+            The reply of `RayWorker.prepare`; None if the pool was closed meanwhile.
+        """
         import ray
 
         ref = None

@@ -80,7 +80,7 @@ def may_be_mirrored(dataset: str) -> bool:
 
 
 def short_name(dataset: str) -> str:
-    """Returns a data set's name without path or version: ``npz:/data/birds.npz`` is ``birds``."""
+    """Returns a data set's name without path or version, ``birds`` for ``npz:/data/birds.npz``."""
     kind, _, path = dataset.partition(":")
     if kind == "folder":
         return Path(path).resolve().name

@@ -20,7 +20,6 @@ def preprocess_raw(
     image_shape: tuple[int, ...],
     pixels: PixelFacts,
     preprocessor: Preprocessor,
-    stacklevel: int = 3,
 ) -> np.ndarray:
     """Preprocesses raw images, in the training set's pixel units, like the training images.
 
@@ -31,7 +30,6 @@ def preprocess_raw(
         image_shape: (H, W, C) of the training images.
         pixels: facts of the training images.
         preprocessor: the preprocessor fitted on the training images.
-        stacklevel: stack level of the warning; by default that of the caller's caller.
 
     Returns:
         float32 ``(n, H, W, C)``.
@@ -49,5 +47,6 @@ def preprocess_raw(
         )
     words = pixels.mismatch(array)
     if words is not None:
-        warnings.warn(f"{words}: give images in the same units.", stacklevel=stacklevel)
+        words = f"{words}: give images in the same units."
+        warnings.warn(words, stacklevel=3)  # of whoever called the caller's method
     return preprocessor.apply(array)

@@ -62,7 +62,7 @@ class PreprocessingRecipe:
     def of(
         cls, preprocessor: Preprocessor, image_shape: tuple[int, ...], facts: Mapping[str, Any]
     ) -> PreprocessingRecipe:
-        """Returns the recipe of a fitted preprocessor.
+        """Describes how a fitted preprocessor can be fitted again.
 
         Args:
             preprocessor: a preprocessor fitted on a data set.

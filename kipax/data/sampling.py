@@ -12,7 +12,7 @@ __all__ = ["Purpose", "balanced_batch", "check_support_size", "step_key"]
 
 
 class Purpose:
-    """The purposes of random keys; a purpose is folded into the seed before the step."""
+    """What a run draws random numbers for; each purpose has a number, and so keys of its own."""
 
     INIT, BATCH, ARCHITECTURE, AUGMENTATION = 0, 1, 2, 3
 

@@ -12,9 +12,18 @@ from typing import Any, TypeVar
 
 from kipax import architectures
 from kipax.blocks import default_memory_gb
-from kipax.config import MAX_SECONDS_HELP, check_values, config_field
+from kipax.config import (
+    DATA_DIR_HELP,
+    IMAGE_SIZE_HELP,
+    MAX_SECONDS_HELP,
+    changeable,
+    check_not_negative,
+    check_positive,
+    check_seed,
+    check_values,
+    config_field,
+)
 from kipax.data import Dataset, fit
-from kipax.data.datasets import check_dataset
 from kipax.data.known import short_name
 from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice, split_list
@@ -26,10 +35,8 @@ __all__ = [
     "KIPConfig",
     "LabelSolveConfig",
     "Method",
-    "check_arguments",
     "default_workdir",
     "resolve",
-    "resolved_defaults",
 ]
 
 INITS = ("real", "noise")
@@ -73,15 +80,6 @@ class Method:
     in_steps: bool = False
 
 
-def check_arguments(kind: type, config: Any, *, dataset: Any, resume: Any) -> None:
-    """Raises a `UsageError` for arguments of a wrong type, which Python would accept."""
-    if not isinstance(config, kind):
-        raise UsageError(f"this run takes a {kind.__name__}; got a {type(config).__name__}.")
-    check_dataset(dataset)
-    if not isinstance(resume, bool):
-        raise UsageError(f"resume is True or False; got {resume!r}.")
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
     """The fields that every method has; ``--help`` explains each.
@@ -96,12 +94,8 @@ class RunConfig:
         "TensorFlow Datasets, npz:PATH or folder:PATH",
         may_change=True,  # images are identified by content
     )
-    data_dir: str | None = config_field(
-        None, "where prepared TensorFlow Datasets lie (its own default)", may_change=True
-    )
-    image_size: int | None = config_field(
-        None, "side in pixels for pictures of differing sizes (32)"
-    )
+    data_dir: str | None = config_field(None, DATA_DIR_HELP, may_change=True)
+    image_size: int | None = config_field(None, IMAGE_SIZE_HELP)
     support: int = config_field(10, "number of distilled images, a multiple of the classes")
     architecture: str = config_field(_DEFAULT_ARCHITECTURE, "network whose kernel is used")
     kernel: str = config_field("ntk", "ntk or nngp")
@@ -137,20 +131,17 @@ class RunConfig:
         check_choice("backend", self.backend, BACKENDS)
         check_choice("preprocessing", self.preprocessing, fit.names())
         check_values(self)
-        self._check_positive(
-            "support", "ridge", "memory_gb", "eval_examples", "image_size", "max_seconds"
-        )
+        sizes = ("support", "ridge", "memory_gb", "eval_examples", "image_size", "max_seconds")
+        check_positive(self, *sizes)
+        check_not_negative(self, "validation_examples")
+        check_seed(self.seed)
         if self.zca_lambda is not None:
             self._check_zca_lambda(self.zca_lambda)
-        if not 0 <= self.seed < 2**32:
-            raise UsageError(f"seed must lie between 0 and 2**32 - 1; got {self.seed}.")
-        if (self.validation_examples or 0) < 0:
-            raise UsageError("validation_examples must not be negative.")
 
     @property
     def may_change(self) -> set[str]:
-        """The fields whose values may differ when a run is resumed."""
-        return {f.name for f in dataclasses.fields(self) if f.metadata["may_change"]}
+        """Names of the fields whose values may differ when a run is resumed."""
+        return changeable(self)
 
     @property
     def augmentation(self) -> float:
@@ -168,12 +159,6 @@ class RunConfig:
         check_lambda(zca_lambda)
         if self.preprocessing == "standard":
             raise UsageError("zca_lambda needs preprocessing=zca or zca_paper; got standard.")
-
-    def _check_positive(self, *fields: str) -> None:
-        for name in fields:
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UsageError(f"{name} must be positive; got {value}.")
 
     def _spec(self, architecture: str) -> KernelSpec:
         return KernelSpec(architectures.from_name(architecture), self.kernel, self.backend)
@@ -231,8 +216,8 @@ class KIPConfig(RunConfig):
         check_choice("init", self.init, INITS)
         if not 0 <= self.augment_fraction <= 1:
             raise UsageError(f"augment_fraction runs from 0 to 1; got {self.augment_fraction}.")
-        self._check_positive(
-            "learning_rate", "label_learning_rate", "eval_every", "checkpoint_every"
+        check_positive(
+            self, "learning_rate", "label_learning_rate", "eval_every", "checkpoint_every"
         )
         if self.label_learning_rate is not None and not self.learn_labels:
             raise UsageError(
@@ -336,26 +321,6 @@ def resolve(config: Config, *, training_examples: int | None = None) -> Config:
         every = max(1, -(-(config.steps or 1) // 10))
         config = dataclasses.replace(config, eval_every=every)
     return config
-
-
-def resolved_defaults(config: RunConfig, *, training_examples: int) -> dict[str, Any]:
-    """Returns for each field the value that `resolve` gives it if it alone is not set.
-
-    A run that was begun before a field existed counts as one that did not set it.
-
-    Args:
-        config: a resolved config.
-        training_examples: see `resolve`.
-    """
-    values: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        values[field.name] = field.default
-        if field.default is None:
-            change: dict[str, Any] = {field.name: None}
-            unset = dataclasses.replace(config, **change)
-            resolved = resolve(unset, training_examples=training_examples)
-            values[field.name] = getattr(resolved, field.name)
-    return values
 
 
 def _defaults(config: RunConfig) -> dict[str, Any]:

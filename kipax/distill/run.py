@@ -25,16 +25,16 @@ from kipax.blocks import (
     plan_blocks,
 )
 from kipax.blocks.memory import bytes_per_image, bytes_per_pair
+from kipax.config import check_arguments, resolved_defaults
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
+from kipax.data.datasets import check_dataset
 from kipax.data.known import short_name
 from kipax.distill.config import (
     Config,
     Method,
     RunConfig,
-    check_arguments,
     default_workdir,
     resolve,
-    resolved_defaults,
 )
 from kipax.distill.state import initial_images
 from kipax.distill.words import describe_run, say_data, say_differences
@@ -243,7 +243,8 @@ def start_run(
     Raises:
         UsageError, FileError: see `load_dataset` and `RunFolder.open`.
     """
-    check_arguments(method.config, config, dataset=dataset, resume=resume)
+    check_arguments(method.config, config, resume=resume)
+    check_dataset(dataset)
     reporter = limit_time(reporter, config.max_seconds, remedy="continue with --resume")
     config, dataset = _open_data(config, dataset)
     say_data(config, dataset, reporter)
@@ -294,6 +295,7 @@ def _open_data(config: Config, dataset: Dataset | None) -> tuple[Config, Dataset
 
 
 def _identity(config: RunConfig, dataset: Dataset, *, method: Method, plan: BlockPlan) -> Identity:
+    fill_in = functools.partial(resolve, training_examples=len(dataset.x_train))
     return Identity(
         method=method.name,
         config=dataclasses.asdict(config),
@@ -306,7 +308,7 @@ def _identity(config: RunConfig, dataset: Dataset, *, method: Method, plan: Bloc
             "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
         },
         free=config.may_change,
-        defaults=resolved_defaults(config, training_examples=len(dataset.x_train)),
+        defaults=resolved_defaults(config, fill_in),
     )
 
 

@@ -6,6 +6,7 @@ from kipax.kd.distilling import diagnose_source, run_kd
 from kipax.kd.objectives import Distil
 from kipax.kd.sources import SOURCES, ImageSpace, Source, SourceReader
 from kipax.kd.teachers import (
+    Domain,
     Ensemble,
     FunctionTeacher,
     KernelTeacher,
@@ -13,13 +14,15 @@ from kipax.kd.teachers import (
     Teacher,
     kernel_teacher,
 )
-from kipax.kd.teaching import TrainingResult, run_teacher
+from kipax.kd.teaching import run_teacher
+from kipax.kd.trainee import TrainingResult
 from kipax.kd.views import Views
 
 __all__ = [
     "SOURCES",
     "Diagnosis",
     "Distil",
+    "Domain",
     "Ensemble",
     "FunctionTeacher",
     "ImageSpace",

@@ -3,62 +3,110 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from kipax.config import MAX_SECONDS_HELP, check_values, config_field
+import jax
+
+from kipax.config import (
+    DATA_DIR_HELP,
+    EVAL_EXAMPLES_HELP,
+    IMAGE_SIZE_HELP,
+    MAX_SECONDS_HELP,
+    changeable,
+    check_not_negative,
+    check_positive,
+    check_seed,
+    check_values,
+    config_field,
+    resolved_defaults,
+)
 from kipax.data import fit
 from kipax.errors import UsageError, check_choice
 from kipax.kd.objectives import LOSSES, SIGNALS
-from kipax.kd.presets import OPTIMIZERS, PRESETS, SCHEDULES, TEACHER_PRESETS
+from kipax.kd.presets import OPTIMIZERS, PRESETS, SCHEDULES, TEACHER_PRESETS, make_descent
 from kipax.kd.views import LEVELS, MIXES
+from kipax.runs import Identity
 from kipax.students import StudentSpec, is_finite_only
+from kipax.training import Descent, Setting
+from kipax.version import __version__
 
-__all__ = ["KDConfig", "TeacherConfig", "resolve"]
+__all__ = ["KDConfig", "TeacherConfig", "given", "identify", "resolve"]
 
-_POSITIVE = (
-    "batch_size",
-    "eval_examples",
-    "image_size",
-    "images",
-    "learning_rate",
-    "max_seconds",
-    "mix_alpha",
-    "scale",
-    "steps",
-    "temperature",
-    "width",
-)
+_CHOICES = {
+    "augmentation": LEVELS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "loss": LOSSES,
+    "signal": SIGNALS,
+    "mix": MIXES,
+}
+
+Value = TypeVar("Value")
 
 
-def _check(config: Any) -> None:
-    """Checks the fields that both configs share; raises a `UsageError`."""
-    check_values(config)
-    for name in _POSITIVE:
-        value = getattr(config, name, None)
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise UsageError(f"{name} must be positive; got {value}.")
-    for name in ("weight_decay", "validation_examples"):
-        value = getattr(config, name, None)
-        if value is not None and not (value >= 0 and math.isfinite(value)):
-            raise UsageError(f"{name} must not be negative; got {value}.")
-    if not 0 <= config.seed < 2**32:
-        raise UsageError(f"seed must lie between 0 and 2**32 - 1; got {config.seed}.")
-    for name, choices in (
-        ("augmentation", LEVELS),
-        ("optimizer", OPTIMIZERS),
-        ("schedule", SCHEDULES),
-        ("loss", LOSSES),
-        ("signal", SIGNALS),
-        ("mix", MIXES),
-    ):
-        value = getattr(config, name, None)
-        if value is not None:
-            check_choice(name, value, choices)
+def given(value: Value | None) -> Value:
+    """Returns the value of a field that `resolve` has filled in."""
+    assert value is not None
+    return value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class TeacherConfig:
+class TrainingConfig:
+    """The settings that every training of a network has."""
+
+    data_dir: str | None = config_field(None, DATA_DIR_HELP, may_change=True)
+    width: int | None = config_field(None, "channels (64; a student's 32; the zoo's own)")
+    normalisation: str | None = config_field(
+        None, "none, layer, instance or batch (batch; the network's own in the zoo)"
+    )
+    steps: int | None = config_field(None, "number of updates (by preset)")
+    batch_size: int | None = config_field(None, "images a step (by preset)")
+    learning_rate: float | None = config_field(None, "the first learning rate (by preset)")
+    optimizer: str | None = config_field(None, "adam, momentum or nesterov (by preset)")
+    schedule: str | None = config_field(
+        None, "of the learning rate: constant, cosine or steps (by preset)"
+    )
+    weight_decay: float | None = config_field(
+        None, "share of the weights that is subtracted in a step (by preset)"
+    )
+    augmentation: str | None = config_field(None, f"{', '.join(LEVELS)} (by preset)")
+    mirror: bool | None = config_field(
+        None, "whether images may be mirrored (by data set: not digits and letters)"
+    )
+    seed: int = config_field(0, "seed of every random choice")
+    eval_examples: int | None = config_field(None, EVAL_EXAMPLES_HELP, may_change=True)
+    max_seconds: float | None = config_field(None, MAX_SECONDS_HELP, may_change=True)
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        sizes = ("width", "steps", "batch_size", "learning_rate", "eval_examples", "max_seconds")
+        check_positive(self, *sizes)
+        check_not_negative(self, "weight_decay")
+        check_seed(self.seed)
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name, None)
+            if value is not None:
+                check_choice(name, value, choices)
+
+    @property
+    def descent(self) -> Descent:
+        """Optimiser, schedule and number of steps, of a resolved config."""
+        return make_descent(
+            given(self.optimizer),
+            given(self.schedule),
+            steps=given(self.steps),
+            weight_decay=given(self.weight_decay),
+        )
+
+    @property
+    def setting(self) -> Setting:
+        """Learning rate and seed, of a resolved config."""
+        return Setting(given(self.learning_rate), 0.0, self.seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TeacherConfig(TrainingConfig):
     """The settings of a network trained from labels; ``--help`` explains each field.
 
     Raises:
@@ -68,55 +116,33 @@ class TeacherConfig:
     dataset: str = config_field(
         "digits", "the data set to learn, as for kipax kip", may_change=True
     )
-    data_dir: str | None = config_field(
-        None, "where prepared TensorFlow Datasets lie (its own default)", may_change=True
-    )
-    image_size: int | None = config_field(
-        None, "side in pixels for pictures of differing sizes (32)"
-    )
+    image_size: int | None = config_field(None, IMAGE_SIZE_HELP)
     network: str = config_field("convnet1", "the network, see kipax.students.student_names()")
-    width: int | None = config_field(None, "its channels (64; the network's own in the zoo)")
-    normalisation: str | None = config_field(
-        None, "none, layer, instance or batch (batch; the network's own in the zoo)"
-    )
     preprocessing: str = config_field("standard", "standard, zca or zca_paper")
     preset: str = config_field("small", f"constants of a paper: {', '.join(TEACHER_PRESETS)}")
-    steps: int | None = config_field(None, "number of updates (by preset)")
-    batch_size: int | None = config_field(None, "images a step (by preset)")
-    learning_rate: float | None = config_field(None, "the first (by preset)")
-    optimizer: str | None = config_field(None, "adam, momentum or nesterov (by preset)")
-    schedule: str | None = config_field(None, "constant, cosine or steps (by preset)")
-    weight_decay: float | None = config_field(None, "times the weights, a step (by preset)")
     smoothing: float = config_field(0.0, "label smoothing")
-    augmentation: str | None = config_field(None, f"{', '.join(LEVELS)} (by preset)")
-    mirror: bool | None = config_field(
-        None, "whether images may be mirrored (by data set: not digits and letters)"
-    )
-    seed: int = config_field(0, "seed of every random choice")
     validation_examples: int | None = config_field(
         None, "training images held out, which choose the best step (a tenth, at most 5,000)"
     )
-    eval_examples: int | None = config_field(
-        None, "test on this many test images, a fixed balanced part (all)", may_change=True
-    )
-    max_seconds: float | None = config_field(None, MAX_SECONDS_HELP, may_change=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_choice("preset", self.preset, tuple(TEACHER_PRESETS))
         check_choice("preprocessing", self.preprocessing, fit.names())
-        _check(self)
+        check_positive(self, "image_size")
+        check_not_negative(self, "validation_examples")
         if not 0 <= self.smoothing < 1:
             raise UsageError(f"smoothing runs from 0 to below 1; got {self.smoothing}.")
-        _ = self.spec
+        _ = self.spec  # raises for a network that does not exist
 
     @property
     def spec(self) -> StudentSpec:
         """The network."""
-        return _spec(self.network, self.width, self.normalisation)
+        return _spec(self.network, self.width, self.normalisation, default_width=64)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KDConfig:
+class KDConfig(TrainingConfig):
     """The settings of a network distilled from a teacher; ``--help`` explains each field.
 
     Raises:
@@ -127,7 +153,7 @@ class KDConfig:
         "runs/digits-teacher",
         "a network's file or run, a distilled set's (or a shipped one's name), or "
         "python:MODULE:NAME",
-        may_change=True,  # told by content
+        may_change=True,  # teachers are compared by content
     )
     source: str = config_field(
         "shaders",
@@ -135,71 +161,50 @@ class KDConfig:
         "shaders, fractals, noise, noise:uniform, blend:W:A,B or concat:A,B",
     )
     student: str = config_field("convnet1", "the network, see kipax.students.student_names()")
-    width: int | None = config_field(None, "its channels (32; the network's own in the zoo)")
-    normalisation: str | None = config_field(
-        None, "none, layer, instance or batch (batch; the network's own in the zoo)"
-    )
     dataset: str | None = config_field(
         None, "data set to test on, or none (the teacher's own)", may_change=True
     )
-    data_dir: str | None = config_field(
-        None, "where prepared TensorFlow Datasets lie (its own default)", may_change=True
-    )
-    image_size: int | None = config_field(
-        None, "side in pixels for test pictures of differing sizes (32)", may_change=True
-    )
+    image_size: int | None = config_field(None, IMAGE_SIZE_HELP, may_change=True)
     preset: str = config_field("", f"constants of a paper: {', '.join(PRESETS)} (by teacher)")
     images: int | None = config_field(None, "images drawn once and kept (by preset)")
-    steps: int | None = config_field(None, "number of updates (by preset)")
-    batch_size: int | None = config_field(None, "images a step (by preset)")
-    learning_rate: float | None = config_field(None, "the first (by preset)")
-    optimizer: str | None = config_field(None, "adam, momentum or nesterov (by preset)")
-    schedule: str | None = config_field(None, "constant, cosine or steps (by preset)")
-    weight_decay: float | None = config_field(None, "times the weights, a step (by preset)")
     loss: str | None = config_field(None, f"{', '.join(LOSSES)} (by preset)")
-    temperature: float | None = config_field(None, "of the softmax, tau (by preset)")
+    temperature: float | None = config_field(None, "tau of the softmax (by preset)")
     scale: float | None = config_field(
         None, "factor of the loss; tau^2 keeps gradients the same size (by preset)"
     )
-    signal: str = config_field("full", f"what of the teacher is told: {', '.join(SIGNALS)}")
-    top_k: int = config_field(5, "classes that the signal top_k tells")
-    smoothing: float = config_field(0.1, "of the signal smoothed")
-    augmentation: str | None = config_field(None, f"{', '.join(LEVELS)} (by preset)")
+    signal: str = config_field(
+        "full", f"the part of the teacher's answer that is used: {', '.join(SIGNALS)}"
+    )
+    top_k: int = config_field(5, "number of classes of the signal top_k")
+    smoothing: float = config_field(0.1, "label smoothing of the signal smoothed")
     mix: str | None = config_field(None, f"{', '.join(MIXES)}, of images alone (by preset)")
     mix_alpha: float | None = config_field(None, "shares are drawn from Beta(a, a) (by preset)")
     mix_per_example: bool | None = config_field(
         None, "a share for each image instead of one for the batch (by preset)"
     )
-    mirror: bool | None = config_field(
-        None, "whether images may be mirrored (by the teacher's data set: not digits and letters)"
-    )
     cached: bool | None = config_field(
         None, "ask the teacher once for each image; without augmentation and mixing (by preset)"
     )
-    seed: int = config_field(0, "seed of every random choice")
-    eval_examples: int | None = config_field(
-        None, "test on this many test images, a fixed balanced part (all)", may_change=True
-    )
-    max_seconds: float | None = config_field(None, MAX_SECONDS_HELP, may_change=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.preset:
             check_choice("preset", self.preset, tuple(PRESETS))
-        _check(self)
-        _ = self.spec
+        check_positive(self, "image_size", "images", "temperature", "scale", "mix_alpha")
+        _ = self.spec  # raises for a network that does not exist
 
     @property
     def spec(self) -> StudentSpec:
         """The student."""
-        return _spec(self.student, self.width, self.normalisation, width_of_named=32)
+        return _spec(self.student, self.width, self.normalisation, default_width=32)
 
 
 def _spec(
-    name: str, width: int | None, normalisation: str | None, *, width_of_named: int = 64
+    name: str, width: int | None, normalisation: str | None, *, default_width: int
 ) -> StudentSpec:
-    """Returns a network; architectures get our width and batch normalisation by default."""
+    """Returns a network; architectures have `default_width` and batch normalisation by default."""
     if not is_finite_only(name):
-        width = width_of_named if width is None else width
+        width = default_width if width is None else width
         normalisation = normalisation or "batch"
     return StudentSpec(name=name, width=width, normalisation=normalisation)
 
@@ -219,3 +224,21 @@ def resolve(config: Config, *, preset: str | None = None) -> Config:
     values = presets[name]()
     missing = {k: v for k, v in values.items() if getattr(config, k) is None}
     return dataclasses.replace(config, preset=name, **missing)
+
+
+def identify(method: str, config: Config, hashes: Mapping[str, str]) -> Identity:
+    """Returns the facts that identify a training's run.
+
+    Args:
+        method: its name in run.json.
+        config: its resolved config.
+        hashes: the hashes of its images and, if it has one, of its teacher.
+    """
+    return Identity(
+        method=method,
+        config=dataclasses.asdict(config),
+        hashes=hashes,
+        facts={"versions": {"kipax": __version__, "jax": jax.__version__}},
+        free=changeable(config),
+        defaults=resolved_defaults(config, resolve),
+    )

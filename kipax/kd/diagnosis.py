@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 __all__ = ["Diagnosis", "diagnose", "relative_entropy"]
 
@@ -71,12 +72,11 @@ def diagnose(logits: np.ndarray) -> Diagnosis:
     """Diagnoses a source from a teacher's logits ``(n, classes)`` of its images."""
     num_classes = logits.shape[1]
     classes = np.argmax(logits, axis=1)
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     entropy = relative_entropy(classes, num_classes)
     verdict = "likely" if entropy >= _LIKELY else "doubtful"
     return Diagnosis(
         round(entropy, 4),
-        round(float(np.mean(1 / shifted.sum(axis=1))), 4),
+        round(float(np.mean(softmax(logits, axis=1).max(axis=1))), 4),
         len(np.unique(classes)),
         num_classes,
         verdict if entropy >= _DOUBTFUL else "unlikely",

@@ -3,49 +3,58 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
+import flax.linen as nn
 import numpy as np
 
+from kipax.config import check_arguments
 from kipax.data import Dataset
+from kipax.data.datasets import check_dataset
 from kipax.data.known import may_be_mirrored
 from kipax.errors import UsageError
 from kipax.files import hash_arrays
-from kipax.kd.config import KDConfig, resolve
+from kipax.kd.config import KDConfig, given, identify, resolve
 from kipax.kd.diagnosis import Diagnosis, diagnose
 from kipax.kd.objectives import Distil
-from kipax.kd.opening import check_test_data, open_teacher, open_test_data, own_data
+from kipax.kd.opening import check_fits, find_own_data, open_teacher, open_test_data
 from kipax.kd.pictures import draw_seen
-from kipax.kd.presets import make_descent
-from kipax.kd.sources import SourceReader
+from kipax.kd.sources import Source, SourceReader
 from kipax.kd.stored import (
     StoredImages,
+    ask,
     ask_teacher,
     asked_live,
-    check_answers,
     chosen_index,
     draw_images,
     remembered,
 )
 from kipax.kd.teachers import KernelTeacher, Teacher
-from kipax.kd.teaching import TrainingResult
-from kipax.kd.trainee import Trainee, save_networks, train_in_folder
+from kipax.kd.trainee import (
+    Trainee,
+    TrainingResult,
+    finish_training,
+    tested_network,
+    train_in_folder,
+)
 from kipax.kd.views import ViewedBatches, Views
 from kipax.networks import NETWORK_FILE, TrainedNetwork
 from kipax.report import Reporter, limit_time
 from kipax.runs import Identity, RunFolder
-from kipax.training import Epochs, Selection, Setting, accuracy
+from kipax.training import Epochs, Selection
 from kipax.version import __version__
 
-__all__ = ["run_kd"]
+__all__ = ["diagnose_source", "run_kd"]
 
-_ASKED, _FINGERPRINT = 1000, 8  # images that a diagnosis, and an identity, ask about
+_ASKED = 1000  # images that a diagnosis asks the teacher about
+_FINGERPRINT = 8  # images that identify an unlimited source, or a teacher by its answers
 _HELD_OUT = 500  # images of the source that measure agreement, never trained on
+_CHOSEN_BY = "held-out agreement"
 _NOT_RECORDED = ("teacher", "dataset", "data_dir", "max_seconds", "eval_examples")
 
 
@@ -76,8 +85,8 @@ def run_kd(
         UsageError, FileError: wrong input; nothing is lost.
         FailedRunError: the loss or the teacher's answers are not finite.
     """
-    if not isinstance(config, KDConfig) or not isinstance(resume, bool):
-        raise UsageError("run_kd takes a KDConfig, and resume as True or False.")
+    check_arguments(KDConfig, config, resume=resume)
+    check_dataset(dataset)
     reporter = limit_time(
         reporter or Reporter(), config.max_seconds, remedy="continue with --resume"
     )
@@ -98,19 +107,11 @@ def diagnose_source(
     """Diagnoses a source by the teacher's answers; trains nothing and saves nothing."""
     reporter = reporter or Reporter()
     run = _Run.open(config, teacher, None, reporter)
-    index = chosen_index(run.source, int(run.config.images or 0), config.seed)[:_ASKED]
-    return diagnose(_ask(run.teacher, run.source.images(index, seed=config.seed)))
-
-
-def _ask(teacher: Teacher, raw: np.ndarray) -> np.ndarray:
-    """A teacher's logits of raw images; a `FailedRunError` where they are not finite."""
-    logits = np.asarray(teacher.logits(raw, teacher.preprocessor.apply(raw)))
-    check_answers(logits)
-    return logits
+    return diagnose(ask(run.teacher, run.source.images(run.index[:_ASKED], seed=config.seed)))
 
 
 def _default_workdir(config: KDConfig) -> str:
-    """``runs/<teacher>-<source>-<student>``, paths by their last part."""
+    """Returns ``runs/<teacher>-<source>-<student>``, with the last parts of paths."""
     teacher = Path(config.teacher)
     if teacher.name == NETWORK_FILE:
         teacher = teacher.parent
@@ -123,12 +124,12 @@ def _default_workdir(config: KDConfig) -> str:
 
 
 class _Answers(NamedTuple):
-    """What the teacher said of the images.
+    """The teacher's answers to the images.
 
     Attributes:
         shown: numbers of at most a thousand images.
-        some: logits of these.
-        every: logits of all images, where it was asked about all.
+        some: logits of these images.
+        every: logits of all images; None if the teacher was not asked about all.
     """
 
     shown: np.ndarray
@@ -137,7 +138,7 @@ class _Answers(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """What a student was shown."""
+    """The images that a student was trained on, with the teacher's answers and a diagnosis."""
 
     images: StoredImages
     answers: _Answers
@@ -150,7 +151,7 @@ class _Run:
 
     config: KDConfig
     teacher: Teacher
-    source: Any
+    source: Source
     data: Dataset | None
     reporter: Reporter
 
@@ -169,16 +170,17 @@ class _Run:
         reporter.say(f"teacher: {teacher.describe()}")
         where: dict[str, Any] = {"data_dir": config.data_dir, "image_size": config.image_size}
         if dataset is not None:
-            check_test_data(dataset, teacher)
+            check_fits(dataset, teacher)
             data: Dataset | None = dataset
         else:
             data = open_test_data(config.dataset, teacher, reporter=reporter, **where)
-
-        def load() -> Dataset | None:
-            return open_test_data(None, teacher, reporter=Reporter(), **where)
-
-        own = own_data(teacher, data, load)
-        reader = SourceReader(teacher.space, own, config.data_dir, config.seed)
+        own = functools.partial(
+            find_own_data,
+            teacher,
+            data,
+            lambda: open_test_data(None, teacher, reporter=Reporter(), **where),
+        )
+        reader = SourceReader(teacher.domain.space, own, config.data_dir, config.seed)
         source = reader.read(config.source)
         reporter.say(f"source: {source.describe()}")
         run = cls(config, teacher, source, data, reporter)
@@ -194,17 +196,22 @@ class _Run:
                 f"{self.config.augmentation} and mix {self.config.mix}: take --augmentation=none "
                 "--mix=none, or --cached=false."
             )
-        self.config.spec.build(len(self.teacher.class_names), self.teacher.space.shape)
-        _ = self.objective
+        _ = self.module, self.objective  # raise for images too small, and for wrong settings
+
+    @property
+    def module(self) -> nn.Module:
+        """The student's Flax network."""
+        domain = self.teacher.domain
+        return self.config.spec.build(len(domain.class_names), domain.space.shape)
 
     @property
     def objective(self) -> Distil:
         """The objective of the student."""
         config = self.config
         return Distil(
-            loss=config.loss or "kl",
-            temperature=config.temperature if config.temperature is not None else 4.0,
-            scale=config.scale if config.scale is not None else 1.0,
+            loss=given(config.loss),
+            temperature=given(config.temperature),
+            scale=given(config.scale),
             signal=config.signal,
             top_k=config.top_k,
             smoothing=config.smoothing,
@@ -214,168 +221,144 @@ class _Run:
     def views(self) -> Views:
         """How images are changed before the teacher and the student see them."""
         config, mirror = self.config, self.config.mirror
-        if mirror is None:  # not where nobody knows what the images show
-            known = self.teacher.dataset or (self.data.name if self.data else "")
+        if mirror is None:  # images of unknown content are not mirrored
+            known = self.teacher.domain.dataset or (self.data.name if self.data else "")
             mirror = bool(known) and may_be_mirrored(known)
         return Views(
-            level=config.augmentation or "none",
+            level=given(config.augmentation),
             mirror=mirror,
-            mix=config.mix or "none",
-            alpha=1.0 if config.mix_alpha is None else config.mix_alpha,
-            per_example=bool(config.mix_per_example),
+            mix=given(config.mix),
+            alpha=given(config.mix_alpha),
+            per_example=given(config.mix_per_example),
         )
 
     def describe(self) -> str:
         """Describes the student and its training in one line."""
-        config = self.config
+        config, views = self.config, self.views
+        mirrored = f" ({'' if views.mirror else 'not '}mirrored)" if views.level != "none" else ""
         return (
             f"student: {config.spec.describe()} · {config.steps:,} steps of {config.batch_size} · "
             f"{config.optimizer} {config.learning_rate:g}, {config.schedule} · {config.loss}"
             f" at {config.temperature:g} times {config.scale:g}, signal {config.signal} · "
-            f"augmentation {config.augmentation}"
-            + (f" ({'' if self.views.mirror else 'not '}mirrored)" if self._crops else "")
-            + f", mix {config.mix}"
+            f"augmentation {config.augmentation}{mirrored}, mix {config.mix}"
             + (" · the teacher is asked once" if config.cached else "")
         )
 
     @property
-    def _crops(self) -> bool:
-        return self.views.level != "none"
-
-    @property
     def identity(self) -> Identity:
         """The facts that identify this run."""
-        config = self.config
-        changing = {f.name for f in dataclasses.fields(config) if f.metadata["may_change"]}
-        return Identity(
-            method="kd",
-            config=dataclasses.asdict(config),
-            hashes={"teacher": self._teacher_hash, "source": self._source_hash},
-            facts={"versions": {"kipax": __version__, "jax": jax.__version__}},
-            free=changing,
-            defaults={f.name: f.default for f in dataclasses.fields(config)},
-        )
+        hashes = {"teacher": self._teacher_hash, "source": self._source_hash}
+        return identify("kd", self.config, hashes)
 
-    @property
-    def _index(self) -> np.ndarray:
-        """Which images of the source are taken."""
-        return chosen_index(self.source, int(self.config.images or 0), self.config.seed)
+    @functools.cached_property
+    def index(self) -> np.ndarray:
+        """The indices of the source's images that are used."""
+        return chosen_index(self.source, given(self.config.images), self.config.seed)
 
     @property
     def _source_hash(self) -> str:
-        """Tells the source's images from others: by a finite one's all, else by the first."""
-        index = self._index if self.source.size is not None else self._index[:_FINGERPRINT]
+        """The hash of a finite source's images, or of the first images of an unlimited one."""
+        index = self.index if self.source.size is not None else self.index[:_FINGERPRINT]
         images = self.source.images(index, seed=self.config.seed)
-        return hash_arrays({"images": images, "space": np.array(str(self.teacher.space))})[:16]
+        return hash_arrays({"images": images, "space": np.array(str(self.teacher.domain.space))})[
+            :16
+        ]
 
     @property
     def _teacher_hash(self) -> str:
-        """Tells the teacher from others: by its content, or by its answers if it has none."""
-        facts: dict[str, Any] = {"facts": self.teacher.facts, "names": self.teacher.class_names}
-        if "teacher_hash" not in self.teacher.facts:
-            first = self.source.images(self._index[:_FINGERPRINT], seed=self.config.seed)
-            facts["answers"] = np.round(_ask(self.teacher, first), 2).tolist()
+        """The hash of the teacher's content, or of some answers if its content is unknown."""
+        teacher = self.teacher
+        facts: dict[str, Any] = {"facts": teacher.facts, "names": teacher.domain.class_names}
+        if "teacher_hash" not in teacher.facts:
+            first = self.source.images(self.index[:_FINGERPRINT], seed=self.config.seed)
+            facts["answers"] = np.round(ask(teacher, first), 2).tolist()
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def draw(self, folder: RunFolder) -> tuple[StoredImages, _Answers]:
-        """The images, drawn once, and what the teacher says of them, or of a thousand."""
+        """Draws the images and asks the teacher: about all if cached, else about some."""
         images = draw_images(
             folder,
             self.source,
-            self.teacher.space,
-            count=int(self.config.images or 0),
+            self.teacher.domain.space,
+            count=given(self.config.images),
             seed=self.config.seed,
             reporter=self.reporter,
         )
         shown = np.linspace(0, len(images) - 1, min(_ASKED, len(images))).astype(int)
         if not self.config.cached:
-            return images, _Answers(shown, _ask(self.teacher, images.raw(shown)), None)
+            return images, _Answers(shown, ask(self.teacher, images.raw(shown)), None)
         every = ask_teacher(folder, self.teacher, images, self.reporter)
         return images, _Answers(shown, every[shown], every)
 
     def trainee(self, images: StoredImages, answers: _Answers) -> Trainee:
-        """The student and all that it is trained with."""
-        config, teacher = self.config, self.teacher
+        """Returns the student with its batches, objective and optimiser."""
+        config, teacher, domain = self.config, self.teacher, self.teacher.domain
         held = min(_HELD_OUT, len(images) // 10)
         trained = len(images) - held
         batches = ViewedBatches(
             images.raw,
-            Epochs(trained, int(config.batch_size or 1), seed=config.seed),
-            space=teacher.space,
-            preprocessor=teacher.preprocessor,
+            Epochs(trained, given(config.batch_size), seed=config.seed),
+            space=domain.space,
+            preprocessor=domain.preprocessor,
             views=self.views,
             seed=config.seed,
         )
         chosen_by = None
         if held:
             raw = images.raw(np.arange(trained, len(images)))
-            logits = _ask(teacher, raw) if answers.every is None else answers.every[trained:]
-            chosen_by = teacher.preprocessor.apply(raw), np.argmax(logits, axis=1)
+            logits = ask(teacher, raw) if answers.every is None else answers.every[trained:]
+            chosen_by = domain.preprocessor.apply(raw), np.argmax(logits, axis=1)
         return Trainee(
-            module=config.spec.build(len(teacher.class_names), teacher.space.shape),
+            module=self.module,
             batches=batches,
             objective=self.objective,
-            descent=make_descent(
-                config.optimizer or "adam",
-                config.schedule or "cosine",
-                steps=int(config.steps or 1),
-                weight_decay=config.weight_decay or 0.0,
-            ),
-            setting=Setting(float(config.learning_rate or 0.0), 0.0, config.seed),
+            descent=config.descent,
+            setting=config.setting,
             teacher=(asked_live(teacher) if answers.every is None else remembered(answers.every)),
             chosen_by=chosen_by,
-            what="held-out agreement",
+            what=_CHOSEN_BY,
         )
 
     def finish(self, folder: RunFolder, selection: Selection, seen: _Seen) -> TrainingResult:
-        """Tests and saves the best and the last student, and draws what they saw."""
-        best_step = int(selection.best_step[0])
-        agreement = float(selection.accuracies[0, selection.steps.index(best_step)])
-        chosen = "best step by held-out agreement" if selection.validation else "last step"
-        made = {
-            "best": self._tested(selection.best, best_step, chosen, seen),
-            "last": self._tested(selection.last, selection.steps[-1], "last step", seen),
-        }
-        title = f"{self.config.student} from {self.source.name}"
-        save_networks(folder, made["best"], made["last"], title=title, reporter=self.reporter)
-        images, answers = seen.images, seen.answers
-        draw_seen(folder, images, answers.shown, answers.some, made["best"], self.reporter)
-        return TrainingResult(
-            made["best"],
-            folder.path,
-            made["best"].metadata.get("test_accuracy"),
-            made["last"].metadata.get("test_accuracy"),
-            best_step,
-            selection.steps[-1],
-            {
-                "agreement": None if math.isnan(agreement) else agreement,
-                "relative_entropy": seen.diagnosis.relative_entropy,
-                "verdict": seen.diagnosis.verdict,
-            },
-        )
+        """Tests, saves and draws the best and the last student."""
+        domain, facts = self.teacher.domain, self._facts(seen)
 
-    def _tested(self, variables: Any, step: int, rule: str, seen: _Seen) -> TrainedNetwork:
-        """A student with its test accuracy, where there are test images."""
-        preprocessor, facts = self.teacher.preprocessor, self._facts(seen)
-        facts |= {"step": step, "rule": rule}
-        if self.data is not None and len(self.data.x_test):
-            x, y = self.data.test_part(self.config.eval_examples)
-            module = self.config.spec.build(len(self.teacher.class_names), self.teacher.space.shape)
-            found = accuracy(module, variables, preprocessor.apply(x), y)
-            facts |= {"test_accuracy": found, "test_examples": len(x)}
-        return TrainedNetwork(self.config.spec, variables, preprocessor, facts)
+        def tested(variables: Any, own: dict[str, Any]) -> TrainedNetwork:
+            spec, preprocessor = self.config.spec, domain.preprocessor
+            network = TrainedNetwork(spec, variables, preprocessor, facts | own)
+            return tested_network(network, self.data, self.config.eval_examples)
+
+        result = finish_training(
+            folder,
+            selection,
+            tested,
+            chosen_by=_CHOSEN_BY,
+            title=f"{self.config.student} from {self.source.name}",
+            reporter=self.reporter,
+        )
+        images, answers, diagnosis = seen
+        shown = answers.shown, answers.some
+        draw_seen(folder, images, *shown, result.network, domain.space, self.reporter)
+        agreement = float(selection.accuracies[0, selection.steps.index(result.best_step)])
+        further = {
+            "agreement": None if math.isnan(agreement) else agreement,
+            "relative_entropy": diagnosis.relative_entropy,
+            "verdict": diagnosis.verdict,
+        }
+        return dataclasses.replace(result, facts=further)
 
     def _facts(self, seen: _Seen) -> dict[str, Any]:
-        """What a student's file says of how it came about."""
-        teacher, space = self.teacher, self.teacher.space
+        """Returns the metadata of the trained students."""
+        teacher, domain = self.teacher, self.teacher.domain
         config = dataclasses.asdict(self.config)
         return {
             "method": "distilled",
-            "dataset": teacher.dataset,
-            "training_hash": teacher.training_hash,
-            "class_names": list(teacher.class_names),
-            "image_shape": list(space.shape),
-            "pixels": teacher.pixels.to_metadata(),
+            "dataset": domain.dataset,
+            "training_hash": domain.training_hash,
+            "images_hash": domain.images_hash,
+            "class_names": list(domain.class_names),
+            "image_shape": list(domain.space.shape),
+            "pixels": domain.pixels.to_metadata(),
             "source": self.source.describe(),
             "source_images": len(seen.images),
             "teacher": teacher.facts,

@@ -95,7 +95,7 @@ class Distil(Objective):
             )
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """See `kipax.training.Objective`."""
+        """Returns the distance to the teacher, and the agreement."""
         same = jnp.argmax(student.logits, axis=-1) == jnp.argmax(teacher.logits, axis=-1)
         metrics = {"agreement": jnp.mean(same)}
         return self.scale * self._distance(student.logits, teacher.logits), metrics, state

@@ -11,26 +11,16 @@ from typing import Any
 
 from kipax import files, shipped
 from kipax.data import Dataset, load_dataset
+from kipax.data.testing import check_test_data
 from kipax.errors import FileError, KipaxError, UsageError
 from kipax.kd.teachers import NetworkTeacher, Teacher, kernel_teacher
 from kipax.loading import load
 from kipax.networks import NETWORK_FILE, load_network
 from kipax.report import Reporter
 
-__all__ = ["check_test_data", "open_teacher", "open_test_data", "own_data"]
+__all__ = ["check_fits", "find_own_data", "open_teacher", "open_test_data"]
 
 _PYTHON = "python:"
-_TEACHERS_HAVE = (
-    "space",
-    "class_names",
-    "preprocessor",
-    "dataset",
-    "training_hash",
-    "pixels",
-    "facts",
-    "logits",
-    "describe",
-)
 
 
 def open_teacher(text: str, *, data_dir: str | None, reporter: Reporter) -> Teacher:
@@ -80,13 +70,12 @@ def _of_python(text: str) -> Teacher:
         raise UsageError(f"python:{text} names no teacher: {error}.") from error
     finally:
         sys.path.remove(here)
-    made = found() if callable(found) and not hasattr(found, "logits") else found
-    for needed in _TEACHERS_HAVE:
-        if not hasattr(made, needed):
-            raise UsageError(
-                f"python:{text} must be or give a kipax.kd.Teacher, such as a FunctionTeacher; "
-                f"got a {type(made).__name__} without {needed}."
-            )
+    made = found() if callable(found) else found
+    if not isinstance(made, Teacher):
+        raise UsageError(
+            f"python:{text} must be or return a kipax.kd.Teacher, such as a FunctionTeacher; got a "
+            f"{type(made).__name__}."
+        )
     return made
 
 
@@ -108,76 +97,74 @@ def open_test_data(
     image_size: int | None = None,
     reporter: Reporter,
 ) -> Dataset | None:
-    """Opens the data that a student is tested on; None without any.
+    """Loads the data that a student is tested on.
 
     Args:
-        name: what the user said; None for the teacher's own, "none" for none.
-        teacher: must fit it.
-        data_dir: where TensorFlow Datasets lie.
-        image_size: side in pixels that pictures of differing sizes get.
-        reporter: hears why there are none.
+        name: the name that the user gave; None for the teacher's own data, "none" for none.
+        teacher: the student's teacher, which the data must fit.
+        data_dir: folder of TensorFlow Datasets.
+        image_size: side in pixels of pictures of differing sizes.
+        reporter: is told why the teacher's own data are not available.
+
+    Returns:
+        The data; None if there are none.
 
     Raises:
         UsageError: the data do not fit the teacher.
     """
-    if name == "none" or (name is None and not teacher.dataset):
+    own = teacher.domain.dataset
+    if name == "none" or (name is None and not own):
         return None
     try:
-        data = load_dataset(name or teacher.dataset, data_dir=data_dir, image_size=image_size)
+        data = load_dataset(name or own, data_dir=data_dir, image_size=image_size)
     except (KipaxError, ImportError) as error:
         if name is not None:
             raise
         reporter.say(f"no test accuracy, unless --dataset says where the data lie: {error}")
         return None
-    check_test_data(data, teacher)
+    check_fits(data, teacher)
     return data
 
 
-def check_test_data(data: Dataset, teacher: Teacher) -> None:
-    """Raises a `UsageError` for test data of other images, classes or units than the teacher's."""
-    classes = len(teacher.class_names)
-    if data.image_shape != teacher.space.shape or data.num_classes != classes:
+def check_fits(data: Dataset, teacher: Teacher) -> None:
+    """Raises a `UsageError` for data of other images, classes or units than a teacher's."""
+    domain = teacher.domain
+    shape, classes = domain.space.shape, len(domain.class_names)
+    if data.image_shape != shape or data.num_classes != classes:
         raise UsageError(
-            f"the teacher takes images {teacher.space.shape} of {classes} classes; {data.name} has "
+            f"the teacher takes images {shape} of {classes} classes; {data.name} has "
             f"{data.image_shape} and {data.num_classes}: name fitting data with --dataset."
         )
-    names, own = data.class_names, teacher.class_names
-    if names != own and set(names) == set(own):
-        raise UsageError(
-            f"the classes of {data.name} are the teacher's in another order, {', '.join(names)} "
-            f"instead of {', '.join(own)}: give them in the teacher's."
-        )
-    if data.training_hash == teacher.training_hash:
-        return  # its own data, whatever their test part is like
-    what = f"the test images of {data.name}"
-    words = teacher.pixels.mismatch(data.x_test, what, "the teacher's training images")
-    if words is not None:
-        raise UsageError(f"{words}: give images in the same units.")
+    check_test_data(
+        data,
+        "the teacher",
+        class_names=domain.class_names,
+        pixels=domain.pixels,
+        training_hash=domain.training_hash,
+        images_hash=domain.images_hash,
+        origin="trained on",
+    )
 
 
-def own_data(
+def find_own_data(
     teacher: Teacher, given: Dataset | None, load: Callable[[], Dataset | None]
-) -> Callable[[], Dataset]:
-    """A function that gives the teacher's training images when a source asks for them.
+) -> Dataset:
+    """Returns the data that a teacher was trained on.
 
     Args:
-        teacher: whose.
-        given: the test data, which may be the teacher's own set.
-        load: loads the set of the teacher's name.
+        teacher: the teacher.
+        given: the test data, which may be the teacher's own.
+        load: loads the data of the name that the teacher knows; called if `given` are others.
 
-    Raises (when called):
-        UsageError: they are not here.
+    Raises:
+        UsageError: neither are the teacher's own data.
     """
-
-    def data() -> Dataset:
-        known = teacher.training_hash
-        for found in (lambda: given, load):
-            one = found()
-            if one is not None and (not known or one.training_hash == known):
-                return one
-        raise UsageError(
-            "the source data needs the images that the teacher was trained on, which are not here: "
-            "say where they lie with --dataset, or name another source, such as photo or shaders."
-        )
-
-    return data
+    known = teacher.domain.training_hash
+    for find in (lambda: given, load):
+        data = find()
+        if data is not None and (not known or data.training_hash == known):
+            return data
+    raise UsageError(
+        "the source data needs the images that the teacher was trained on, which are not here: "
+        "say where they lie with --dataset, or name another source, such as photo or shaders."
+    )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import softmax
 
 from kipax import files, plots
-from kipax.kd.stored import StoredImages
+from kipax.kd.sources.base import ImageSpace
+from kipax.kd.stored import StoredImages, whole_levels
 from kipax.networks import TrainedNetwork
 from kipax.report import Reporter
 from kipax.runs import RunFolder
@@ -21,6 +23,7 @@ def draw_seen(
     shown: np.ndarray,
     answers: np.ndarray,
     student: TrainedNetwork,
+    space: ImageSpace,
     reporter: Reporter,
 ) -> None:
     """Writes ``seen.png`` and ``confidence.png``; tells the reporter if it cannot.
@@ -30,26 +33,25 @@ def draw_seen(
     by teacher and student (figure 3).
 
     Args:
-        folder: of the run.
-        images: of the source.
-        shown: numbers of those that the teacher was asked about.
-        answers: its logits of these.
-        student: says of them what it says.
-        reporter: hears what is missing.
+        folder: folder of the run.
+        images: the images of the source.
+        shown: numbers of the images that the teacher was asked about.
+        answers: the teacher's logits of these.
+        student: the trained student.
+        space: the images that the teacher takes.
+        reporter: is told which pictures are missing.
     """
     raw = images.raw(shown)
-    x = student.preprocessor.apply(raw)
+    outputs = student.outputs(student.preprocessor.apply(raw))
     says = {
-        "teacher": _softmax(answers),
-        "student": _softmax(np.asarray(student.outputs(x).logits)),
+        "teacher": softmax(answers, axis=1),
+        "student": softmax(np.asarray(outputs.logits), axis=1),
     }
-    low, high = student.pixels.low, student.pixels.high
-    levels = np.clip((raw - low) * (255.0 / (high - low)), 0, 255)
     try:
         few = np.linspace(0, len(raw) - 1, min(_SHOWN, len(raw))).astype(int)
         pictures = {
             "seen.png": plots.draw_guesses(
-                np.rint(levels[few]).astype(np.uint8), says["teacher"][few], student.class_names
+                whole_levels(raw[few], space), says["teacher"][few], student.class_names
             ),
             "confidence.png": plots.draw_histograms(
                 {name: p.max(axis=1) for name, p in says.items()}, "largest probability"
@@ -59,8 +61,3 @@ def draw_seen(
             files.write_bytes(folder.path / name, plots.to_png(figure))
     except (ImportError, ValueError, TypeError) as error:  # two channels are no picture
         reporter.say(f"not all pictures are there: {error}")
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)

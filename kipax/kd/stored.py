@@ -1,4 +1,4 @@
-"""A source's images drawn once, and a teacher's answers to them, kept in the run's folder."""
+"""Draws a source's images once, asks a teacher about them, and saves both in the run's folder."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ from kipax.training import Batch
 
 __all__ = [
     "StoredImages",
+    "ask",
     "ask_teacher",
     "asked_live",
     "chosen_index",
     "draw_images",
     "remembered",
+    "whole_levels",
 ]
 
 _PART = 1024  # images drawn, or asked about, between two progresses
@@ -37,41 +39,40 @@ _FILE, _ANSWERS = "source.npz", "answers.npz"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StoredImages:
-    """Raw images: drawn images as 256 levels from `low` to `high`, given images unchanged.
+    """Raw images: existing images unchanged, drawn images as 256 levels of a range.
 
     Attributes:
-        pixels: uint8 levels or float32, ``(n, H, W, C)``.
-        low: pixel value of level 0.
-        high: pixel value of level 255.
+        pixels: raw images, or uint8 levels if `levels_of` is given, ``(n, H, W, C)``.
+        levels_of: the space whose range the levels divide; None for raw images.
     """
 
     pixels: np.ndarray
-    low: float
-    high: float
+    levels_of: ImageSpace | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     def raw(self, index: np.ndarray) -> np.ndarray:
         """Returns the images `index` in the teacher's units, float32."""
-        chosen = self.pixels[index]
-        if chosen.dtype != np.uint8:
-            return np.asarray(chosen, np.float32)
-        return np.float32(self.low) + np.float32((self.high - self.low) / 255.0) * chosen
+        chosen = np.asarray(self.pixels[index], np.float32)
+        return chosen if self.levels_of is None else self.levels_of.from_levels(chosen)
 
     @property
     def hash(self) -> str:
         """The hash that identifies these images."""
-        return hash_arrays({"pixels": self.pixels, "range": np.array([self.low, self.high])})[:16]
+        return hash_arrays({"pixels": self.pixels, "space": np.array(str(self.levels_of))})[:16]
 
 
 def chosen_index(source: Source, count: int, seed: int) -> np.ndarray:
-    """Which images of a source are taken: the first, or a random `count` of a finite one's.
+    """Chooses images of a source: the first `count`, or a random `count` of a finite source.
 
     Args:
-        source: of the images.
-        count: how many at most.
-        seed: of the choice.
+        source: the source.
+        count: largest number of images.
+        seed: seed of the choice.
+
+    Returns:
+        Indices of the images.
     """
     if source.size is None:
         return np.arange(count)
@@ -87,34 +88,48 @@ def draw_images(
     seed: int,
     reporter: Reporter,
 ) -> StoredImages:
-    """The chosen images of a source, drawn once and then read from the folder.
+    """Draws the chosen images of a source, or reads those that an earlier call has saved.
 
     Args:
-        folder: of the run; ``source.npz`` is written, unless the images are given ones.
-        source: of the images.
-        space: of the teacher.
-        count: how many at most, see `chosen_index`.
-        seed: of their choice and draw.
-        reporter: hears progress.
+        folder: folder of the run; ``source.npz`` is written there, except for existing images.
+        source: the source.
+        space: the images that the teacher takes.
+        count: largest number of images, see `chosen_index`.
+        seed: seed of the choice and of the images.
+        reporter: is told the progress.
     """
     index = chosen_index(source, count, seed)
     if isinstance(source, Images):
-        return StoredImages(source.raw[index], 0.0, 255.0)  # as they are
+        return StoredImages(source.raw[index])
     levels = _in_parts(
         folder.path / _FILE,
         np.array([source.name, str(len(index)), str(seed), str(space)]),
-        lambda part: _as_levels(source.images(index[part], seed=seed), space),
+        lambda part: whole_levels(source.images(index[part], seed=seed), space),
         count=len(index),
         unit="image",
         reporter=reporter,
     )
-    return StoredImages(levels, space.low, space.high)
+    return StoredImages(levels, space)
 
 
-def _as_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
+def whole_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
     """Returns the nearest of 256 levels, uint8; values outside the range get the end level."""
-    levels = (raw - space.low) * (255.0 / (space.high - space.low))
-    return np.rint(np.clip(levels, 0, 255)).astype(np.uint8)
+    return np.rint(np.clip(space.to_levels(raw), 0, 255)).astype(np.uint8)
+
+
+def ask(teacher: Teacher, raw: np.ndarray) -> np.ndarray:
+    """Returns a teacher's logits of raw images, float32 ``(n, classes)``.
+
+    Raises:
+        FailedRunError: an answer is not finite.
+    """
+    logits = np.asarray(teacher.logits(raw, teacher.domain.preprocessor.apply(raw)), np.float32)
+    wrong = ~np.all(np.isfinite(logits), axis=1)
+    if wrong.any():
+        raise FailedRunError(
+            f"the teacher's answers must be finite; {int(wrong.sum())} of {len(logits)} are not."
+        )
+    return logits
 
 
 def ask_teacher(
@@ -131,17 +146,10 @@ def ask_teacher(
     Raises:
         FailedRunError: an answer is not finite.
     """
-
-    def answer(part: np.ndarray) -> np.ndarray:
-        raw = images.raw(part)
-        logits = teacher.logits(raw, teacher.preprocessor.apply(raw))
-        check_answers(np.asarray(logits))
-        return np.asarray(logits, np.float32)
-
     return _in_parts(
         folder.path / _ANSWERS,
         np.array([images.hash, str(teacher.facts)]),
-        answer,
+        lambda part: ask(teacher, images.raw(part)),
         count=len(images),
         unit="answer",
         reporter=reporter,
@@ -157,15 +165,17 @@ def _in_parts(
     unit: str,
     reporter: Reporter,
 ) -> np.ndarray:
-    """Rows made part by part and kept in a file; what lies there of them is not made again.
+    """Makes rows part by part and saves them to a file, also when it is interrupted.
+
+    Rows that the file holds already are not made again.
 
     Args:
-        path: of the file.
-        facts: tell the rows from others.
-        make: the rows of given numbers.
-        count: how many rows.
-        unit: of the progress.
-        reporter: hears it; may raise, as at the end of the time: the rows so far are saved.
+        path: the file.
+        facts: facts that identify the rows; rows of other facts are replaced.
+        make: ``make(numbers)`` returns the rows of these numbers.
+        count: number of rows.
+        unit: unit of the progress.
+        reporter: is told the progress; it may raise, for example at a time limit.
     """
     parts = _kept(path, facts)
     done, began = sum(map(len, parts)), time.monotonic()
@@ -184,24 +194,15 @@ def _in_parts(
 
 
 def _kept(path: Path, facts: np.ndarray) -> list[np.ndarray]:
-    """The rows that a file holds; none where they are of other facts."""
+    """Returns the rows in a file as a list; an empty list if there are none of these facts."""
     if not path.exists():
         return []
     content = files.read_npz(path)
     return [content["rows"]] if np.array_equal(content.get("facts", ""), facts) else []
 
 
-def check_answers(logits: np.ndarray) -> None:
-    """Raises a `FailedRunError` for answers that are not finite."""
-    wrong = ~np.all(np.isfinite(logits), axis=1)
-    if wrong.any():
-        raise FailedRunError(
-            f"the teacher's answers must be finite; {int(wrong.sum())} of {len(logits)} are not."
-        )
-
-
 def asked_live(teacher: Teacher) -> Callable[[Batch], Outputs]:
-    """Returns a teacher as `kipax.training.fit` calls it, asked about what the student sees."""
+    """Returns the function that `kipax.training.fit` calls to ask a teacher about each batch."""
 
     def answer(batch: Batch) -> Outputs:
         return _as_outputs(jnp.asarray(teacher.logits(batch.x_teacher, batch.x), jnp.float32))
@@ -210,7 +211,7 @@ def asked_live(teacher: Teacher) -> Callable[[Batch], Outputs]:
 
 
 def remembered(answers: np.ndarray) -> Callable[[Batch], Outputs]:
-    """Returns a teacher's kept answers ``(n, classes)``, found by the images' index."""
+    """Returns the function that looks up a teacher's saved answers ``(n, classes)`` by index."""
 
     def answer(batch: Batch) -> Outputs:
         return _as_outputs(jnp.asarray(answers[batch.index]))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
+from scipy.special import log_softmax, logsumexp
 
 from kipax.data import Dataset, Preprocessor, Standard
 from kipax.errors import FailedRunError, UsageError
@@ -22,6 +23,7 @@ from kipax.support import SupportSet
 from kipax.trees import tree_to_arrays
 
 __all__ = [
+    "Domain",
     "Ensemble",
     "FunctionTeacher",
     "KernelTeacher",
@@ -33,51 +35,66 @@ __all__ = [
 _SCORE_SCALE = 10.0  # logits from regression scores, whose classes differ by about 1
 
 
-class Teacher(Protocol):
-    """An object that returns logits of images and says which images it takes."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Domain:
+    """The images and classes that a teacher was trained on.
+
+    Attributes:
+        space: the raw images that it takes.
+        class_names: names of its classes, in the order of the logits.
+        preprocessor: the preprocessor of its students' inputs.
+        pixels: the facts of its training images' pixels.
+        dataset: the name of its training data; empty if unknown.
+        training_hash: `Dataset.training_hash` of its training data; empty if unknown.
+        images_hash: `Dataset.images_hash` of its training data; empty if unknown.
+    """
+
+    space: ImageSpace
+    class_names: tuple[str, ...]
+    preprocessor: Preprocessor
+    pixels: PixelFacts
+    dataset: str = ""
+    training_hash: str = ""
+    images_hash: str = ""
+
+    @classmethod
+    def of(cls, model: TrainedNetwork | SupportSet, image_shape: Sequence[int]) -> Domain:
+        """Returns the domain of a network or a distilled set, from its metadata."""
+        pixels, facts = model.pixels, model.metadata
+        height, width, channels = image_shape
+        return cls(
+            ImageSpace(
+                (height, width, channels), pixels.low, pixels.high, pixels.mean, pixels.deviation
+            ),
+            model.class_names,
+            model.preprocessor,
+            pixels,
+            str(facts["dataset"]),
+            str(facts.get("training_hash") or ""),
+            str(facts.get("images_hash") or ""),
+        )
+
+
+class Teacher(abc.ABC):
+    """The base of teachers: objects that return logits of images."""
 
     @property
-    def space(self) -> ImageSpace:
-        """The raw images that it takes."""
-        ...
+    @abc.abstractmethod
+    def domain(self) -> Domain:
+        """The images and classes that it was trained on."""
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of its classes, in the order of the logits."""
-        ...
-
-    @property
-    def preprocessor(self) -> Preprocessor:
-        """The preprocessor of its students' inputs."""
-        ...
-
-    @property
-    def dataset(self) -> str:
-        """The name of its training data; empty if unknown."""
-        ...
-
-    @property
-    def training_hash(self) -> str:
-        """Tells its training images from others; empty where they are not known."""
-        ...
-
-    @property
-    def pixels(self) -> PixelFacts:
-        """What its training images' pixels were."""
-        ...
-
-    @property
+    @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
         """Facts that identify the teacher, JSON-ready."""
-        ...
 
+    @abc.abstractmethod
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Returns logits ``(n, classes)`` of images, given both raw and preprocessed (`x`)."""
-        ...
 
+    @abc.abstractmethod
     def describe(self) -> str:
         """Describes the teacher in words."""
-        ...
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -87,59 +104,34 @@ def _apply(module: nn.Module, variables: dict[str, Any], x: jax.Array) -> jax.Ar
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class NetworkTeacher:
+class NetworkTeacher(Teacher):
     """A trained network, in evaluation mode."""
 
     network: TrainedNetwork
 
-    @property
-    def space(self) -> ImageSpace:
-        """See `Teacher`."""
-        return _space(self.network.image_shape, self.pixels)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `Teacher`."""
-        return self.network.class_names
-
-    @property
-    def preprocessor(self) -> Preprocessor:
-        """See `Teacher`."""
-        return self.network.preprocessor
-
-    @property
-    def dataset(self) -> str:
-        """See `Teacher`."""
-        return str(self.network.metadata["dataset"])
-
-    @property
-    def training_hash(self) -> str:
-        """See `Teacher`."""
-        return str(self.network.metadata.get("training_hash", ""))
-
-    @property
-    def pixels(self) -> PixelFacts:
-        """See `Teacher`."""
-        return self.network.pixels
+    @functools.cached_property
+    def domain(self) -> Domain:
+        """The network's training data."""
+        return Domain.of(self.network, self.network.image_shape)
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
-        """See `Teacher`."""
+        """The network's name and the hash of its variables and preprocessing."""
         arrays = tree_to_arrays(self.network.variables)
-        digest = hash_arrays(arrays | self.preprocessor.to_arrays())
+        digest = hash_arrays(arrays | self.network.preprocessor.to_arrays())
         return {"teacher": self.network.spec.describe(), "teacher_hash": digest[:16]}
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """See `Teacher`."""
+        """Returns the network's logits of `x`."""
         return _apply(self.network.module, self.network.variables, x)
 
     def describe(self) -> str:
-        """See `Teacher`."""
+        """Returns the network's own description."""
         return str(self.network).rstrip(".")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class KernelTeacher:
+class KernelTeacher(Teacher):
     """A distilled set: the scores of kernel ridge regression, times a factor, as logits.
 
     Attributes:
@@ -152,39 +144,14 @@ class KernelTeacher:
     scale: float = _SCORE_SCALE
     rule: str = "fixed"
 
-    @property
-    def space(self) -> ImageSpace:
-        """See `Teacher`."""
-        return _space(self.support.images.shape[1:], self.pixels)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `Teacher`."""
-        return self.support.class_names
-
-    @property
-    def preprocessor(self) -> Preprocessor:
-        """See `Teacher`."""
-        return self.support.preprocessor
-
-    @property
-    def dataset(self) -> str:
-        """See `Teacher`."""
-        return str(self.support.metadata["dataset"])
-
-    @property
-    def training_hash(self) -> str:
-        """See `Teacher`."""
-        return str(self.support.metadata.get("training_hash", ""))
-
-    @property
-    def pixels(self) -> PixelFacts:
-        """See `Teacher`."""
-        return self.support.pixels
+    @functools.cached_property
+    def domain(self) -> Domain:
+        """The data that the set was distilled from."""
+        return Domain.of(self.support, self.support.images.shape[1:])
 
     @functools.cached_property
     def facts(self) -> dict[str, Any]:
-        """See `Teacher`."""
+        """The hash of the set, its kernel, ridge and preprocessing, and the factor."""
         support = self.support
         arrays = {"images": support.images, "labels": support.labels}
         return {
@@ -196,11 +163,11 @@ class KernelTeacher:
         }
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """See `Teacher`."""
+        """Returns the scores of `x` times `scale`."""
         return self.scale * self.support.scores_of_preprocessed(np.asarray(x))
 
     def describe(self) -> str:
-        """See `Teacher`."""
+        """Returns the set's own description, and the factor."""
         words = f"{self.support}".rstrip(".")
         return f"{words}; its scores times {self.scale:g} ({self.rule}) are the logits"
 
@@ -224,19 +191,14 @@ def kernel_teacher(support: SupportSet, dataset: Dataset | None = None) -> Kerne
     scores = support.scores(dataset.x_validation)
     factors = np.geomspace(1.0, 300.0, 60)
     picked = np.arange(len(scores)), dataset.y_validation
-    losses = [-np.mean(_log_softmax(f * scores)[picked]) for f in factors]
+    losses = [-np.mean(log_softmax(f * scores, axis=1)[picked]) for f in factors]
     best = float(factors[int(np.argmin(losses))])
     rule = f"lowest cross-entropy on {len(scores):,} validation images"
     return KernelTeacher(support, round(best, 3), rule)
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
-class FunctionTeacher:
+class FunctionTeacher(Teacher):
     """Any function of raw images.
 
     Attributes:
@@ -255,38 +217,28 @@ class FunctionTeacher:
     name: str = "function"
     probabilities: bool = False
 
-    @property
-    def preprocessor(self) -> Preprocessor:
-        """Standardises by the mean and deviation of its images, or by the range."""
+    @functools.cached_property
+    def domain(self) -> Domain:
+        """`space` and `class_names`; images are standardised by the space's mean and deviation.
+
+        Without these, the middle of the range counts as the mean, and a quarter of it as the
+        deviation.
+        """
         space = self.space
-        middle = (space.low + space.high) / 2
+        middle, quarter = (space.low + space.high) / 2, (space.high - space.low) / 4
         mean = np.array(space.mean or (middle,) * space.shape[-1])
-        spread = np.array(space.deviation or ((space.high - space.low) / 4,) * space.shape[-1])
-        return Standard(mean, spread, space.low, space.high)
-
-    @property
-    def dataset(self) -> str:
-        """See `Teacher`: not known."""
-        return ""
-
-    @property
-    def training_hash(self) -> str:
-        """See `Teacher`: not known."""
-        return ""
-
-    @property
-    def pixels(self) -> PixelFacts:
-        """See `Teacher`: the range alone."""
-        space = self.space
-        return PixelFacts("", space.low, space.high, space.mean, space.deviation)
+        deviation = np.array(space.deviation or (quarter,) * space.shape[-1])
+        pixels = PixelFacts("", space.low, space.high, space.mean, space.deviation)
+        preprocessor = Standard(mean, deviation, space.low, space.high)
+        return Domain(space, self.class_names, preprocessor, pixels)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """See `Teacher`."""
+        """The function's name."""
         return {"teacher": self.name}
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """See `Teacher`.
+        """Returns the function's result for `raw`, as logits.
 
         Raises:
             UsageError: its result has another shape.
@@ -304,13 +256,13 @@ class FunctionTeacher:
         return np.log(np.maximum(out, 1e-8)) if self.probabilities else out
 
     def describe(self) -> str:
-        """See `Teacher`."""
+        """Returns the function's name and what it gives."""
         kind = "probabilities" if self.probabilities else "logits"
         return f"the function {self.name}, {kind} of {len(self.class_names)} classes"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(Teacher):
     """Several teachers of the same images and classes: the logarithm of their mean probability.
 
     Raises:
@@ -324,62 +276,32 @@ class Ensemble:
             raise UsageError("an ensemble has one teacher or more; got none.")
         first = self.teachers[0]
         for other in self.teachers[1:]:
-            same = other.space.shape == first.space.shape and (
-                other.class_names == first.class_names
-            )
-            arrays = [t.preprocessor.to_arrays() for t in (first, other)]
-            if not same or hash_arrays(arrays[0]) != hash_arrays(arrays[1]):
+            if _inputs(other.domain) != _inputs(first.domain):
                 raise UsageError(
                     "teachers of an ensemble share images, classes and preprocessing; "
                     f"{other.describe()} does not fit {first.describe()}."
                 )
 
     @property
-    def space(self) -> ImageSpace:
-        """See `Teacher`."""
-        return self.teachers[0].space
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `Teacher`."""
-        return self.teachers[0].class_names
-
-    @property
-    def preprocessor(self) -> Preprocessor:
-        """See `Teacher`."""
-        return self.teachers[0].preprocessor
-
-    @property
-    def dataset(self) -> str:
-        """See `Teacher`."""
-        return self.teachers[0].dataset
-
-    @property
-    def training_hash(self) -> str:
-        """See `Teacher`."""
-        return self.teachers[0].training_hash
-
-    @property
-    def pixels(self) -> PixelFacts:
-        """See `Teacher`."""
-        return self.teachers[0].pixels
+    def domain(self) -> Domain:
+        """The domain of the first teacher."""
+        return self.teachers[0].domain
 
     @property
     def facts(self) -> dict[str, Any]:
-        """See `Teacher`."""
+        """The facts of each teacher."""
         return {"teacher": "ensemble", "teachers": [t.facts for t in self.teachers]}
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """See `Teacher`."""
-        each = jnp.stack([jax.nn.log_softmax(jnp.asarray(t.logits(raw, x))) for t in self.teachers])
-        return np.asarray(jax.nn.logsumexp(each, axis=0) - np.log(len(self.teachers)))
+        """Returns the logarithm of the mean of the teachers' probabilities."""
+        each = [log_softmax(np.asarray(t.logits(raw, x)), axis=1) for t in self.teachers]
+        return logsumexp(each, axis=0) - np.log(len(self.teachers))
 
     def describe(self) -> str:
-        """See `Teacher`."""
+        """Returns each teacher's description."""
         return "an ensemble of " + "; ".join(t.describe() for t in self.teachers)
 
 
-def _space(shape: Sequence[int], pixels: PixelFacts) -> ImageSpace:
-    height, width, channels = shape
-    sides = height, width, channels
-    return ImageSpace(sides, pixels.low, pixels.high, pixels.mean, pixels.deviation)
+def _inputs(domain: Domain) -> tuple[Any, ...]:
+    """Returns what teachers of an ensemble must share."""
+    return domain.space.shape, domain.class_names, hash_arrays(domain.preprocessor.to_arrays())

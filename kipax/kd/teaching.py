@@ -5,61 +5,35 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from kipax import ridge
+from kipax.config import check_arguments
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
+from kipax.data.datasets import check_dataset
 from kipax.data.known import may_be_mirrored, short_name
-from kipax.errors import UsageError
-from kipax.kd.config import TeacherConfig, resolve
-from kipax.kd.presets import make_descent
+from kipax.kd.config import TeacherConfig, given, identify, resolve
 from kipax.kd.sources.base import ImageSpace
-from kipax.kd.trainee import Trainee, save_networks, train_in_folder
+from kipax.kd.trainee import (
+    Trainee,
+    TrainingResult,
+    finish_training,
+    tested_network,
+    train_in_folder,
+)
 from kipax.kd.views import ViewedBatches, Views
 from kipax.networks import TrainedNetwork
+from kipax.pixels import PixelFacts
 from kipax.report import Reporter, limit_time
-from kipax.runs import Identity, RunFolder
-from kipax.training import Batch, CrossEntropy, Epochs, Selection, Setting, accuracy
+from kipax.runs import RunFolder
+from kipax.training import Batch, CrossEntropy, Epochs, Selection
 from kipax.version import __version__
 
-__all__ = ["TrainingResult", "run_teacher"]
+__all__ = ["run_teacher"]
 
-
-@dataclasses.dataclass(frozen=True)
-class TrainingResult:
-    """The result of a finished training.
-
-    Attributes:
-        network: the network of the best step, also in ``workdir/network.npz``.
-        workdir: the run's folder.
-        test_accuracy: test accuracy of `network`; None without test images.
-        last_accuracy: test accuracy of the network after the last step.
-        best_step: the step of `network`.
-        steps: number of updates.
-        facts: further numbers.
-    """
-
-    network: TrainedNetwork
-    workdir: Path
-    test_accuracy: float | None
-    last_accuracy: float | None
-    best_step: int
-    steps: int
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def summary(self) -> dict[str, Any]:
-        """Returns the values that a command prints, JSON-ready."""
-        return {
-            "test_accuracy": self.test_accuracy,
-            "test_accuracy_last": self.last_accuracy,
-            "best_step": self.best_step,
-            "steps": self.steps,
-            **self.facts,
-            "workdir": str(self.workdir),
-        }
+_NOT_RECORDED = ("dataset", "data_dir", "max_seconds", "eval_examples")
 
 
 def run_teacher(
@@ -91,25 +65,54 @@ def run_teacher(
         Traceback (most recent call last):
         kipax.errors.UsageError: steps must be positive; got 0.
     """
-    if not isinstance(config, TeacherConfig) or not isinstance(resume, bool):
-        raise UsageError("run_teacher takes a TeacherConfig, and resume as True or False.")
+    check_arguments(TeacherConfig, config, resume=resume)
+    check_dataset(dataset)
     config = resolve(config)
-    if dataset is not None:  # its name and split hold
+    if dataset is not None:  # its name and split count
         held = len(dataset.x_validation)
         config = dataclasses.replace(config, dataset=dataset.name, validation_examples=held)
-    reporter = reporter or Reporter()
-    reporter = limit_time(reporter, config.max_seconds, remedy="continue with --resume")
+    remedy = "continue with --resume"
+    reporter = limit_time(reporter or Reporter(), config.max_seconds, remedy=remedy)
     data = dataset or _load(config)
     reporter.say(f"{data!r} · {config.preprocessing} preprocessing")
     if data.note:
         reporter.say(data.note)
-    preprocessor = fit_preprocessor(config.preprocessing, data)
+    pixels = data.pixels.with_moments(data.x_train)
+    learned = _Learned(data, fit_preprocessor(config.preprocessing, data), pixels)
+    hashes = {"training_hash": data.training_hash, "held": f"{len(data.y_validation)}"}
     folder = RunFolder(workdir or f"runs/{short_name(config.dataset)}-teacher")
-    with folder.open(_identity(config, data), resume=resume):
-        trainee = _trainee(config, data, preprocessor)
+    with folder.open(identify("teacher", config, hashes), resume=resume):
+        trainee = _trainee(config, learned)
         reporter.say(f"{config.spec.describe()} · {_describe(config)}")
         selection = train_in_folder(folder, trainee, reporter)
-        return _finish(folder, config, data, preprocessor, selection, reporter)
+        return _finish(folder, config, learned, selection, reporter)
+
+
+class _Learned(NamedTuple):
+    """The data that a network was trained on, as it was preprocessed."""
+
+    data: Dataset
+    preprocessor: Preprocessor
+    pixels: PixelFacts
+
+
+def _finish(
+    folder: RunFolder,
+    config: TeacherConfig,
+    learned: _Learned,
+    selection: Selection,
+    reporter: Reporter,
+) -> TrainingResult:
+    """Tests and saves the best and the last network."""
+    data, preprocessor, pixels = learned
+    facts = _facts(config, data, pixels)
+
+    def tested(variables: Any, own: dict[str, Any]) -> TrainedNetwork:
+        network = TrainedNetwork(config.spec, variables, preprocessor, facts | own)
+        return tested_network(network, data, config.eval_examples)
+
+    title = f"{config.network} · {short_name(config.dataset)}"
+    return finish_training(folder, selection, tested, title=title, reporter=reporter)
 
 
 def _load(config: TeacherConfig) -> Dataset:
@@ -120,36 +123,16 @@ def _load(config: TeacherConfig) -> Dataset:
     return data.hold_out(held) if held else data
 
 
-def _identity(config: TeacherConfig, data: Dataset) -> Identity:
-    changing = {f.name for f in dataclasses.fields(config) if f.metadata["may_change"]}
-    held = data.y_validation
-    return Identity(
-        method="teacher",
-        config=dataclasses.asdict(config),
-        hashes={"training_hash": data.training_hash, "held": f"{len(held)}"},
-        facts={"versions": {"kipax": __version__, "jax": jax.__version__}},
-        free=changing,
-        defaults={f.name: f.default for f in dataclasses.fields(config)},
-    )
-
-
-def space_of(data: Dataset) -> ImageSpace:
-    """Returns the `ImageSpace` of a data set's raw images."""
-    pixels = data.pixels.with_moments(data.x_train)
-    return ImageSpace(data.image_shape, pixels.low, pixels.high, pixels.mean, pixels.deviation)
-
-
-def _trainee(config: TeacherConfig, data: Dataset, preprocessor: Preprocessor) -> Trainee:
+def _trainee(config: TeacherConfig, learned: _Learned) -> Trainee:
+    data, preprocessor, pixels = learned
     mirror = may_be_mirrored(config.dataset) if config.mirror is None else config.mirror
-    batch_size, learning_rate = _given(config.batch_size), _given(config.learning_rate)
-    views = Views(level=config.augmentation or "none", mirror=mirror)
     x, labels = data.x_train, ridge.one_hot(data.y_train, data.num_classes)
     seen = ViewedBatches(
         lambda index: np.asarray(x[index], np.float32),
-        Epochs(len(x), int(batch_size), seed=config.seed),
-        space=space_of(data),
+        Epochs(len(x), given(config.batch_size), seed=config.seed),
+        space=ImageSpace(data.image_shape, pixels.low, pixels.high, pixels.mean, pixels.deviation),
         preprocessor=preprocessor,
-        views=views,
+        views=Views(level=given(config.augmentation), mirror=mirror),
         seed=config.seed,
     )
     held = len(data.x_validation)
@@ -158,21 +141,10 @@ def _trainee(config: TeacherConfig, data: Dataset, preprocessor: Preprocessor) -
         module=config.spec.build(data.num_classes, data.image_shape),
         batches=labelled(seen, labels),
         objective=CrossEntropy(config.smoothing),
-        descent=make_descent(
-            config.optimizer or "adam",
-            config.schedule or "cosine",
-            steps=int(_given(config.steps)),
-            weight_decay=config.weight_decay or 0.0,
-        ),
-        setting=Setting(learning_rate, 0.0, config.seed),
+        descent=config.descent,
+        setting=config.setting,
         chosen_by=validation,
     )
-
-
-def _given(value: float | None) -> float:
-    """Returns a number that `resolve` has filled in, and so is not None."""
-    assert value is not None
-    return value
 
 
 def labelled(seen: Callable[[int], Batch], labels: np.ndarray) -> Callable[[int], Batch]:
@@ -193,47 +165,16 @@ def _describe(config: TeacherConfig) -> str:
     )
 
 
-def _finish(
-    folder: RunFolder,
-    config: TeacherConfig,
-    data: Dataset,
-    preprocessor: Preprocessor,
-    selection: Selection,
-    reporter: Reporter,
-) -> TrainingResult:
-    x, y = data.test_part(config.eval_examples)
-    test = (preprocessor.apply(x), y) if len(x) else None
-    rule = "best step by validation accuracy" if selection.validation else "last step"
-    facts: dict[str, Any] = {
+def _facts(config: TeacherConfig, data: Dataset, pixels: PixelFacts) -> dict[str, Any]:
+    """Returns the metadata of the trained networks."""
+    return {
         "method": "trained from labels",
         "dataset": short_name(config.dataset),
         "training_hash": data.training_hash,
+        "images_hash": data.images_hash,
         "class_names": list(data.class_names),
         "image_shape": list(data.image_shape),
-        "pixels": data.pixels.with_moments(data.x_train).to_metadata(),
+        "pixels": pixels.to_metadata(),
         "config": {k: v for k, v in dataclasses.asdict(config).items() if k not in _NOT_RECORDED},
         "kipax_version": __version__,
-        "test_examples": len(x),
     }
-    made = {}
-    for name, variables, step in (
-        ("best", selection.best, int(selection.best_step[0])),
-        ("last", selection.last, _given(config.steps)),
-    ):
-        own = facts | {"step": step, "rule": rule if name == "best" else "last step"}
-        if test is not None:
-            own["test_accuracy"] = accuracy(selection.network, variables, *test)
-        made[name] = TrainedNetwork(config.spec, variables, preprocessor, own)
-    title = f"{config.network} · {short_name(config.dataset)}"
-    save_networks(folder, made["best"], made["last"], title=title, reporter=reporter)
-    return TrainingResult(
-        made["best"],
-        folder.path,
-        made["best"].metadata.get("test_accuracy"),
-        made["last"].metadata.get("test_accuracy"),
-        int(selection.best_step[0]),
-        int(_given(config.steps)),
-    )
-
-
-_NOT_RECORDED = ("dataset", "data_dir", "max_seconds", "eval_examples")

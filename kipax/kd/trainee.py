@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +13,7 @@ import jax
 import numpy as np
 
 from kipax import files, plots
+from kipax.data import Dataset
 from kipax.errors import FailedRunError, OutOfTime
 from kipax.networks import NETWORK_FILE, TrainedNetwork
 from kipax.report import Progress, Reporter
@@ -25,13 +28,24 @@ from kipax.training import (
     Setting,
     Teacher,
     TrainState,
+    accuracy,
+    evenly_spaced,
     fit,
 )
 
-__all__ = ["LAST_NETWORK", "Interrupted", "Trainee", "save_networks", "train_in_folder"]
+__all__ = [
+    "LAST_NETWORK",
+    "Interrupted",
+    "Trainee",
+    "TrainingResult",
+    "finish_training",
+    "tested_network",
+    "train_in_folder",
+]
 
 LAST_NETWORK = "network_last.npz"
 _EVALUATIONS = 10
+_LAST = "last step"
 
 
 class Interrupted(KeyboardInterrupt):
@@ -62,11 +76,48 @@ class Trainee:
     chosen_by: tuple[np.ndarray, np.ndarray] | None = None
     what: str = "validation accuracy"
 
+
+@dataclasses.dataclass(frozen=True)
+class TrainingResult:
+    """The result of a finished training.
+
+    Attributes:
+        network: the network of the best step, also in ``workdir/network.npz``.
+        last: the network after the last step, also in ``workdir/network_last.npz``.
+        workdir: the run's folder.
+        facts: further numbers.
+    """
+
+    network: TrainedNetwork
+    last: TrainedNetwork
+    workdir: Path
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
     @property
-    def evaluated_steps(self) -> list[int]:
-        """The numbers of updates after which it is evaluated, the last included."""
-        count = min(_EVALUATIONS, self.descent.steps)
-        return [round(self.descent.steps * (i + 1) / count) for i in range(count)]
+    def test_accuracy(self) -> float | None:
+        """Test accuracy of `network`; None without test images."""
+        return self.network.metadata.get("test_accuracy")
+
+    @property
+    def last_accuracy(self) -> float | None:
+        """Test accuracy of `last`; None without test images."""
+        return self.last.metadata.get("test_accuracy")
+
+    @property
+    def best_step(self) -> int:
+        """Number of updates of `network`."""
+        return self.network.metadata["step"]
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the values that a command prints, JSON-ready."""
+        return {
+            "test_accuracy": self.test_accuracy,
+            "test_accuracy_last": self.last_accuracy,
+            "best_step": self.best_step,
+            "steps": self.last.metadata["step"],
+            **self.facts,
+            "workdir": str(self.workdir),
+        }
 
 
 class _Truncation(Hook):
@@ -110,22 +161,22 @@ class _Progress(Hook):
     def __init__(self, reporter: Reporter, selection: Selection, steps: int, words: str):
         self._reporter, self._selection = reporter, selection
         self._steps, self._words = steps, words
-        self._times: list[float] = []
+        self._compiled: tuple[int, float] | None = None  # step and time after the first update
         self._loss: float | None = None
         self._agreement: float | None = None
         self._told = 0.0
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
         now = time.monotonic()
-        self._times.append(now)
+        if self._compiled is None:
+            self._compiled = step, now
         if now - self._told > 0.5 or step in self._selection.steps:  # reading a number waits
             self._loss = float(metrics["loss"])
             if "agreement" in metrics:
                 self._agreement = float(metrics["agreement"])
             self._told = now
-        pace = None
-        if len(self._times) > 2:  # the first compiles
-            pace = (now - self._times[1]) / (len(self._times) - 2)
+        first, began = self._compiled
+        pace = (now - began) / (step - first) if step > first else None
         status = f"agreement {self._agreement:.3f}" if self._agreement is not None else ""
         seen = self._selection.accuracies[0]
         known = seen[~np.isnan(seen)]
@@ -148,7 +199,7 @@ def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> 
         Interrupted, OutOfTime: the training was stopped; the state is saved.
         FailedRunError: the loss is not finite.
     """
-    steps = trainee.evaluated_steps
+    steps = evenly_spaced(trainee.descent.steps, _EVALUATIONS)
     selection = Selection(trainee.module, steps, validation=trainee.chosen_by)
     checkpoint = Checkpoint(folder, beside=[selection])
     progress = _Progress(reporter, selection, trainee.descent.steps, trainee.what)
@@ -178,10 +229,29 @@ def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> 
     return selection
 
 
-def save_networks(
-    folder: RunFolder, best: TrainedNetwork, last: TrainedNetwork, *, title: str, reporter: Reporter
-) -> None:
-    """Writes network.npz (the chosen network), network_last.npz and curve.png."""
+def finish_training(
+    folder: RunFolder,
+    selection: Selection,
+    tested: Callable[[Any, dict[str, Any]], TrainedNetwork],
+    *,
+    chosen_by: str = "validation accuracy",
+    title: str,
+    reporter: Reporter,
+) -> TrainingResult:
+    """Tests and saves the best and the last network, and draws the curve.
+
+    Args:
+        folder: folder of the run; ``network.npz``, ``network_last.npz`` and ``curve.png`` are
+            written there.
+        selection: the networks of a finished training.
+        tested: ``tested(variables, facts)`` returns a tested network with these facts.
+        chosen_by: quantity that chose the best step, in words.
+        title: title of the curve.
+        reporter: is told if there is no curve.
+    """
+    rule = f"best step by {chosen_by}" if selection.validation else _LAST
+    best = tested(selection.best, {"step": int(selection.best_step[0]), "rule": rule})
+    last = tested(selection.last, {"step": selection.steps[-1], "rule": _LAST})
     last.save(folder.path / LAST_NETWORK)
     best.save(folder.path / NETWORK_FILE)
     try:
@@ -190,3 +260,22 @@ def save_networks(
         files.write_bytes(folder.path / "curve.png", plots.to_png(figure))
     except (ImportError, ValueError) as error:
         reporter.say(f"not all pictures are there: {error}")
+    return TrainingResult(best, last, folder.path)
+
+
+def tested_network(
+    network: TrainedNetwork, data: Dataset | None, eval_examples: int | None
+) -> TrainedNetwork:
+    """Returns the network with its test accuracy in the metadata, if there are test images.
+
+    Args:
+        network: a network.
+        data: the data with the test images; None for none.
+        eval_examples: number of test images, a fixed balanced part; None for all.
+    """
+    if data is None or not len(data.x_test):
+        return network
+    x, y = data.test_part(eval_examples)
+    found = accuracy(network.module, network.variables, network.preprocessor.apply(x), y)
+    facts = dict(network.metadata) | {"test_accuracy": found, "test_examples": len(x)}
+    return dataclasses.replace(network, metadata=facts)

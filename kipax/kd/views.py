@@ -10,7 +10,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kipax.augment import cutmix, elastic, mixup, rand_augment, random_erasing
+from kipax.augment import (
+    cutmix,
+    elastic,
+    flip,
+    mixup,
+    rand_augment,
+    random_crop,
+    random_erasing,
+)
 from kipax.data import Preprocessor
 from kipax.data.on_device import device_preprocessing
 from kipax.errors import UsageError, check_choice
@@ -21,7 +29,6 @@ __all__ = ["LEVELS", "MIXES", "ViewedBatches", "Views"]
 
 LEVELS = ("none", "crop", "standard", "high", "extreme")
 MIXES = ("none", "mixup", "cutmix")
-_PAD = 1 / 8  # of the side: 4 pixels of 32, 28 of 224
 _ELASTIC_SIDE = 224  # the pixels that the strength of the paper's elastic changes is for
 
 
@@ -36,7 +43,7 @@ class Views:
       scaled to the side), a tenth inverted, and ``crop``;
     * ``extreme``: RandAugment(8, 30), random erasing, and ``crop``.
 
-    The levels are those of Frank & Davis 2025. RandAugment sees pixels cut off at the range.
+    The levels are those of Frank & Davis 2025. RandAugment gets pixels clipped to the range.
 
     Attributes:
         level: one of `LEVELS`.
@@ -67,15 +74,6 @@ class Views:
         return self.level != "none" or self.mix != "none"
 
 
-def _crop(key: jax.Array, x: jax.Array, fill: float, mirror: bool) -> jax.Array:
-    of_place, of_flip = jax.random.split(key)
-    pads = [max(1, round(side * _PAD)) for side in x.shape[:2]]
-    padded = jnp.pad(x, [(pads[0],) * 2, (pads[1],) * 2, (0, 0)], constant_values=fill)
-    place = jax.random.randint(of_place, (2,), 0, 2 * jnp.array(pads) + 1)
-    x = jax.lax.dynamic_slice(padded, (place[0], place[1], 0), x.shape)
-    return jnp.where(mirror & jax.random.bernoulli(of_flip), x[:, ::-1], x)
-
-
 def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Array:
     """Returns one image after the changes of a level, with whole values from 0 to 255."""
     of_policy, of_extra, of_use, of_invert, of_crop = jax.random.split(key, 5)
@@ -83,7 +81,7 @@ def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Arra
         views.level, (0, 0)
     )
     if number:
-        # The fourth channel is no colour; a set that is not clipped has levels of no table.
+        # The policy takes colours from 0 to 255: no fourth channel, no pixels beyond the range.
         colours = jnp.clip(jnp.round(x[..., :3]), 0.0, 255.0)
         colours = rand_augment(of_policy, colours, number=number, level=strength, fill=fill)
         x = jnp.concatenate([colours, x[..., 3:]], axis=-1)
@@ -94,21 +92,20 @@ def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Arra
         x = jnp.where(jax.random.bernoulli(of_invert, 0.1), 255.0 - x, x)
     if views.level == "extreme":
         x = random_erasing(of_extra, x, fill=fill)
-    return _crop(of_crop, x, fill, views.mirror)
+    of_place, of_flip = jax.random.split(of_crop)
+    x = random_crop(of_place, x, fill=fill)
+    return jnp.where(views.mirror & jax.random.bernoulli(of_flip), flip(x), x)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _view(views: Views, space: ImageSpace, key: jax.Array, raw: jax.Array) -> jax.Array:
     """Returns raw images ``(n, H, W, C)`` after all changes, in the same units."""
     of_change, of_mix = jax.random.split(key)
-    span = space.high - space.low
     if views.level != "none":
         middle = sum(space.mean) / len(space.mean) if space.mean else (space.low + space.high) / 2
-        change = functools.partial(_change, views, float(round(255 * (middle - space.low) / span)))
-        levels = 255.0 * (raw - space.low) / span
-        raw = space.low + jax.vmap(change)(jax.random.split(of_change, len(raw)), levels) / (
-            255.0 / span
-        )
+        change = functools.partial(_change, views, float(round(space.to_levels(middle))))
+        keys = jax.random.split(of_change, len(raw))
+        raw = space.from_levels(jax.vmap(change)(keys, space.to_levels(raw)))
     if views.mix != "none":
         mix = mixup if views.mix == "mixup" else cutmix
         raw, _ = mix(of_mix, raw, alpha=views.alpha, per_example=views.per_example)

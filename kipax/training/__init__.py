@@ -7,7 +7,7 @@ from kipax.training.evaluation import accuracy
 from kipax.training.fit import Hook, Teacher, fit
 from kipax.training.hooks import Checkpoint, Selection
 from kipax.training.objectives import CrossEntropy, MeanSquare, Objective
-from kipax.training.recipes import Descent, Recipe, Setting
+from kipax.training.recipes import Descent, Recipe, Setting, evenly_spaced
 from kipax.training.state import TrainState
 from kipax.training.students import Trained, train_student, train_together
 
@@ -30,6 +30,7 @@ __all__ = [
     "Trained",
     "accuracy",
     "critical_learning_rate",
+    "evenly_spaced",
     "fit",
     "predict",
     "train_student",

@@ -135,7 +135,7 @@ def init_state(
     descent: Descent,
     settings: Sequence[Setting],
 ) -> TrainState:
-    """Returns the state before the first step: initial parameters and optimiser state.
+    """Makes the state before the first step, with initial parameters and optimiser state.
 
     Args:
         network: a student.
@@ -176,11 +176,10 @@ def fit(
 ) -> TrainState:
     """Trains a network with one setting, or with several stacked settings at once.
 
-    Each batch is divided evenly among as many devices as possible; the result is the same up to
-    rounding. A step costs one forward and one backward pass.
+    Batches are divided evenly among devices. A step costs one forward and one backward pass.
 
     Args:
-        network: a student of `kipax.students`, or any Flax module like them.
+        network: a student of `kipax.students`, or a Flax module of the same interface.
         batches: see `kipax.training.batches`.
         objective: what to minimise.
         descent: optimiser, schedule and number of steps.
@@ -189,24 +188,25 @@ def fit(
         hooks: hooks that follow the training, called in their order.
 
     Returns:
-        The state after the last step, stacked if there are several settings.
+        The last state, stacked if there are several settings.
 
     Raises:
         UsageError: there are no settings, or they have several seeds.
     """
     _check_settings(settings)
-    first = batches(0)
-    mesh = mesh_for(first)
-    outputs = None if teacher is None else teacher(first)
+    batch = batches(0)
+    outputs = teacher(batch) if teacher else None
     common: dict[str, Any] = {"objective": objective, "descent": descent, "settings": settings}
-    state = init_state(network, first, outputs, **common)
+    mesh, state = mesh_for(batch), init_state(network, batch, outputs, **common)
     for hook in hooks:
         state = hook.begin(state)
     state, step = on_all(mesh, state), int(np.max(state.step))
     advance = _make_step(_Task(network, objective, descent.direction), descent, settings)
     while step < descent.steps:
-        batch = divided(mesh, batches(step))
-        outputs = None if teacher is None else divided(mesh, teacher(batch))
+        if step:  # the teacher has answered the first batch already
+            batch = batches(step)
+            outputs = teacher(batch) if teacher else None
+        batch, outputs = divided(mesh, batch), divided(mesh, outputs)
         state, metrics = advance(step, state, batch, outputs)
         step += 1
         if any([hook.after(step, state, metrics) for hook in hooks]):  # each is told

@@ -72,12 +72,12 @@ class Selection(Hook):
             setattr(self, name, value)
 
     def begin(self, state: TrainState) -> TrainState:
-        """See `Hook`."""
+        """Takes the first variables for the best."""
         self.best = self.last = state.variables
         return state
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> bool:
-        """See `Hook`."""
+        """Evaluates the networks if `step` is one of `steps`."""
         if step not in self.steps:
             return False
         place, alive = self.steps.index(step), self.diverged_at == _NEVER
@@ -148,13 +148,13 @@ class Checkpoint(Hook):
         return restored
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
-        """See `Hook`."""
+        """Saves the state if the last save is long ago."""
         self._latest = step, state
         if time.monotonic() - self._saved_at >= self._seconds:
             self.save()
 
     def end(self, step: int, state: TrainState) -> None:
-        """See `Hook`."""
+        """Saves the last state."""
         self._latest = step, state
         self.save()
 
@@ -182,5 +182,5 @@ class Told(Hook):
         self._tell = tell
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
-        """See `Hook`."""
+        """Calls the function."""
         self._tell(step)

@@ -71,7 +71,7 @@ class MeanSquare(Objective):
     """Half the mean square over images and classes: ``mean((logits - y)^2) / 2``."""
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """See `Objective`."""
+        """Returns half the mean square."""
         return 0.5 * jnp.mean((student.logits - batch.y) ** 2), {}, state
 
 
@@ -86,7 +86,7 @@ class CrossEntropy(Objective):
     smoothing: float = 0.0
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """See `Objective`."""
+        """Returns the cross-entropy."""
         hard = jax.nn.one_hot(jnp.argmax(batch.y, axis=1), batch.y.shape[1])
         labels = optax.smooth_labels(hard, self.smoothing)
         return jnp.mean(optax.softmax_cross_entropy(student.logits, labels)), {}, state

@@ -12,7 +12,7 @@ from kipax.augment import AUGMENTATIONS
 from kipax.errors import UsageError, check_choice
 from kipax.training.objectives import CrossEntropy, MeanSquare, Objective
 
-__all__ = ["LOSSES", "OPTIMIZERS", "SCHEDULES", "Descent", "Recipe", "Setting"]
+__all__ = ["LOSSES", "OPTIMIZERS", "SCHEDULES", "Descent", "Recipe", "Setting", "evenly_spaced"]
 
 LOSSES: dict[str, Objective] = {"mse": MeanSquare(), "xent": CrossEntropy()}
 OPTIMIZERS: dict[str, optax.GradientTransformation] = {
@@ -61,6 +61,17 @@ class Descent:
     direction: optax.GradientTransformation
     schedule: optax.Schedule
     steps: int
+
+
+def evenly_spaced(steps: int, count: int) -> list[int]:
+    """Returns at most `count` evenly spaced numbers of updates, of which the last is `steps`.
+
+    Example:
+        >>> evenly_spaced(100, 4), evenly_spaced(2, 4)
+        ([25, 50, 75, 100], [1, 2])
+    """
+    count = min(count, steps)
+    return [round(steps * (i + 1) / count) for i in range(count)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,8 +124,7 @@ class Recipe:
     @property
     def evaluated_steps(self) -> list[int]:
         """The numbers of updates after which a network is evaluated, the last included."""
-        count = min(self.evaluations, self.steps)
-        return [round(self.steps * (i + 1) / count) for i in range(count)]
+        return evenly_spaced(self.steps, self.evaluations)
 
 
 class Setting(NamedTuple):

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
-from kipax.config import MAX_SECONDS_HELP, check_values, config_field
+from kipax.config import (
+    DATA_DIR_HELP,
+    EVAL_EXAMPLES_HELP,
+    IMAGE_SIZE_HELP,
+    MAX_SECONDS_HELP,
+    check_not_negative,
+    check_positive,
+    check_values,
+    config_field,
+)
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.transfer import protocols
 from kipax.transfer.protocols import GRIDS, EvaluationProtocol
@@ -28,12 +36,8 @@ class EvaluateConfig:
     dataset: str | None = config_field(
         None, "data set to test on, as for kipax kip (what the file says)"
     )
-    data_dir: str | None = config_field(
-        None, "where prepared TensorFlow Datasets lie (its own default)"
-    )
-    image_size: int | None = config_field(
-        None, "side in pixels for pictures of differing sizes (32)"
-    )
+    data_dir: str | None = config_field(None, DATA_DIR_HELP)
+    image_size: int | None = config_field(None, IMAGE_SIZE_HELP)
     baselines: bool = config_field(False, "also random real images, and Label Solve on them")
     full_data: bool = config_field(
         False, "kip-nn: also the student on all training images, with and without flip and crop"
@@ -65,9 +69,7 @@ class EvaluateConfig:
         "training images held out to choose by (those that the run held out, else by protocol: "
         "kip-nn 5,000, at most a fifth)",
     )
-    eval_examples: int | None = config_field(
-        None, "test on this many images, a fixed balanced part (all)"
-    )
+    eval_examples: int | None = config_field(None, EVAL_EXAMPLES_HELP)
     together: int | None = config_field(
         None,
         "points of a grid trained at once (1 on CPUs, where more are slower; else 20, or as many "
@@ -84,12 +86,8 @@ class EvaluateConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be a positive whole number; got {value}.")
-        if self.max_seconds is not None and not 0 < self.max_seconds < math.inf:
-            raise UsageError(f"max_seconds must be positive; got {self.max_seconds}.")
-        if (self.validation_examples or 0) < 0:
-            raise UsageError(
-                f"validation_examples must not be negative; got {self.validation_examples}."
-            )
+        check_positive(self, "max_seconds")
+        check_not_negative(self, "validation_examples")
         self._check_effects()
         self.resolve_protocol(training_examples=100_000)
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from kipax import files, ridge
 from kipax.data import Dataset, balanced_batch, load_dataset, step_key
-from kipax.data.classes import check_same_classes
 from kipax.data.known import KNOWN
 from kipax.data.sampling import Purpose
+from kipax.data.testing import check_test_data
 from kipax.data.tfds import is_registered
 from kipax.errors import FileError, UsageError
 from kipax.loading import load
@@ -142,21 +142,15 @@ def check_data(support: SupportSet, dataset: Dataset) -> None:
     pixels must be in the units that the preprocessing was fitted to.
     """
     support.check_fits(dataset)
-    check_same_classes(support.class_names, dataset.class_names, "the support set", dataset.name)
-    told = support.metadata.get
-    if told("images_hash") == dataset.images_hash and told("training_hash") not in (
-        None,
-        dataset.training_hash,
-    ):
-        raise UsageError(
-            f"{dataset.name} holds the images that the support set was distilled from with other "
-            "classes: number its classes as they were then, see SupportSet.class_names."
-        )
-    if told("training_hash") == dataset.training_hash:
-        return  # its own data: no further check of the test part
-    words = support.pixels.mismatch(dataset.x_test, f"the test images of {dataset.name}")
-    if words is not None:
-        raise UsageError(f"{words}: give images in the same units.")
+    check_test_data(
+        dataset,
+        "the support set",
+        class_names=support.class_names,
+        pixels=support.pixels,
+        training_hash=support.metadata.get("training_hash"),
+        images_hash=support.metadata.get("images_hash"),
+        origin="distilled from",
+    )
 
 
 def random_set(support: SupportSet, dataset: Dataset, *, draw: int) -> SupportSet:

@@ -12,7 +12,7 @@ __all__ = ["align", "caption", "format_table", "percent"]
 
 
 def percent(result: Result) -> str:
-    """Returns test accuracy in percent, mean ± standard deviation."""
+    """Formats the test accuracy of a result: mean ± standard deviation in percent."""
     if result.accuracy is None:
         return "diverged"
     cell = f"{100 * result.accuracy:.1f}"
@@ -32,7 +32,7 @@ def align(cells: Sequence[Sequence[str]]) -> str:
 
 
 def format_table(results: Sequence[Result], paper: Mapping[str, str | None]) -> str:
-    """Returns test accuracy in percent, mean ± standard deviation.
+    """Formats results as a table of test accuracies: mean ± standard deviation in percent.
 
     With a single network per cell, further columns hold the accuracy after the last step, where
     early stopping chose another, and the paper's deviation, over the 20 points (or all, if fewer)

@@ -10,7 +10,7 @@ import numpy as np
 
 from kipax.data import Dataset, balanced_batch
 from kipax.errors import UsageError
-from kipax.kd.sources.base import ImageSpace
+from kipax.kd.sources.base import ImageSpace, luma
 from kipax.support import SupportSet
 
 __all__ = ["Images", "from_dataset", "from_support"]
@@ -36,11 +36,11 @@ class Images:
         return len(self.raw)
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """See `kipax.kd.sources.Source`; the seed changes nothing."""
+        """Returns the images `index`; the seed has no effect."""
         return np.asarray(self.raw[index], np.float32)
 
     def describe(self) -> str:
-        """See `kipax.kd.sources.Source`."""
+        """Returns `words`."""
         return self.words
 
 
@@ -103,16 +103,21 @@ def _fit(x: np.ndarray, low: float, high: float, space: ImageSpace) -> np.ndarra
 
 
 def _with_channels(x: np.ndarray, channels: int, high: float) -> np.ndarray:
-    """Images of another number of channels.
+    """Converts images to a number of channels.
+
+    Args:
+        x: images ``(n, H, W, C)``.
+        channels: number of channels of the result.
+        high: pixel value of full opacity, for a new fourth channel.
 
     Raises:
-        UsageError: there is no usual way from one to the other.
+        UsageError: there is no usual conversion between these numbers of channels.
     """
     own = x.shape[-1]
     if own == channels:
         return x
     if own in (3, 4) and channels == 1:
-        return x[..., :3] @ np.array([[0.299], [0.587], [0.114]], np.float32)
+        return luma(x[..., :3])
     if own == 4 and channels == 3:
         return x[..., :3]
     if own == 3 and channels == 4:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,15 @@ import numpy as np
 
 from kipax.errors import UsageError
 
-__all__ = ["Drawn", "ImageSpace", "Source", "fit_pictures", "keys_for"]
+__all__ = [
+    "Drawn",
+    "ImageSpace",
+    "Source",
+    "draw_in_chunks",
+    "fit_pictures",
+    "keys_for",
+    "luma",
+]
 
 _CHUNK = 256  # pictures drawn at once
 
@@ -24,13 +32,14 @@ class ImageSpace:
 
     Attributes:
         shape: height, width, channels.
-        low: of its training pixels, the smallest.
-        high: likewise, the largest.
-        mean: of its training pixels by channel; empty where not known.
-        deviation: likewise.
+        low: the smallest training pixel.
+        high: the largest training pixel.
+        mean: mean of the training pixels by channel; empty if unknown.
+        deviation: standard deviation of the training pixels by channel; empty if unknown.
 
     Raises:
-        UsageError: no three sides, a range that is none, or statistics of other channels.
+        UsageError: the shape has not three sides, the range is empty, or the mean or deviation
+            are of another number of channels.
     """
 
     shape: tuple[int, int, int]
@@ -57,6 +66,14 @@ class ImageSpace:
         for name, value in plain.items():
             object.__setattr__(self, name, value)
 
+    def to_levels(self, raw: Any) -> Any:
+        """Converts raw pixels to levels: `low` to 0 and `high` to 255, not clipped."""
+        return (raw - self.low) * (255.0 / (self.high - self.low))
+
+    def from_levels(self, levels: Any) -> Any:
+        """Converts levels from 0 to 255 to raw pixels."""
+        return self.low + levels * ((self.high - self.low) / 255.0)
+
 
 class Source(Protocol):
     """Reproducible images: a function of seed and index."""
@@ -68,7 +85,7 @@ class Source(Protocol):
 
     @property
     def size(self) -> int | None:
-        """The number of different images; None if unlimited."""
+        """How many different images the source has; None if their number is unlimited."""
         ...
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
@@ -90,17 +107,40 @@ def keys_for(index: jax.Array, seed: int) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)
 
 
+def draw_in_chunks(index: np.ndarray, seed: int, draw: Callable[[jax.Array], Any]) -> Iterator[Any]:
+    """Draws images of any number, 256 at a time, so that one compilation serves all numbers.
+
+    Args:
+        index: indices of the images ``(n,)``.
+        seed: seed of every random choice.
+        draw: ``draw(keys)`` returns an array, or a tree of arrays, with a row for each key.
+
+    Yields:
+        The drawn arrays, NumPy, of up to 256 images each.
+    """
+    for start in range(0, len(index), _CHUNK):
+        part = index[start : start + _CHUNK]
+        whole = np.pad(part, (0, _CHUNK - len(part)), mode="edge")
+        drawn = draw(keys_for(jnp.asarray(whole), seed))
+        yield jax.tree.map(lambda a, n=len(part): np.asarray(a)[:n], drawn)  # noqa: B008
+
+
+def luma(pictures: np.ndarray) -> np.ndarray:
+    """Returns the ITU-R 601-2 luma ``(..., 1)`` of red, green and blue ``(..., 3)``."""
+    return pictures @ np.array([[0.299], [0.587], [0.114]], np.float32)
+
+
 def fit_pictures(pictures: np.ndarray, space: ImageSpace, *, stretch: bool) -> np.ndarray:
     """Converts pictures ``(n, H, W, 3)`` from 0 to 1 to a teacher's channels and units.
 
     Args:
         pictures: red, green, blue.
-        space: of the teacher; one channel takes the luma.
-        stretch: whether each picture is spread over the whole range first, so that a dull part
-            of a photo is as strong as a digit.
+        space: the images that the teacher takes; with one channel it gets the luma.
+        stretch: True stretches each picture over the whole range first, so that a dull part of
+            a photo is as strong as a digit.
 
     Raises:
-        UsageError: the teacher's images have other channels than 1, 3 or 4.
+        UsageError: the teacher's images do not have 1, 3 or 4 channels.
     """
     if space.shape[-1] not in (1, 3, 4):
         raise UsageError(
@@ -108,7 +148,7 @@ def fit_pictures(pictures: np.ndarray, space: ImageSpace, *, stretch: bool) -> n
             "take noise, or images of its own."
         )
     if space.shape[-1] == 1:
-        pictures = pictures @ np.array([[0.299], [0.587], [0.114]], np.float32)
+        pictures = luma(pictures)
     elif space.shape[-1] == 4:
         pictures = np.concatenate([pictures, np.ones_like(pictures[..., :1])], axis=-1)
     if stretch:
@@ -138,18 +178,14 @@ class Drawn:
     size: int | None = None
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """See `Source`."""
-        parts = []
-        for start in range(0, len(index), _CHUNK):
-            part = index[start : start + _CHUNK]
-            whole = np.pad(part, (0, _CHUNK - len(part)), mode="edge")  # compiled once
-            pictures = self.draw(keys_for(jnp.asarray(whole), seed), self.space.shape[:2])
-            own = np.asarray(pictures, np.float32)[: len(part)]
-            parts.append(fit_pictures(own, self.space, stretch=self.stretch))
-        return np.concatenate(parts)
+        """Draws the pictures and fits them to the teacher."""
+        chunks = draw_in_chunks(index, seed, lambda keys: self.draw(keys, self.space.shape[:2]))
+        return np.concatenate(
+            [fit_pictures(chunk, self.space, stretch=self.stretch) for chunk in chunks]
+        )
 
     def describe(self) -> str:
-        """See `Source`."""
+        """Returns what the pictures show, and how they were fitted."""
         return f"{self.words}, {_fitted(self.space, stretch=self.stretch)}"
 
 

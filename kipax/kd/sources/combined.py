@@ -33,12 +33,12 @@ class Blend:
         return min((s.size for s in (self.first, self.second) if s.size is not None), default=None)
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """See `kipax.kd.sources.Source`."""
+        """Blends the images of both sources, drawn with different seeds."""
         one, two = self.first.images(index, seed=seed), self.second.images(index, seed=seed + 1)
         return self.weight * one + (1 - self.weight) * two
 
     def describe(self) -> str:
-        """See `kipax.kd.sources.Source`."""
+        """Returns both shares and sources."""
         return (
             f"{self.weight:g} of {self.first.describe()}, and {1 - self.weight:g} of "
             f"{self.second.describe()}"
@@ -63,7 +63,7 @@ class Concatenation:
         return min(sizes) * len(self.sources) if sizes else None
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """See `kipax.kd.sources.Source`."""
+        """Takes each image from the source whose turn it is."""
         count, made = len(self.sources), {}
         for number, source in enumerate(self.sources):
             places = np.flatnonzero(index % count == number)
@@ -76,5 +76,5 @@ class Concatenation:
         return out
 
     def describe(self) -> str:
-        """See `kipax.kd.sources.Source`."""
+        """Returns the sources in their order."""
         return "in turn " + "; ".join(source.describe() for source in self.sources)

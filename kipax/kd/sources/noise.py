@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kipax.errors import UsageError
-from kipax.kd.sources.base import ImageSpace, keys_for
+from kipax.kd.sources.base import ImageSpace, draw_in_chunks
 
 __all__ = ["Noise"]
 
@@ -44,8 +44,9 @@ class Noise:
         return "noise" if self.kind == "normal" else f"noise:{self.kind}"
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """See `kipax.kd.sources.Source`."""
-        return np.asarray(self._draw(keys_for(jnp.asarray(index), seed)), np.float32)
+        """Draws the noise."""
+        chunks = list(draw_in_chunks(index, seed, self._draw))
+        return np.concatenate(chunks).astype(np.float32)
 
     def _draw(self, keys: jax.Array) -> jax.Array:
         space = self.space
@@ -57,7 +58,7 @@ class Noise:
         return jnp.clip(mean + deviation * drawn, space.low, space.high)
 
     def describe(self) -> str:
-        """See `kipax.kd.sources.Source`."""
+        """Returns the kind of noise and its range."""
         if self.kind == "uniform":
             return f"uniform noise from {self.space.low:g} to {self.space.high:g}"
         return "normal noise with the teacher's statistics, cut off at its range"

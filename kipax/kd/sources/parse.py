@@ -158,7 +158,7 @@ class SourceReader:
 
 
 def split_sources(text: str) -> list[str]:
-    """The sources of a list, commas between; blends and concatenations do not nest.
+    """Splits a list of sources at its commas; blends and concatenations cannot be nested.
 
     Example:
         >>> split_sources("photo,noise:uniform")

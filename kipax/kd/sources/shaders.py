@@ -7,16 +7,14 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from kipax.kd.sources.base import ImageSpace, fit_pictures, keys_for
+from kipax.kd.sources.base import ImageSpace, draw_in_chunks, fit_pictures
 from kipax.kd.sources.fields import FIELDS
 
 __all__ = ["Shaders"]
 
 _TRIES = 8  # for a picture of more than two colours
-_CHUNK = 256  # pictures of one formula drawn at once
 _TIME = (0.1, 10.0)
 
 
@@ -103,7 +101,7 @@ class Shaders:
     name: str = "shaders"
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """See `kipax.kd.sources.Source`."""
+        """Draws the pictures and fits them to the teacher."""
         out = np.zeros((len(index), *self.space.shape), np.float32)
         names = list(FIELDS)
         for number in np.unique(index % len(names)):
@@ -117,17 +115,11 @@ class Shaders:
         return out
 
     def _pictures(self, name: str, index: np.ndarray, seed: int, attempt: int) -> np.ndarray:
-        parts = []
-        for start in range(0, len(index), _CHUNK):
-            part = index[start : start + _CHUNK]
-            whole = np.pad(part, (0, _CHUNK - len(part)), mode="edge")  # compiled once
-            drawn = jax.tree.map(np.asarray, _draw(keys_for(jnp.asarray(whole), seed), attempt))
-            own = _Drawn(*(numbers[: len(part)] for numbers in drawn))
-            parts.append(_paint(name, own, self.space.shape[:2]))
-        return np.concatenate(parts)
+        chunks = draw_in_chunks(index, seed, lambda keys: _draw(keys, attempt))
+        return np.concatenate([_paint(name, drawn, self.space.shape[:2]) for drawn in chunks])
 
     def describe(self) -> str:
-        """See `kipax.kd.sources.Source`."""
+        """Returns the number of formulae, and how the pictures were fitted."""
         fitted = "stretched" if self.stretch else "scaled"
         return f"pictures of {len(FIELDS)} formulae, {fitted} to the teacher's range"
 

@@ -1,0 +1,34 @@
+"""A small distillation, a listener, and helpers for interrupted runs."""
+
+from kipax.errors import OutOfTime
+from kipax.kd import (
+    ImageSpace,
+    KDConfig,
+)
+from kipax.report import Reporter
+
+SMALL = KDConfig(width=8, images=300, steps=30, batch_size=32, learning_rate=0.01)
+DIGITS = ImageSpace([8, 8, 1], 0, 16, [4.9], [6])  # as a user may write it
+
+
+class Listener(Reporter):
+    def __init__(self):
+        self.said = []
+
+    def say(self, sentence):
+        self.said.append(sentence)
+
+
+def in_pieces(run, most=200):
+    """Calls `run`, which stops after each progress, until it ends."""
+    stops = 0
+    for _ in range(most):
+        try:
+            return run(), stops
+        except OutOfTime:
+            stops += 1
+    raise AssertionError("never finished")
+
+
+def network_files(folder):
+    return {f: (folder / f).read_bytes() for f in ("network.npz", "network_last.npz")}
