@@ -121,6 +121,13 @@ def test_siblings_do_not_import_each_other(path):
         assert not foreign, f"{path.name} imports {foreign}"
 
 
+def test_import_kipax_alone_loads_no_networks():
+    """Flax takes a third of a second, which those who load a distilled set need not wait."""
+    code = "import kipax, sys; print('flax' in sys.modules); kipax.load_network"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout == "False\n"
+
+
 def test_import_is_light_and_changes_no_settings():
     code = (
         "import jax, sys; before = dict(jax.config.values)\n"
