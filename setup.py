@@ -86,6 +86,7 @@ TENSORFLOW_310 = [
 ]
 EXTRAS = {
     "plots": ["matplotlib>=3.8"],
+    "weights": ["safetensors>=0.4"],
     "data": DATA,
     # TensorFlow too: to prepare most sets, and to read those stored as tfrecord.
     "tfds": [*DATA, *TENSORFLOW_310, "tensorflow>=2.18; python_version >= '3.11'"],
@@ -93,6 +94,7 @@ EXTRAS = {
         "pytest>=8",
         "pytest-xdist>=3.5",
         "hypothesis>=6.100",
+        "safetensors>=0.4",
         "matplotlib>=3.8",
         "nbclient>=0.10",
         "ipykernel>=6.29",

@@ -18,19 +18,22 @@ import jax
 import numpy as np
 
 from kipax import files
-from kipax.data import Preprocessor, from_arrays
+from kipax.data import Preprocessor, Standard, from_arrays
 from kipax.data.raw import preprocess_raw
 from kipax.errors import FileError, UsageError
 from kipax.pixels import PixelFacts
-from kipax.students import Outputs, StudentSpec, init_variables, predict
+from kipax.students import Outputs, StudentSpec, init_variables, load_weights, predict
 from kipax.trees import tree_from_arrays, tree_to_arrays
+from kipax.version import __version__
 
-__all__ = ["NETWORK_FILE", "TrainedNetwork", "load_network"]
+__all__ = ["NETWORK_FILE", "TrainedNetwork", "from_torchvision", "load_network"]
 
 NETWORK_FILE = "network.npz"  # its name in a run's folder
 FORMAT_VERSION = 1
 _KIND = "network"
 _FACTS = ("class_names", "image_shape", "dataset", "pixels")  # metadata that every use needs
+# Of its training images from 0 to 1, by channel; torchvision's documentation.
+_IMAGENET_MEAN, _IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _PREPROCESSOR, _VARIABLES = "preprocessor_", "variables"
 
 
@@ -196,6 +199,41 @@ def load_network(path: Path | str) -> TrainedNetwork:
     arrays = files.read_npz(file)
     with files.reading(file):
         return _from_arrays(file, arrays)
+
+
+def from_torchvision(
+    name: str, file: Path | str, class_names: Sequence[str] | None = None
+) -> TrainedNetwork:
+    """Makes a network of torchvision's published weights, for images of 0 to 255.
+
+    Args:
+        name: torchvision's name, such as resnet18; see `kipax.students.load_weights`.
+        file: its state dictionary, ``.safetensors`` or ``.pth``.
+        class_names: names of the classes, in order; None for their numbers.
+
+    Raises:
+        UsageError: an unknown name, or not one name for each class.
+        FileError: the file cannot be read, or is another network's.
+
+    Example:
+        >>> teacher = from_torchvision("resnet18", "resnet18.safetensors")  # doctest: +SKIP
+        >>> teacher.save("teacher.npz")  # doctest: +SKIP
+    """
+    spec, variables, classes = load_weights(name, file)
+    names = [str(i) for i in range(classes)] if class_names is None else list(class_names)
+    if len(names) != classes:
+        raise UsageError(f"{file} is of {classes} classes; got {len(names)} names.")
+    mean, deviation = 255 * np.array(_IMAGENET_MEAN), 255 * np.array(_IMAGENET_DEVIATION)
+    pixels = PixelFacts("", 0.0, 255.0, tuple(mean.tolist()), tuple(deviation.tolist()))
+    facts = {
+        "method": "published by torchvision",
+        "dataset": "",
+        "class_names": names,
+        "image_shape": [224, 224, 3],
+        "pixels": pixels.to_metadata(),
+        "kipax_version": __version__,
+    }
+    return TrainedNetwork(spec, variables, Standard(mean, deviation, 0.0, 255.0), facts)
 
 
 def _from_arrays(file: Path, arrays: Mapping[str, np.ndarray]) -> TrainedNetwork:

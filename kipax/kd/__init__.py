@@ -2,7 +2,8 @@
 
 from kipax.kd.config import KDConfig, TeacherConfig
 from kipax.kd.diagnosis import Diagnosis, diagnose, relative_entropy
-from kipax.kd.distilling import diagnose_source, run_kd
+from kipax.kd.distilling import Distillation, diagnose_source, run_kd
+from kipax.kd.grid import Cell, CellResult, run_cells
 from kipax.kd.objectives import Distil
 from kipax.kd.sources import SOURCES, ImageSpace, Source, SourceReader
 from kipax.kd.teachers import (
@@ -20,8 +21,11 @@ from kipax.kd.views import Views
 
 __all__ = [
     "SOURCES",
+    "Cell",
+    "CellResult",
     "Diagnosis",
     "Distil",
+    "Distillation",
     "Domain",
     "Ensemble",
     "FunctionTeacher",
@@ -39,6 +43,7 @@ __all__ = [
     "diagnose_source",
     "kernel_teacher",
     "relative_entropy",
+    "run_cells",
     "run_kd",
     "run_teacher",
 ]

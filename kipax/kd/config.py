@@ -58,7 +58,7 @@ class TrainingConfig:
     data_dir: str | None = config_field(None, DATA_DIR_HELP, may_change=True)
     width: int | None = config_field(None, "channels (64; a student's 32; the zoo's own)")
     normalisation: str | None = config_field(
-        None, "none, layer, instance or batch (batch; the network's own in the zoo)"
+        None, "none, layer, instance or batch (batch; some networks have their own)"
     )
     steps: int | None = config_field(None, "number of updates (by preset)")
     batch_size: int | None = config_field(None, "images a step (by preset)")
@@ -158,7 +158,7 @@ class KDConfig(TrainingConfig):
     source: str = config_field(
         "shaders",
         "images to distil on: data, data:N, dataset:NAME, support:FILE, photo, photo:FILE, "
-        "shaders, fractals, noise, noise:uniform, blend:W:A,B or concat:A,B",
+        "shaders, leaves, fractals, noise, noise:uniform, blend:W:A,B or concat:A,B",
     )
     student: str = config_field("convnet1", "the network, see kipax.students.student_names()")
     dataset: str | None = config_field(
@@ -202,9 +202,13 @@ class KDConfig(TrainingConfig):
 def _spec(
     name: str, width: int | None, normalisation: str | None, *, default_width: int
 ) -> StudentSpec:
-    """Returns a network; architectures have `default_width` and batch normalisation by default."""
+    """Returns a network; architectures have `default_width` and batch normalisation by default.
+
+    So do the networks that DC evaluates with instance normalisation, for its sake.
+    """
     if not is_finite_only(name):
         width = default_width if width is None else width
+    if not is_finite_only(name) or name in ("resnet18", "vgg11"):
         normalisation = normalisation or "batch"
     return StudentSpec(name=name, width=width, normalisation=normalisation)
 

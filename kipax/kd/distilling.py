@@ -1,4 +1,4 @@
-"""`run_kd`: a network distilled from a teacher, on images of a source."""
+"""`Distillation`: a network distilled from a teacher, on images of a source."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from kipax.runs import Identity, RunFolder
 from kipax.training import Epochs, Selection
 from kipax.version import __version__
 
-__all__ = ["diagnose_source", "run_kd"]
+__all__ = ["Distillation", "diagnose_source", "run_kd"]
 
 _ASKED = 1000  # images that a diagnosis asks the teacher about
 _FINGERPRINT = 8  # images that identify an unlimited source, or a teacher by its answers
@@ -90,24 +90,15 @@ def run_kd(
     reporter = limit_time(
         reporter or Reporter(), config.max_seconds, remedy="continue with --resume"
     )
-    run = _Run.open(config, teacher, dataset, reporter)
-    folder = RunFolder(workdir or _default_workdir(config))
-    with folder.open(run.identity, resume=resume):
-        images, answers = run.draw(folder)
-        diagnosis = diagnose(answers.some)
-        reporter.say(diagnosis.describe())
-        trainee = run.trainee(images, answers)
-        selection = train_in_folder(folder, trainee, reporter)
-        return run.finish(folder, selection, _Seen(images, answers, diagnosis))
+    run = Distillation.open(config, teacher=teacher, dataset=dataset, reporter=reporter)
+    return run.train(workdir or _default_workdir(config), resume=resume)
 
 
 def diagnose_source(
     config: KDConfig, *, teacher: Teacher | None = None, reporter: Reporter | None = None
 ) -> Diagnosis:
     """Diagnoses a source by the teacher's answers; trains nothing and saves nothing."""
-    reporter = reporter or Reporter()
-    run = _Run.open(config, teacher, None, reporter)
-    return diagnose(ask(run.teacher, run.source.images(run.index[:_ASKED], seed=config.seed)))
+    return Distillation.open(config, teacher=teacher, reporter=reporter or Reporter()).diagnose()
 
 
 def _default_workdir(config: KDConfig) -> str:
@@ -123,7 +114,7 @@ def _default_workdir(config: KDConfig) -> str:
     return f"runs/{'-'.join(plain)}"
 
 
-class _Answers(NamedTuple):
+class Answers(NamedTuple):
     """The teacher's answers to the images.
 
     Attributes:
@@ -141,13 +132,21 @@ class _Seen(NamedTuple):
     """The images that a student was trained on, with the teacher's answers and a diagnosis."""
 
     images: StoredImages
-    answers: _Answers
+    answers: Answers
     diagnosis: Diagnosis
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Run:
-    """The parts of a distillation that do not change from step to step."""
+class Distillation:
+    """A distillation that has been opened: its teacher, source and test data are at hand.
+
+    Attributes:
+        config: the resolved settings.
+        teacher: the teacher.
+        source: the source of the images.
+        data: the data to test on; None for none.
+        reporter: is told sentences and progress.
+    """
 
     config: KDConfig
     teacher: Teacher
@@ -159,11 +158,12 @@ class _Run:
     def open(
         cls,
         config: KDConfig,
-        teacher: Teacher | None,
-        dataset: Dataset | None,
+        *,
+        teacher: Teacher | None = None,
+        dataset: Dataset | None = None,
         reporter: Reporter,
-    ) -> _Run:
-        """Opens teacher, test data and source, and describes them to the reporter."""
+    ) -> Distillation:
+        """Opens teacher, test data and source, and describes them; see `run_kd`."""
         if teacher is None:
             teacher = open_teacher(config.teacher, data_dir=config.data_dir, reporter=reporter)
         config = resolve(config, preset="bridge" if isinstance(teacher, KernelTeacher) else None)
@@ -185,10 +185,34 @@ class _Run:
         reporter.say(f"source: {source.describe()}")
         run = cls(config, teacher, source, data, reporter)
         reporter.say(run.describe())
-        run.check()
+        run._check()
         return run
 
-    def check(self) -> None:
+    def diagnose(self) -> Diagnosis:
+        """Asks the teacher about a thousand images of the source; saves nothing."""
+        index = self.index[:_ASKED]
+        return diagnose(ask(self.teacher, self.source.images(index, seed=self.config.seed)))
+
+    def train(
+        self, workdir: Path | str, *, resume: bool = False, drawn: Path | None = None
+    ) -> TrainingResult:
+        """Draws the images and trains the student.
+
+        Args:
+            workdir: the run's folder.
+            resume: see `run_kd`.
+            drawn: folder of the drawn images and the teacher's answers, which distillations from
+                one teacher may share; None for the run's folder.
+        """
+        folder = RunFolder(workdir)
+        with folder.open(self.identity, resume=resume):
+            images, answers = self.draw(drawn or folder.path)
+            diagnosis = diagnose(answers.some)
+            self.reporter.say(diagnosis.describe())
+            selection = train_in_folder(folder, self.trainee(images, answers), self.reporter)
+            return self._finish(folder, selection, _Seen(images, answers, diagnosis))
+
+    def _check(self) -> None:
         """Raises a `UsageError` for settings that contradict each other."""
         if self.config.cached and self.views.changes:
             raise UsageError(
@@ -274,7 +298,7 @@ class _Run:
             facts["answers"] = np.round(ask(teacher, first), 2).tolist()
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
-    def draw(self, folder: RunFolder) -> tuple[StoredImages, _Answers]:
+    def draw(self, folder: Path) -> tuple[StoredImages, Answers]:
         """Draws the images and asks the teacher: about all if cached, else about some."""
         images = draw_images(
             folder,
@@ -286,11 +310,11 @@ class _Run:
         )
         shown = np.linspace(0, len(images) - 1, min(_ASKED, len(images))).astype(int)
         if not self.config.cached:
-            return images, _Answers(shown, ask(self.teacher, images.raw(shown)), None)
+            return images, Answers(shown, ask(self.teacher, images.raw(shown)), None)
         every = ask_teacher(folder, self.teacher, images, self.reporter)
-        return images, _Answers(shown, every[shown], every)
+        return images, Answers(shown, every[shown], every)
 
-    def trainee(self, images: StoredImages, answers: _Answers) -> Trainee:
+    def trainee(self, images: StoredImages, answers: Answers) -> Trainee:
         """Returns the student with its batches, objective and optimiser."""
         config, teacher, domain = self.config, self.teacher, self.teacher.domain
         held = min(_HELD_OUT, len(images) // 10)
@@ -319,7 +343,7 @@ class _Run:
             what=_CHOSEN_BY,
         )
 
-    def finish(self, folder: RunFolder, selection: Selection, seen: _Seen) -> TrainingResult:
+    def _finish(self, folder: RunFolder, selection: Selection, seen: _Seen) -> TrainingResult:
         """Tests, saves and draws the best and the last student."""
         domain, facts = self.teacher.domain, self._facts(seen)
 

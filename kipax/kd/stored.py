@@ -1,4 +1,4 @@
-"""Draws a source's images once, asks a teacher about them, and saves both in the run's folder."""
+"""Draws a source's images once, asks a teacher about them, and saves both in a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from kipax.kd.sources.arrays import Images
 from kipax.kd.sources.base import ImageSpace, Source
 from kipax.kd.teachers import Teacher
 from kipax.report import Progress, Reporter
-from kipax.runs import RunFolder
 from kipax.students import Outputs
 from kipax.training import Batch
 
@@ -80,7 +79,7 @@ def chosen_index(source: Source, count: int, seed: int) -> np.ndarray:
 
 
 def draw_images(
-    folder: RunFolder,
+    folder: Path,
     source: Source,
     space: ImageSpace,
     *,
@@ -91,7 +90,7 @@ def draw_images(
     """Draws the chosen images of a source, or reads those that an earlier call has saved.
 
     Args:
-        folder: folder of the run; ``source.npz`` is written there, except for existing images.
+        folder: where ``source.npz`` is written, except for existing images.
         source: the source.
         space: the images that the teacher takes.
         count: largest number of images, see `chosen_index`.
@@ -102,7 +101,7 @@ def draw_images(
     if isinstance(source, Images):
         return StoredImages(source.raw[index])
     levels = _in_parts(
-        folder.path / _FILE,
+        folder / _FILE,
         np.array([source.name, str(len(index)), str(seed), str(space)]),
         lambda part: whole_levels(source.images(index[part], seed=seed), space),
         count=len(index),
@@ -133,12 +132,12 @@ def ask(teacher: Teacher, raw: np.ndarray) -> np.ndarray:
 
 
 def ask_teacher(
-    folder: RunFolder, teacher: Teacher, images: StoredImages, reporter: Reporter
+    folder: Path, teacher: Teacher, images: StoredImages, reporter: Reporter
 ) -> np.ndarray:
     """Returns the teacher's logits of every stored image, float32 ``(n, classes)``; asked once.
 
     Args:
-        folder: folder of the run; ``answers.npz`` is written there, and read if this teacher's.
+        folder: where ``answers.npz`` is written, and read if it is this teacher's.
         teacher: the teacher that is asked.
         images: the images that it is asked about.
         reporter: is told the progress.
@@ -147,7 +146,7 @@ def ask_teacher(
         FailedRunError: an answer is not finite.
     """
     return _in_parts(
-        folder.path / _ANSWERS,
+        folder / _ANSWERS,
         np.array([images.hash, str(teacher.facts)]),
         lambda part: ask(teacher, images.raw(part)),
         count=len(images),

@@ -4,22 +4,42 @@ from kipax.students.feedforward import FeedForward
 from kipax.students.layers import NORMALISATIONS, PARAMETERISATIONS, Outputs
 from kipax.students.ntk import empirical_ntk, largest_eigenvalue
 from kipax.students.prediction import predict
+from kipax.students.published import PUBLISHED, Published, load_weights
 from kipax.students.registry import StudentSpec, init_variables, is_finite_only, student_names
-from kipax.students.zoo import VGG, ResNet, WideResNet
+from kipax.students.zoo import (
+    VGG,
+    AlexNet,
+    ConvNeXt,
+    MobileNetV2,
+    Planar,
+    PointClassifier,
+    ResNet,
+    VisionTransformer,
+    WideResNet,
+)
 
 __all__ = [
     "NORMALISATIONS",
     "PARAMETERISATIONS",
+    "PUBLISHED",
     "VGG",
+    "AlexNet",
+    "ConvNeXt",
     "FeedForward",
+    "MobileNetV2",
     "Outputs",
+    "Planar",
+    "PointClassifier",
+    "Published",
     "ResNet",
     "StudentSpec",
+    "VisionTransformer",
     "WideResNet",
     "empirical_ntk",
     "init_variables",
     "is_finite_only",
     "largest_eigenvalue",
+    "load_weights",
     "predict",
     "student_names",
 ]

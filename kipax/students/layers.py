@@ -10,7 +10,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-__all__ = ["NORMALISATIONS", "PARAMETERISATIONS", "Conv", "Dense", "Outputs", "normalise"]
+__all__ = [
+    "NORMALISATIONS",
+    "PARAMETERISATIONS",
+    "Conv",
+    "Dense",
+    "Outputs",
+    "needs_bias",
+    "normalise",
+]
 
 NORMALISATIONS = ("none", "layer", "instance", "batch")
 PARAMETERISATIONS = ("standard", "ntk", "uniform", "lecun")
@@ -57,52 +65,65 @@ class _Affine(nn.Module):
             in the forward pass; ``uniform`` (PyTorch's default) and ``lecun`` (Flax's) are
             ``standard`` with other random distributions, and ignore `W_std` and `b_std`.
         W_std, b_std: scales of weights and biases, as in the kernel.
+        use_bias: whether there is a bias; before a normalisation it would have no effect.
     """
 
     features: int
     parameterisation: str = "standard"
     W_std: float = math.sqrt(2.0)
     b_std: float = 0.1
+    use_bias: bool = True
 
-    def _weights(self, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    def _weights(self, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array | float]:
         fan_in = math.prod(shape[:-1])
         of_kernel, of_bias = _initialisers(self.parameterisation, fan_in, self.W_std, self.b_std)
         kernel = self.param("kernel", of_kernel, shape)
-        bias = self.param("bias", of_bias, (self.features,))
+        bias = self.param("bias", of_bias, (self.features,)) if self.use_bias else 0.0
         if self.parameterisation == "ntk":
             return kernel * (self.W_std / math.sqrt(fan_in)), bias * self.b_std
         return kernel, bias
 
 
 class Conv(_Affine):
-    """3x3 (or `size`) convolution with bias, zero padding of `padding` pixels on each side."""
+    """Convolution of `size` pixels (3x3), with `padding` zero pixels on each side.
+
+    Each of the `groups` groups of output channels sees as many groups of input channels.
+    """
 
     size: int = 3
     stride: int = 1
     padding: int = 1
+    groups: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps ``(n, H, W, C)`` to ``(n, H', W', features)``."""
-        kernel, bias = self._weights((self.size, self.size, x.shape[-1], self.features))
+        channels = x.shape[-1] // self.groups
+        kernel, bias = self._weights((self.size, self.size, channels, self.features))
         out = jax.lax.conv_general_dilated(
             x,
             kernel,
             (self.stride, self.stride),
             [(self.padding, self.padding)] * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=self.groups,
         )
         return out + bias
 
 
 class Dense(_Affine):
-    """Fully connected layer with bias."""
+    """Fully connected layer."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps ``(n, features in)`` to ``(n, features)``."""
         kernel, bias = self._weights((x.shape[-1], self.features))
         return x @ kernel + bias
+
+
+def needs_bias(normalisation: str) -> bool:
+    """Returns whether a bias before a normalisation has an effect on its result."""
+    return normalisation not in ("batch", "instance")
 
 
 def normalise(x: jax.Array, kind: str, *, name: str, train: bool) -> jax.Array:

@@ -9,6 +9,7 @@ import pytest
 import kipax
 from kipax.errors import UsageError
 from kipax.kd import (
+    Distillation,
     FunctionTeacher,
     ImageSpace,
     KDConfig,
@@ -17,11 +18,9 @@ from kipax.kd import (
     run_kd,
     run_teacher,
 )
-from kipax.kd.distilling import _Run
 from kipax.kd.stored import StoredImages, ask_teacher
 from kipax.networks import load_network
 from kipax.report import Reporter
-from kipax.runs import RunFolder
 from tests.kd.cases import DIGITS, SMALL, Listener, in_pieces, network_files
 
 
@@ -83,7 +82,7 @@ def test_the_answers_of_another_teacher_are_not_taken(taught, tmp_path):
     with pytest.raises(UsageError, match="--resume needs the teacher and source of the run"):
         run_kd(config, teacher=other, workdir=tmp_path, resume=True)
     # The files themselves are known by teacher and images.
-    folder, images = RunFolder(tmp_path), StoredImages(np.zeros((5, 8, 8, 1), np.uint8), DIGITS)
+    folder, images = tmp_path, StoredImages(np.zeros((5, 8, 8, 1), np.uint8), DIGITS)
     kept = (tmp_path / "answers.npz").read_bytes()
     np.testing.assert_array_equal(ask_teacher(folder, other, images, Reporter()), 0)
     assert (tmp_path / "answers.npz").read_bytes() != kept
@@ -111,8 +110,8 @@ def test_held_out_images_of_a_sorted_source_are_of_all_classes(taught, sorted_di
         )
 
     teacher = FunctionTeacher(knows, DIGITS, taught.network.class_names)
-    run = _Run.open(config, teacher, None, Reporter())
-    images, answers = run.draw(RunFolder(tmp_path))
+    run = Distillation.open(config, teacher=teacher, reporter=Reporter())
+    images, answers = run.draw(tmp_path)
     held = run.trainee(images, answers).chosen_by[1]
     assert len(held) == 100
     assert len(np.unique(held)) >= 8
@@ -179,7 +178,7 @@ def test_nobody_knows_whether_a_functions_images_may_be_mirrored(tmp_path):
         (None, True, True),
     ):
         config = dataclasses.replace(SMALL, augmentation="crop", dataset=dataset, mirror=mirror)
-        run = _Run.open(config, teacher, None, Reporter())
+        run = Distillation.open(config, teacher=teacher, reporter=Reporter())
         assert run.views.mirror is expected
         assert ("(mirrored)" if expected else "(not mirrored)") in run.describe()
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -118,11 +120,16 @@ def draw_in_chunks(index: np.ndarray, seed: int, draw: Callable[[jax.Array], Any
     Yields:
         The drawn arrays, NumPy, of up to 256 images each.
     """
-    for start in range(0, len(index), _CHUNK):
+
+    def draw_part(start: int) -> Any:
         part = index[start : start + _CHUNK]
         whole = np.pad(part, (0, _CHUNK - len(part)), mode="edge")
         drawn = draw(keys_for(jnp.asarray(whole), seed))
-        yield jax.tree.map(lambda a, n=len(part): np.asarray(a)[:n], drawn)  # noqa: B008
+        return jax.tree.map(lambda a: np.asarray(a)[: len(part)], drawn)
+
+    # A picture keeps one core busy; JAX computes without Python's lock.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(draw_part, range(0, len(index), _CHUNK))
 
 
 def luma(pictures: np.ndarray) -> np.ndarray:

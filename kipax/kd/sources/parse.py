@@ -16,6 +16,7 @@ from kipax.kd.sources.arrays import from_dataset, from_support
 from kipax.kd.sources.base import Drawn, ImageSpace, Source
 from kipax.kd.sources.combined import Blend, Concatenation
 from kipax.kd.sources.fractals import draw_fractals
+from kipax.kd.sources.leaves import draw_leaves
 from kipax.kd.sources.noise import Noise
 from kipax.kd.sources.photo import check_photo, draw_patches, make_pyramid
 from kipax.kd.sources.shaders import Shaders
@@ -29,6 +30,7 @@ SOURCES = {
     "support:FILE": "the images of a distilled set",
     "photo": "patches of the photo that comes with kipax; photo:FILE of another",
     "shaders": "pictures of analytic formulae",
+    "leaves": "shapes of random colour that hide one another",
     "fractals": "attractors of random maps",
     "noise": "normal noise with the teacher's statistics; noise:uniform",
     "blend:W:A,B": "W times one source and 1 - W times another",
@@ -66,6 +68,7 @@ class SourceReader:
             "support": self._support,
             "photo": self._photo,
             "shaders": self._shaders,
+            "leaves": self._leaves,
             "fractals": self._fractals,
             "noise": self._noise,
             "blend": self._blend,
@@ -117,6 +120,11 @@ class SourceReader:
     def _shaders(self, rest: str) -> Source:
         self._check_bare("shaders", rest)
         return Shaders(self.space, stretch=self._grey)
+
+    def _leaves(self, rest: str) -> Source:
+        self._check_bare("leaves", rest)
+        words = "shapes of random colour that hide one another"
+        return Drawn("leaves", self.space, draw_leaves, words, stretch=self._grey)
 
     def _fractals(self, rest: str) -> Source:
         self._check_bare("fractals", rest)
