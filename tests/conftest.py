@@ -41,6 +41,16 @@ def x64():
 
 
 @pytest.fixture(autouse=True)
+def _blank_pictures(request, monkeypatch):
+    """Makes the figures of a run, but does not draw them: that takes two seconds a run.
+
+    Tests marked ``pictures`` draw them, and so do programs that tests start.
+    """
+    if "pictures" not in request.keywords:
+        monkeypatch.setattr("kipax.plots.to_png", lambda figure: b"")
+
+
+@pytest.fixture(autouse=True)
 def _doctest_names(doctest_namespace):
     import numpy as np
 

@@ -219,6 +219,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_four_devices_are_one():
     """Bit for bit, where all devices are of one kind: sums are in plan order."""
     backend = "portable" if fused.why_not(np.float32) else "fused"

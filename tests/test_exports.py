@@ -10,6 +10,8 @@ from PIL import Image
 from kipax.errors import FileError, UsageError
 from tests.test_support import make_support
 
+pytestmark = pytest.mark.pictures
+
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 def test_arrays(layout):

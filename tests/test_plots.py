@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.pictures
 
 from kipax import plots
 

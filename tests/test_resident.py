@@ -152,7 +152,7 @@ def test_a_thread_is_one_block_ahead(monkeypatch):
     assert threading.main_thread() not in targets.by
 
 
-@pytest.mark.parametrize("keep_bytes", [PLENTY, 0])
+@pytest.mark.parametrize("keep_bytes", [PLENTY, pytest.param(0, marks=pytest.mark.slow)])
 def test_runs_are_the_same_bits(tmp_path, keep_bytes):
     def make(job):
         return LocalExecutor(job.targets, job.plan, keep_bytes=keep_bytes)

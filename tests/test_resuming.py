@@ -229,6 +229,8 @@ def test_other_test_labels_of_as_many_images_count_from_the_beginning(tmp_path):
     assert resumed.initial == fresh.initial
 
 
+@pytest.mark.pictures
+@pytest.mark.slow
 def test_names_with_dollars_are_drawn(tmp_path):
     names = [f"${i}_to_${i + 1}" for i in range(10)]
     data = Dataset.from_arrays(_arrays(), name="$a_$b_$", class_names=names)

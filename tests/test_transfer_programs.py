@@ -65,6 +65,7 @@ def test_data_that_do_not_fit_are_refused(folder, tmp_path):
     assert "this support set takes images (8, 8, 1) of 10 classes" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_killed_grid_goes_on_where_it_stopped(folder, tmp_path):
     flags = [str(folder), *NETWORK, "--steps=400", "--seeds=2"]
     whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"

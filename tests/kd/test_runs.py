@@ -24,6 +24,7 @@ from kipax.report import Reporter
 from tests.kd.cases import DIGITS, SMALL, Listener, in_pieces, network_files
 
 
+@pytest.mark.pictures
 def test_a_student_learns_from_formulae_what_the_teacher_knows(taught, tmp_path):
     config = dataclasses.replace(SMALL, width=16, images=1500, steps=250)
     listener = Listener()

@@ -150,7 +150,7 @@ def test_same_function_for_same_spec():
     assert make_kernel_fn("convnet") is not make_kernel_fn("convnet", kind="nngp")
 
 
-@settings(max_examples=12)  # each compiles anew
+@settings(max_examples=6)  # each compiles anew
 @given(
     n1=st.integers(1, 4),
     n2=st.integers(1, 4),

@@ -25,7 +25,7 @@ __all__ = [
     "luma",
 ]
 
-_CHUNK = 256  # pictures drawn at once
+_CHUNK = 64  # pictures drawn at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +110,7 @@ def keys_for(index: jax.Array, seed: int) -> jax.Array:
 
 
 def draw_in_chunks(index: np.ndarray, seed: int, draw: Callable[[jax.Array], Any]) -> Iterator[Any]:
-    """Draws images of any number, 256 at a time, so that one compilation serves all numbers.
+    """Draws images of any number, 64 at a time, so that one compilation serves all numbers.
 
     Args:
         index: indices of the images ``(n,)``.
@@ -118,7 +118,7 @@ def draw_in_chunks(index: np.ndarray, seed: int, draw: Callable[[jax.Array], Any
         draw: ``draw(keys)`` returns an array, or a tree of arrays, with a row for each key.
 
     Yields:
-        The drawn arrays, NumPy, of up to 256 images each.
+        The drawn arrays, NumPy, of up to 64 images each.
     """
 
     def draw_part(start: int) -> Any:
