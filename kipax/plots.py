@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "Plane",
     "draw_curve",
     "draw_guesses",
     "draw_histograms",
     "draw_images",
     "draw_labels",
+    "draw_planes",
     "draw_scaling",
     "to_png",
 ]
@@ -203,6 +205,44 @@ def draw_histograms(values: Mapping[str, np.ndarray], label: str) -> Figure:
         axes.hist(numbers, bins=25, range=(0, 1), histtype="step", label=name)
     axes.set(xlabel=label, ylabel="images")
     axes.legend(fontsize=8)
+    return figure
+
+
+class Plane(NamedTuple):
+    """Points of a plane over the regions of a classifier.
+
+    Attributes:
+        title: written above it.
+        points: ``(n, 2)``.
+        classes: of the points ``(n,)``.
+        regions: classes of a grid ``(rows, columns)``; rows are the second coordinate, rising.
+        extent: left, right, bottom and top of the grid.
+    """
+
+    title: str
+    points: np.ndarray
+    classes: np.ndarray
+    regions: np.ndarray
+    extent: tuple[float, float, float, float]
+
+
+def draw_planes(planes: Sequence[Plane], rows: int) -> Figure:
+    """Draws planes row by row; `rows` divides their number."""
+    columns = len(planes) // rows
+    figure = _new_figure(2.4 * columns, 2.5 * rows)
+    look: dict[str, Any] = {"cmap": "tab10", "vmin": -0.5, "vmax": 9.5}
+    for position, plane in enumerate(planes, 1):
+        left, right, bottom, top = plane.extent
+        axes = figure.add_subplot(rows, columns, position)
+        axes.imshow(
+            plane.regions, origin="lower", extent=plane.extent, aspect="auto", alpha=0.35, **look
+        )
+        axes.scatter(plane.points[:, 0], plane.points[:, 1], c=plane.classes, s=1.5, **look)
+        axes.set_xlim(left, right)
+        axes.set_ylim(bottom, top)
+        axes.set_title(plane.title.replace("$", r"\$"), fontsize=8)
+        axes.set_xticks([])
+        axes.set_yticks([])
     return figure
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 pytest.importorskip("matplotlib")
-pytestmark = pytest.mark.pictures
 
 from kipax import plots
+
+pytestmark = pytest.mark.pictures
 
 
 def _shown(axis, low, high):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
+from scipy.stats import spearmanr
 
 from kipax import console
 from kipax import flags as config_flags
@@ -85,6 +86,15 @@ def _judge_all(table: Table, results: list[CellResult]) -> dict[str, str]:
     }
 
 
+def _correlate(results: list[CellResult]) -> float | None:
+    """Returns Spearman's correlation of relative entropy and accuracy; None if it has none."""
+    entropies = [float(r.relative_entropies.mean()) for r in results]
+    if len(set(entropies)) < 4:
+        return None
+    found = spearmanr(entropies, [r.accuracy for r in results]).statistic
+    return round(float(found), 3)
+
+
 def _run(
     tables: Callable[[], Mapping[str, Table]], reporter: console.ConsoleReporter
 ) -> dict[str, Any]:
@@ -105,7 +115,7 @@ def _run(
             reporter=reporter,
         )
     reporter.close()
-    out = {}
+    out: dict[str, Any] = {}
     for name in names:
         judged = _judge_all(found[name], results[name])
         reporter.say(_format(found[name], results[name]))
@@ -115,7 +125,14 @@ def _run(
             "rows": {result.name: result.to_dict() for result in results[name]},
             "claims": judged,
         }
-    return out
+    everything = [result for name in names for result in results[name]]
+    correlation = _correlate(everything)
+    if correlation is not None:
+        reporter.say(
+            f"rank correlation of relative entropy and accuracy over {len(everything)} rows: "
+            f"{correlation:.2f}"
+        )
+    return out | {"rank_correlation": correlation}
 
 
 def run_tables(tables: Callable[[], Mapping[str, Table]], *, default: str) -> None:

@@ -167,6 +167,17 @@ class KDConfig(TrainingConfig):
     image_size: int | None = config_field(None, IMAGE_SIZE_HELP, may_change=True)
     preset: str = config_field("", f"constants of a paper: {', '.join(PRESETS)} (by teacher)")
     images: int | None = config_field(None, "images drawn once and kept (by preset)")
+    pool: int | None = config_field(
+        None,
+        "images that the teacher is asked about, of which --images are chosen, as many of each "
+        "class that it predicts (the first ones, whatever their class)",
+    )
+    imbalance: float = config_field(
+        1.0, "of a choice from the pool: the largest class over the smallest"
+    )
+    boundary: bool = config_field(
+        False, "move each image to a class boundary of the teacher: four images on its two sides"
+    )
     loss: str | None = config_field(None, f"{', '.join(LOSSES)} (by preset)")
     temperature: float | None = config_field(None, "tau of the softmax (by preset)")
     scale: float | None = config_field(
@@ -190,7 +201,13 @@ class KDConfig(TrainingConfig):
         super().__post_init__()
         if self.preset:
             check_choice("preset", self.preset, tuple(PRESETS))
-        check_positive(self, "image_size", "images", "temperature", "scale", "mix_alpha")
+        sizes = ("image_size", "images", "pool", "temperature", "scale", "mix_alpha")
+        check_positive(self, *sizes)
+        if not self.imbalance >= 1 or (self.imbalance > 1 and self.pool is None):
+            raise UsageError(
+                "imbalance is the largest class over the smallest, from 1 on, of images chosen "
+                f"from a pool; got {self.imbalance} and pool {self.pool}."
+            )
         _ = self.spec  # raises for a network that does not exist
 
     @property

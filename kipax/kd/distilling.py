@@ -21,19 +21,12 @@ from kipax.errors import UsageError
 from kipax.files import hash_arrays
 from kipax.kd.config import KDConfig, given, identify, resolve
 from kipax.kd.diagnosis import Diagnosis, diagnose
+from kipax.kd.gathering import ASKED, Answers, gather, index_of
 from kipax.kd.objectives import Distil
 from kipax.kd.opening import check_fits, find_own_data, open_teacher, open_test_data
 from kipax.kd.pictures import draw_seen
 from kipax.kd.sources import Source, SourceReader
-from kipax.kd.stored import (
-    StoredImages,
-    ask,
-    ask_teacher,
-    asked_live,
-    chosen_index,
-    draw_images,
-    remembered,
-)
+from kipax.kd.stored import StoredImages, ask, asked_live, remembered
 from kipax.kd.teachers import KernelTeacher, Teacher
 from kipax.kd.trainee import (
     Trainee,
@@ -51,7 +44,6 @@ from kipax.version import __version__
 
 __all__ = ["Distillation", "diagnose_source", "run_kd"]
 
-_ASKED = 1000  # images that a diagnosis asks the teacher about
 _FINGERPRINT = 8  # images that identify an unlimited source, or a teacher by its answers
 _HELD_OUT = 500  # images of the source that measure agreement, never trained on
 _CHOSEN_BY = "held-out agreement"
@@ -112,20 +104,6 @@ def _default_workdir(config: KDConfig) -> str:
         words[1] = f"{kind}-{words[1]}"
     plain = ("".join(c if c.isalnum() or c in "-_." else "-" for c in word) for word in words)
     return f"runs/{'-'.join(plain)}"
-
-
-class Answers(NamedTuple):
-    """The teacher's answers to the images.
-
-    Attributes:
-        shown: numbers of at most a thousand images.
-        some: logits of these images.
-        every: logits of all images; None if the teacher was not asked about all.
-    """
-
-    shown: np.ndarray
-    some: np.ndarray
-    every: np.ndarray | None
 
 
 class _Seen(NamedTuple):
@@ -190,7 +168,7 @@ class Distillation:
 
     def diagnose(self) -> Diagnosis:
         """Asks the teacher about a thousand images of the source; saves nothing."""
-        index = self.index[:_ASKED]
+        index = self.index[:ASKED]
         return diagnose(ask(self.teacher, self.source.images(index, seed=self.config.seed)))
 
     def train(
@@ -205,6 +183,8 @@ class Distillation:
                 one teacher may share; None for the run's folder.
         """
         folder = RunFolder(workdir)
+        if drawn is not None:
+            drawn.mkdir(parents=True, exist_ok=True)
         with folder.open(self.identity, resume=resume):
             images, answers = self.draw(drawn or folder.path)
             diagnosis = diagnose(answers.some)
@@ -266,6 +246,8 @@ class Distillation:
             f" at {config.temperature:g} times {config.scale:g}, signal {config.signal} · "
             f"augmentation {config.augmentation}{mirrored}, mix {config.mix}"
             + (" · the teacher is asked once" if config.cached else "")
+            + (f" · chosen from {config.pool:,}" if config.pool else "")
+            + (" · at the teacher's boundaries" if config.boundary else "")
         )
 
     @property
@@ -276,8 +258,8 @@ class Distillation:
 
     @functools.cached_property
     def index(self) -> np.ndarray:
-        """The indices of the source's images that are used."""
-        return chosen_index(self.source, given(self.config.images), self.config.seed)
+        """The indices of the source's images from which some or all are used."""
+        return index_of(self.config, self.source)
 
     @property
     def _source_hash(self) -> str:
@@ -299,20 +281,8 @@ class Distillation:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def draw(self, folder: Path) -> tuple[StoredImages, Answers]:
-        """Draws the images and asks the teacher: about all if cached, else about some."""
-        images = draw_images(
-            folder,
-            self.source,
-            self.teacher.domain.space,
-            count=given(self.config.images),
-            seed=self.config.seed,
-            reporter=self.reporter,
-        )
-        shown = np.linspace(0, len(images) - 1, min(_ASKED, len(images))).astype(int)
-        if not self.config.cached:
-            return images, Answers(shown, ask(self.teacher, images.raw(shown)), None)
-        every = ask_teacher(folder, self.teacher, images, self.reporter)
-        return images, Answers(shown, every[shown], every)
+        """Draws the images and asks the teacher; keeps both in a folder. See `gather`."""
+        return gather(self.config, self.teacher, self.source, folder, reporter=self.reporter)
 
     def trainee(self, images: StoredImages, answers: Answers) -> Trainee:
         """Returns the student with its batches, objective and optimiser."""

@@ -22,6 +22,8 @@ from kipax.report import SAME_COMMAND, Progress, Reporter, limit_time
 
 __all__ = ["Cell", "CellResult", "run_cells"]
 
+_OF_IMAGES = ("images", "pool", "imbalance", "boundary", "seed")  # fields that decide them
+
 
 @dataclasses.dataclass(frozen=True)
 class Cell:

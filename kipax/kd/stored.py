@@ -17,6 +17,7 @@ from kipax.files import hash_arrays
 from kipax.kd.sources.arrays import Images
 from kipax.kd.sources.base import ImageSpace, Source
 from kipax.kd.teachers import Teacher
+from kipax.ledger import array_hash
 from kipax.report import Progress, Reporter
 from kipax.students import Outputs
 from kipax.training import Batch
@@ -28,6 +29,7 @@ __all__ = [
     "asked_live",
     "chosen_index",
     "draw_images",
+    "make_in_parts",
     "remembered",
     "whole_levels",
 ]
@@ -81,28 +83,27 @@ def chosen_index(source: Source, count: int, seed: int) -> np.ndarray:
 def draw_images(
     folder: Path,
     source: Source,
+    index: np.ndarray,
     space: ImageSpace,
     *,
-    count: int,
     seed: int,
     reporter: Reporter,
 ) -> StoredImages:
-    """Draws the chosen images of a source, or reads those that an earlier call has saved.
+    """Draws images of a source, or reads those that an earlier call has saved.
 
     Args:
         folder: where ``source.npz`` is written, except for existing images.
         source: the source.
+        index: indices of the images.
         space: the images that the teacher takes.
-        count: largest number of images, see `chosen_index`.
-        seed: seed of the choice and of the images.
+        seed: seed of the images.
         reporter: is told the progress.
     """
-    index = chosen_index(source, count, seed)
     if isinstance(source, Images):
         return StoredImages(source.raw[index])
-    levels = _in_parts(
+    levels = make_in_parts(
         folder / _FILE,
-        np.array([source.name, str(len(index)), str(seed), str(space)]),
+        np.array([source.name, array_hash(index), str(seed), str(space)]),
         lambda part: whole_levels(source.images(index[part], seed=seed), space),
         count=len(index),
         unit="image",
@@ -145,7 +146,7 @@ def ask_teacher(
     Raises:
         FailedRunError: an answer is not finite.
     """
-    return _in_parts(
+    return make_in_parts(
         folder / _ANSWERS,
         np.array([images.hash, str(teacher.facts)]),
         lambda part: ask(teacher, images.raw(part)),
@@ -155,7 +156,7 @@ def ask_teacher(
     )
 
 
-def _in_parts(
+def make_in_parts(
     path: Path,
     facts: np.ndarray,
     make: Callable[[np.ndarray], np.ndarray],
@@ -163,6 +164,7 @@ def _in_parts(
     count: int,
     unit: str,
     reporter: Reporter,
+    size: int = _PART,
 ) -> np.ndarray:
     """Makes rows part by part and saves them to a file, also when it is interrupted.
 
@@ -175,13 +177,14 @@ def _in_parts(
         count: number of rows.
         unit: unit of the progress.
         reporter: is told the progress; it may raise, for example at a time limit.
+        size: number of rows that are made at once.
     """
     parts = _kept(path, facts)
     done, began = sum(map(len, parts)), time.monotonic()
     first, saved = done, done
     try:
         while done < count:
-            stop = min(done + _PART, count)
+            stop = min(done + size, count)
             parts.append(make(np.arange(done, stop)))
             done = stop
             pace = (time.monotonic() - began) / (done - first)

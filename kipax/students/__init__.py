@@ -5,7 +5,13 @@ from kipax.students.layers import NORMALISATIONS, PARAMETERISATIONS, Outputs
 from kipax.students.ntk import empirical_ntk, largest_eigenvalue
 from kipax.students.prediction import predict
 from kipax.students.published import PUBLISHED, Published, load_weights
-from kipax.students.registry import StudentSpec, init_variables, is_finite_only, student_names
+from kipax.students.registry import (
+    StudentSpec,
+    init_variables,
+    is_finite_only,
+    student_names,
+    takes_width,
+)
 from kipax.students.zoo import (
     VGG,
     AlexNet,
@@ -42,4 +48,5 @@ __all__ = [
     "load_weights",
     "predict",
     "student_names",
+    "takes_width",
 ]

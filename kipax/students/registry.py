@@ -18,7 +18,7 @@ from kipax.students.feedforward import FeedForward
 from kipax.students.layers import NORMALISATIONS, PARAMETERISATIONS
 from kipax.students.zoo import ZOO, Kind, find
 
-__all__ = ["StudentSpec", "init_variables", "is_finite_only", "student_names"]
+__all__ = ["StudentSpec", "init_variables", "is_finite_only", "student_names", "takes_width"]
 
 _WIDTH = 1024  # channels of an architecture; Nguyen et al. 2021
 _PATTERNS = ("wrn<d>-<k>", "vit-ti", "vit-s", "vit-b", "vit-s-p<pixels>")
@@ -32,6 +32,12 @@ def student_names() -> tuple[str, ...]:
 def is_finite_only(name: str) -> bool:
     """Returns whether a network has no kernel here, since it is not a `kipax.Architecture`."""
     return find(name) is not None
+
+
+def takes_width(name: str) -> bool:
+    """Returns whether a network's width can be chosen: not if its name says it."""
+    kind = find(name)
+    return kind is None or kind.width is not None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +86,7 @@ class StudentSpec:
             )
         if self.width is not None and self.width < 1:
             raise UsageError(f"width must be positive; got {self.width}.")
-        if self.width is not None and kind is not None and kind.width is None:
+        if self.width is not None and not takes_width(self.name):
             raise UsageError(f"the name {self.name} says its width; got width {self.width} too.")
         if self.normalisation is not None and kind is not None and not kind.normalises:
             raise UsageError(
@@ -114,8 +120,8 @@ class StudentSpec:
     def describe(self) -> str:
         """Returns a short description for a caption."""
         words, kind = [self.name], find(self.name)
-        if kind is None or kind.width is not None:
-            words.append(f"width {self.width or (kind.width if kind else _WIDTH)}")
+        if takes_width(self.name):
+            words.append(f"width {self.width or (kind and kind.width) or _WIDTH}")
         norm = self.own_normalisation
         words.append("no normalisation" if norm == "none" else f"{norm} normalisation")
         if self.parameterisation != "standard":

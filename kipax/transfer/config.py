@@ -76,6 +76,9 @@ class EvaluateConfig:
         "as the device's memory holds)",
     )
     out: str | None = config_field(None, "file of finished points (beside the set)")
+    save_networks: str | None = config_field(
+        None, "folder that keeps every trained network, for kipax.load_network (none is kept)"
+    )
     max_seconds: float | None = config_field(None, MAX_SECONDS_HELP)
 
     def __post_init__(self) -> None:
@@ -96,6 +99,7 @@ class EvaluateConfig:
         idle: tuple[str, ...] = ("grid", "full_data") if self.protocol != "kip-nn" else ()
         if self.protocol == "krr":
             idle += ("width", "normalisation", "losses", "steps", "seeds", "mirror")
+            idle += ("save_networks",)
         if self.protocol != "kip-nn":
             idle += ("together",)  # a single point is trained alone
         if self.draws is not None and not self.baselines:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kipax import files
 from kipax.data import Dataset
 from kipax.data.datasets import check_dataset
 from kipax.data.recipe import Deferred
@@ -217,6 +218,7 @@ def open_session(
         ledger=Ledger(out),
         reporter=reporter,
         together=config.together,
+        networks=None if config.save_networks is None else files.expand(config.save_networks),
     )
     reporter.say(_describe_data(support, session, protocol))
     return Opened(support, path, protocol, session)

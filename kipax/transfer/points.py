@@ -7,6 +7,7 @@ import functools
 import math
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
@@ -20,7 +21,7 @@ from kipax.data.known import short_name
 from kipax.errors import FailedRunError, UsageError
 from kipax.ledger import Ledger, array_hash, key_of
 from kipax.report import Progress, Reporter
-from kipax.students import StudentSpec, is_finite_only
+from kipax.students import StudentSpec, is_finite_only, takes_width
 from kipax.support import SupportSet
 from kipax.training import (
     Recipe,
@@ -30,6 +31,7 @@ from kipax.training import (
     critical_learning_rate,
     train_together,
 )
+from kipax.transfer.keeping import network_file, save_network
 from kipax.transfer.protocols import EvaluationProtocol
 
 __all__ = ["FORMULAS", "Point", "Session", "choose_student", "with_architecture"]
@@ -79,6 +81,8 @@ class Session:
         reporter: is told the progress.
         together: number of points that are trained at once; None for one on CPUs, where more
             are slower, and 20 elsewhere. Halved when the device's memory is too small.
+        networks: folder that keeps every trained network as a file; None keeps none. A finished
+            point without its file is trained again.
     """
 
     def __init__(
@@ -90,7 +94,9 @@ class Session:
         ledger: Ledger | None = None,
         reporter: Reporter | None = None,
         together: int | None = None,
+        networks: Path | None = None,
     ):
+        self._networks = networks
         self.together = together or (1 if jax.default_backend() == "cpu" else 20)
         self.dataset = dataset
         self.name = short_name(dataset.name)
@@ -143,7 +149,7 @@ class Session:
         facts = [self._facts(support, point) for point in points]
         waiting: dict[Any, list[int]] = {}  # points that differ in rates alone are trained at once
         for i, point in enumerate(points):
-            if self.ledger.get(key_of(facts[i])) is None:
+            if not self._is_finished(point, key_of(facts[i])):
                 waiting.setdefault((point.student, point.recipe, point.seed), []).append(i)
             else:
                 self._done += point.recipe.steps
@@ -154,6 +160,13 @@ class Session:
                     group = group[len(part) :]
         found = [self.ledger.get(key_of(f)) for f in facts]
         return [record for record in found if record is not None]
+
+    def _is_finished(self, point: Point, key: str) -> bool:
+        """Returns whether a point has its record and, if networks are kept, its file."""
+        record = self.ledger.get(key)
+        if record is None or self._networks is None or record.get("diverged_at") is not None:
+            return record is not None
+        return network_file(self._networks, point.student, key).exists()
 
     def _facts(self, support: SupportSet, point: Point) -> dict[str, Any]:
         """Returns everything that a point's result depends on."""
@@ -231,6 +244,9 @@ class Session:
             }
             if one.diverged_at is None:
                 record |= self._accuracies(network, one)
+                if self._networks is not None:
+                    file = network_file(self._networks, first.student, key_of(fact))
+                    save_network(file, support, first.student, one.best, record)
             record["seconds"] = round((time.monotonic() - began) / len(points), 2)
             self.ledger.add(key_of(fact), record)
         self._advance(behind * (steps - told[0]), "step")
@@ -330,5 +346,5 @@ def choose_student(
             f"networks are made by name, and {own.name} is not this set's architecture, which has "
             "other layers or scales: say which to take with --architectures."
         )
-    width = None if name.startswith("wrn") else protocol.width
+    width = protocol.width if takes_width(name) else None
     return StudentSpec(name=name, width=width, normalisation=protocol.normalisation)

@@ -6,9 +6,6 @@ Python 3.11, torch 2.14.1, torchvision 0.29.1.
 
 import json
 
-import torch
-import torchvision
-
 from tests.golden.torchvision_cases import PATH, image, weights
 
 NAMES = (
@@ -25,6 +22,9 @@ NAMES = (
 
 def compute(name: str) -> dict:
     """The shapes of a network's weights, and its first eight logits of two images."""
+    import torch
+    import torchvision
+
     model = getattr(torchvision.models, name)(weights=None).eval()
     shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     state = {key: torch.from_numpy(weights(key, shape)) for key, shape in shapes.items()}

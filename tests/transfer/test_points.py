@@ -3,10 +3,12 @@
 import dataclasses
 
 import jax
+import numpy as np
 import pytest
 
 from kipax import architectures
 from kipax.errors import FailedRunError, UsageError
+from kipax.networks import load_network
 from kipax.students import StudentSpec
 from kipax.transfer import (
     EvaluateConfig,
@@ -52,6 +54,26 @@ def test_finished_points_are_not_trained_again(support, tmp_path, monkeypatch):
     assert len(trainings) == 8
     evaluate(support, dataclasses.replace(config, steps=7))
     assert len(trainings) == 12
+
+
+def test_networks_are_kept_beside_their_points(support, digits, tmp_path, monkeypatch):
+    out, folder = str(tmp_path / "points.jsonl"), tmp_path / "networks"
+    fields = FAST | {"eval_examples": None}
+    config = EvaluateConfig(protocol="kip-nn", seeds=1, out=out, **fields)
+    without = evaluate(support, config, dataset=digits)[0]
+    kept = dataclasses.replace(config, save_networks=str(folder))
+    assert evaluate(support, kept, dataset=digits)[0] == without  # trained again, to the same
+    files = sorted(folder.iterdir())
+    assert len(files) == 4
+    monkeypatch.setattr(points, "train_together", None)  # nothing is trained any more
+    evaluate(support, kept, dataset=digits)
+    for file in files:
+        network = load_network(file)
+        found = np.mean(network.predict(digits.x_test) == digits.y_test)
+        assert found == pytest.approx(network.metadata["test_accuracy"])
+        assert "trained on" in str(network)
+    with pytest.raises(UsageError, match="save_networks has no effect under krr"):
+        EvaluateConfig(save_networks="networks")
 
 
 def test_a_grid_at_once_is_the_grid_one_by_one(support):

@@ -1,0 +1,133 @@
+"""What a step of a distillation costs beside its teacher's forward pass and its student's step.
+
+Claim: a step costs no more than 1.1 times both, a source's images at most a tenth of it, and with
+remembered answers the teacher's part is gone.
+
+Command:  python -m experiments.benchmarks.distillation --teacher=wrn16-1 --student=wrn10-1
+Expected: see experiments/benchmarks/README.md; two minutes. Whole loops are timed in turns, and
+          the medians compared.
+"""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from experiments.benchmarks import timing
+from kipax.console import ConsoleReporter, run_command
+from kipax.data import Standard
+from kipax.kd import Distil, ImageSpace, NetworkTeacher, SourceReader, Views
+from kipax.kd.presets import make_descent
+from kipax.kd.stored import asked_live, remembered
+from kipax.kd.views import ViewedBatches
+from kipax.networks import TrainedNetwork
+from kipax.pixels import PixelFacts
+from kipax.students import StudentSpec, init_variables
+from kipax.training import Batch, Epochs, Setting, fit
+from kipax.training.hooks import Told
+
+flags.DEFINE_string("teacher", "wrn16-1", "network of the teacher, with weights as drawn")
+flags.DEFINE_string("student", "wrn10-1", "network of the student")
+flags.DEFINE_string("source", "photo", "source whose images are drawn")
+flags.DEFINE_string("augmentation", "crop", "none, crop, standard, high or extreme")
+flags.DEFINE_string("mix", "cutmix", "none, mixup or cutmix")
+flags.DEFINE_integer("side", 32, "pixels")
+flags.DEFINE_integer("channels", 3, "channels")
+flags.DEFINE_integer("batch", 128, "images a step")
+flags.DEFINE_integer("steps", 12, "steps timed at once")
+flags.DEFINE_integer("repeats", 5, "times each is timed, in turns")
+_CLASSES, _IMAGES = 10, 2048
+
+
+def _teacher(space: ImageSpace, preprocessor: Standard) -> NetworkTeacher:
+    """Returns a teacher whose weights are as drawn."""
+    spec = StudentSpec(name=flags.FLAGS.teacher)
+    variables = init_variables(spec.build(_CLASSES, space.shape), jax.random.key(0), space.shape)
+    pixels = PixelFacts("", space.low, space.high, space.mean, space.deviation)
+    facts = {
+        "dataset": "",
+        "class_names": [str(i) for i in range(_CLASSES)],
+        "image_shape": list(space.shape),
+        "pixels": pixels.to_metadata(),
+    }
+    return NetworkTeacher(TrainedNetwork(spec, variables, preprocessor, facts))
+
+
+def _loop(teach: Callable[[Batch], Any], batches: Callable[[int], Batch]) -> float:
+    """Returns the seconds of a step in a loop, without the first, which compiles."""
+    chosen, times = flags.FLAGS, []
+    shape = batches(0).x.shape[1:]
+    fit(
+        StudentSpec(name=chosen.student).build(_CLASSES, shape),
+        batches,
+        objective=Distil(loss="kl", temperature=8.0, scale=1.0),
+        descent=make_descent("adam", "constant", steps=chosen.steps + 1, weight_decay=0.0),
+        settings=[Setting(1e-3, 0.0, 0)],
+        teacher=teach,
+        hooks=[Told(lambda step: times.append(time.perf_counter()))],
+    )
+    return (times[-1] - times[0]) / chosen.steps
+
+
+def main(reporter: ConsoleReporter) -> dict[str, Any]:
+    """Times the parts and the whole in turns."""
+    chosen = flags.FLAGS
+    shape = (chosen.side, chosen.side, chosen.channels)
+    mean, deviation = np.full(shape[2], 120.0), np.full(shape[2], 60.0)
+    space = ImageSpace(shape, 0, 255, tuple(mean), tuple(deviation))
+    preprocessor = Standard(mean, deviation, 0.0, 255.0)
+    teacher = _teacher(space, preprocessor)
+    source = SourceReader(space, lambda: None).read(chosen.source)  # type: ignore[arg-type,return-value]
+    source.images(np.arange(64), seed=0)
+    began = time.perf_counter()
+    raw = source.images(np.arange(_IMAGES), seed=0)
+    drawn = (time.perf_counter() - began) / _IMAGES
+    batches = ViewedBatches(
+        lambda index: raw[index],
+        Epochs(_IMAGES, chosen.batch, seed=0),
+        space=space,
+        preprocessor=preprocessor,
+        views=Views(level=chosen.augmentation, mix=chosen.mix, alpha=0.25, per_example=False),
+        seed=0,
+    )
+    batch = batches(0)
+    answers = np.asarray(teacher.logits(batch.x_teacher, batch.x))
+    still = remembered(np.tile(answers[:1], (_IMAGES, 1)))
+    ask = functools.partial(asked_live(teacher), batch)
+    parts: dict[str, Callable[[], float]] = {
+        "whole": lambda: _loop(asked_live(teacher), batches),
+        "remembered": lambda: _loop(still, batches),
+        "student": lambda: _loop(still, lambda step: batch),
+        "teacher": lambda: timing.seconds(lambda: ask().logits, repeats=chosen.steps),
+        "images": lambda: timing.seconds(lambda: batches(1).x, repeats=chosen.steps),
+    }
+    found: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(chosen.repeats):
+        for name, measure in parts.items():
+            found[name].append(measure())
+    middle = {name: statistics.median(values) for name, values in found.items()}
+    ratios = [
+        w / (t + s)
+        for w, t, s in zip(found["whole"], found["teacher"], found["student"], strict=True)
+    ]
+    ms = {name: f"{1e3 * value:.0f} ms" for name, value in middle.items()}
+    reporter.say(
+        f"a step of {chosen.batch}: {ms['whole']} = {statistics.median(ratios):.2f} times teacher "
+        f"({ms['teacher']}) and student ({ms['student']}); images augmented: {ms['images']}, drawn "
+        f"once: {1e3 * drawn * chosen.batch:.0f} ms; with remembered answers: {ms['remembered']}"
+    )
+    return {
+        "ratio": round(statistics.median(ratios), 3),
+        "seconds": {k: round(v, 5) for k, v in middle.items()},
+        "drawn_once": round(drawn * chosen.batch, 5),
+        **timing.machine(),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)

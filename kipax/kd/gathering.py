@@ -1,0 +1,141 @@
+"""Gathers what a student is shown: images of a source, and what the teacher says about them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from kipax.errors import UsageError
+from kipax.kd.boundary import boundary_pairs
+from kipax.kd.config import KDConfig, given
+from kipax.kd.selection import pseudo_balance
+from kipax.kd.sources import Source
+from kipax.kd.stored import (
+    StoredImages,
+    ask,
+    ask_teacher,
+    chosen_index,
+    draw_images,
+    make_in_parts,
+)
+from kipax.kd.teachers import Teacher
+from kipax.ledger import array_hash
+from kipax.report import Reporter
+
+__all__ = ["ASKED", "Answers", "gather", "index_of"]
+
+ASKED = 1000  # images that the teacher is asked about if not about all
+
+
+class Answers(NamedTuple):
+    """The teacher's answers to the images.
+
+    Attributes:
+        shown: numbers of at most a thousand images.
+        some: logits of these images.
+        every: logits of all images; None if the teacher was not asked about all.
+    """
+
+    shown: np.ndarray
+    some: np.ndarray
+    every: np.ndarray | None
+
+
+def index_of(config: KDConfig, source: Source) -> np.ndarray:
+    """Returns the indices of the source's images from which a resolved config takes some or all."""
+    return chosen_index(source, config.pool or given(config.images), config.seed)
+
+
+def gather(
+    config: KDConfig, teacher: Teacher, source: Source, folder: Path, *, reporter: Reporter
+) -> tuple[StoredImages, Answers]:
+    """Draws the images of a source and asks the teacher.
+
+    Chooses them from a pool and moves them to the teacher's boundaries, if the config says so.
+
+    Args:
+        config: the resolved settings.
+        teacher: the teacher; it is asked about all images if ``config.cached``, else about some.
+        source: the source.
+        folder: where drawn images and answers are kept, and read again.
+        reporter: is told sentences and progress.
+
+    Raises:
+        UsageError: the teacher has no gradients, or no image could be moved to its boundaries.
+        FailedRunError: the teacher's answers are not finite.
+    """
+    index = index_of(config, source)
+    if config.pool is not None:
+        index = _choose(config, teacher, source, index, folder, reporter)
+    images = draw_images(
+        folder, source, index, teacher.domain.space, seed=config.seed, reporter=reporter
+    )
+    if config.boundary:
+        images = _move(config, teacher, images, folder, reporter)
+    shown = np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(int)
+    if not config.cached:
+        return images, Answers(shown, ask(teacher, images.raw(shown)), None)
+    every = ask_teacher(folder, teacher, images, reporter)
+    return images, Answers(shown, every[shown], every)
+
+
+def _choose(
+    config: KDConfig,
+    teacher: Teacher,
+    source: Source,
+    index: np.ndarray,
+    folder: Path,
+    reporter: Reporter,
+) -> np.ndarray:
+    """Returns the indices of images that the teacher's classes choose from a pool."""
+    classes = make_in_parts(
+        folder / "pool.npz",
+        np.array([source.name, array_hash(index), str(config.seed), str(teacher.facts)]),
+        lambda part: np.argmax(ask(teacher, source.images(index[part], seed=config.seed)), axis=1),
+        count=len(index),
+        unit="answer",
+        reporter=reporter,
+    )
+    chosen = pseudo_balance(
+        classes,
+        given(config.images),
+        num_classes=len(teacher.domain.class_names),
+        seed=config.seed,
+        imbalance=config.imbalance,
+    )
+    counts = np.bincount(classes, minlength=len(teacher.domain.class_names))
+    reporter.say(
+        f"{len(chosen):,} images ({len(np.unique(chosen)):,} different ones) chosen of "
+        f"{len(index):,}, of which the teacher sees {', '.join(map(str, counts))} of each class"
+    )
+    return index[chosen]
+
+
+def _move(
+    config: KDConfig, teacher: Teacher, images: StoredImages, folder: Path, reporter: Reporter
+) -> StoredImages:
+    """Returns four images for each that could be moved to one of the teacher's boundaries."""
+
+    def move(part: np.ndarray) -> np.ndarray:
+        moved, found = boundary_pairs(teacher, images.raw(part), seed=config.seed + int(part[0]))
+        return np.where(found[:, None, None, None, None], moved, np.nan)
+
+    moved = make_in_parts(
+        folder / "boundary.npz",
+        np.array([images.hash, str(teacher.facts), str(config.seed)]),
+        move,
+        count=len(images),
+        unit="search",
+        reporter=reporter,
+        size=256,
+    )
+    found = np.isfinite(moved[:, 0, 0, 0, 0])
+    reporter.say(f"{int(found.sum()):,} of {len(found):,} images moved to the teacher's boundaries")
+    if not found.any():
+        raise UsageError(
+            "boundary needs images that can be moved to another class; the teacher keeps the class "
+            "of all: take --boundary=false, or another source."
+        )
+    return StoredImages(moved[found].reshape(-1, *moved.shape[2:]))
