@@ -32,6 +32,14 @@ _FEW_COMPARED = [
     for c in CASES
     if c.architecture.name in _FEW and (c.kind == "ntk" or c.architecture.name == "convvec3")
 ]
+# Portably in double precision, of the deep networks the NTK of one shape; C++ does all of them.
+_SKIPPED = ("convnet-8x8", "convnet-16x16")
+_DEEP = ("convnet2", "myrtle5", "myrtle10", "deep-global")
+_IN_DOUBLE = [
+    c
+    for c in _COMPARED
+    if not c.id.startswith(_SKIPPED) and (c.kind == "ntk" or c.architecture.name not in _DEEP)
+]
 few_cases = pytest.mark.parametrize("case", _params(_FEW_COMPARED, _PORTABLE))
 both_backends = pytest.mark.parametrize("backend", ["portable", "fused"])
 
@@ -86,7 +94,7 @@ def _check_identical_images(case):
     np.testing.assert_array_equal(actual["k_self"], np.asarray(actual["k_self"]).T)
 
 
-@pytest.mark.parametrize("case", _params(_COMPARED, _PORTABLE))
+@pytest.mark.parametrize("case", _params(_IN_DOUBLE, _PORTABLE))
 def test_float64(x64, golden, case):
     """Golden values of neural-tangents; identical images against the exact recursion."""
     prefix = f"{case.id}/"
@@ -128,7 +136,10 @@ def test_fused(golden, case):
 
 
 @pytest.mark.parametrize("backend", ["portable", "fused"])
-@few_cases
+@pytest.mark.parametrize(
+    "case",
+    _params([c for c in _FEW_COMPARED if c.architecture.name not in _DEEP[1:]], _PORTABLE),
+)
 def test_float32(x64, case, backend):
     """Against float64: distinct, duplicated and nearly duplicated images."""
     skip_unless_it_runs(backend)
