@@ -41,7 +41,7 @@ class Views:
     * ``standard``: RandAugment(2, 14), and ``crop``;
     * ``high``: RandAugment(4, 14), half of the images elastic (alpha 50, sigma 5 at 224 pixels,
       scaled to the side), a tenth inverted, and ``crop``;
-    * ``extreme``: RandAugment(8, 30), random erasing, and ``crop``.
+    * ``extreme``: as ``high``, but RandAugment(8, 30), and random erasing.
 
     The levels are those of Frank & Davis 2025. RandAugment gets pixels clipped to the range.
 
@@ -76,7 +76,7 @@ class Views:
 
 def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Array:
     """Returns one image after the changes of a level, with whole values from 0 to 255."""
-    of_policy, of_extra, of_use, of_invert, of_crop = jax.random.split(key, 5)
+    of_policy, of_extra, of_use, of_invert, of_crop, of_erasing = jax.random.split(key, 6)
     number, strength = {"standard": (2, 14), "high": (4, 14), "extreme": (8, 30)}.get(
         views.level, (0, 0)
     )
@@ -85,13 +85,13 @@ def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Arra
         colours = jnp.clip(jnp.round(x[..., :3]), 0.0, 255.0)
         colours = rand_augment(of_policy, colours, number=number, level=strength, fill=fill)
         x = jnp.concatenate([colours, x[..., 3:]], axis=-1)
-    if views.level == "high":
+    if views.level in ("high", "extreme"):
         scale = x.shape[0] / _ELASTIC_SIDE
         moved = elastic(of_extra, x, alpha=50 * scale, sigma=5 * scale, fill=fill)
         x = jnp.where(jax.random.bernoulli(of_use), moved, x)
         x = jnp.where(jax.random.bernoulli(of_invert, 0.1), 255.0 - x, x)
     if views.level == "extreme":
-        x = random_erasing(of_extra, x, fill=fill)
+        x = random_erasing(of_erasing, x, fill=fill)
     of_place, of_flip = jax.random.split(of_crop)
     x = random_crop(of_place, x, fill=fill)
     return jnp.where(views.mirror & jax.random.bernoulli(of_flip), flip(x), x)
@@ -104,8 +104,14 @@ def _view(views: Views, space: ImageSpace, key: jax.Array, raw: jax.Array) -> ja
     if views.level != "none":
         middle = sum(space.mean) / len(space.mean) if space.mean else (space.low + space.high) / 2
         change = functools.partial(_change, views, float(round(space.to_levels(middle))))
-        keys = jax.random.split(of_change, len(raw))
-        raw = space.from_levels(jax.vmap(change)(keys, space.to_levels(raw)))
+        each = jax.random.split(of_change, len(raw)), space.to_levels(raw)
+        # All at once, each image goes through every operation of the policy: on CPUs one by one,
+        # through its own alone, takes a third of the time, and gives the same bits.
+        if views.level != "crop" and jax.default_backend() == "cpu":
+            changed = jax.lax.map(lambda one: change(*one), each)
+        else:
+            changed = jax.vmap(change)(*each)
+        raw = space.from_levels(changed)
     if views.mix != "none":
         mix = mixup if views.mix == "mixup" else cutmix
         raw, _ = mix(of_mix, raw, alpha=views.alpha, per_example=views.per_example)
