@@ -17,6 +17,7 @@ Example:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -165,6 +166,7 @@ def resolved_defaults(config: Any, resolve: Callable[[Any], Any]) -> dict[str, A
     for field in dataclasses.fields(config):
         values[field.name] = field.default
         if field.default is None:
-            resolved = resolve(dataclasses.replace(config, **{field.name: None}))
-            values[field.name] = getattr(resolved, field.name)
+            with contextlib.suppress(UsageError):  # another field needs it: then None is its own
+                resolved = resolve(dataclasses.replace(config, **{field.name: None}))
+                values[field.name] = getattr(resolved, field.name)
     return values

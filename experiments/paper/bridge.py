@@ -14,6 +14,7 @@ Expected: docs/distil_results.md; the second command trains on the ten images th
 from absl import flags
 
 from experiments.paper.kd_table import Table, run_tables
+from kipax.data.known import short_name
 from kipax.kd import Cell
 
 flags.DEFINE_list("others", [], "other data sets, as for --dataset, with commas between")
@@ -21,8 +22,10 @@ _WIDTHS = (16, 32, 64, 128)
 
 
 def _sources() -> Table:
-    sources = ["noise", "shaders", "photo", *(f"dataset:{n}" for n in flags.FLAGS.others), "data"]
-    cells = tuple(Cell(source, {"source": source, "width": 48}) for source in sources)
+    named = {name: name for name in ("noise", "shaders", "photo")}
+    named |= {short_name(name): f"dataset:{name}" for name in flags.FLAGS.others}
+    named |= {"data": "data"}
+    cells = tuple(Cell(name, {"source": source, "width": 48}) for name, source in named.items())
     return Table("the images", cells, claims=(("noise", "photo", "data"),))
 
 

@@ -21,6 +21,7 @@ import itertools
 from absl import flags
 
 from experiments.paper.kd_table import Table, run_tables
+from kipax.data.known import short_name
 from kipax.kd import Cell
 
 flags.DEFINE_list("others", [], "other data sets, as for --dataset, with commas between")
@@ -31,7 +32,7 @@ _SOURCES = ("shaders", "data")
 
 def _data() -> Table:
     synthetic = [Cell(name, {"source": name}) for name in ("noise", "leaves", "shaders")]
-    others = [Cell(name, {"source": f"dataset:{name}"}) for name in flags.FLAGS.others]
+    others = [Cell(short_name(n), {"source": f"dataset:{n}"}) for n in flags.FLAGS.others]
     paper = {"noise": 69.24, "leaves": 92.08, "shaders": 94.02, "data": 95.98}
     claims = (("noise", "leaves", "shaders", "data"),)
     own = Cell("data", {"source": "data"})
