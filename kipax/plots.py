@@ -23,6 +23,7 @@ __all__ = [
     "draw_labels",
     "draw_planes",
     "draw_scaling",
+    "draw_sheets_and_bars",
     "to_png",
 ]
 
@@ -205,6 +206,35 @@ def draw_histograms(values: Mapping[str, np.ndarray], label: str) -> Figure:
         axes.hist(numbers, bins=25, range=(0, 1), histtype="step", label=name)
     axes.set(xlabel=label, ylabel="images")
     axes.legend(fontsize=8)
+    return figure
+
+
+def draw_sheets_and_bars(
+    sheets: Mapping[str, np.ndarray], bars: Mapping[str, tuple[float, float | None]], label: str
+) -> Figure:
+    """Draws sheets of ten images beside each other, and bars with their deviations.
+
+    Args:
+        sheets: uint8 images ``(10, H, W, C)`` by title.
+        bars: mean and standard deviation (None for none) by name, from top to bottom.
+        label: what the bars show.
+    """
+    figure = _new_figure(2.2 * len(sheets) + 4.6, 2.2)
+    grid = figure.add_gridspec(1, len(sheets) + 1, width_ratios=[2.2] * len(sheets) + [4.6])
+    rows = [np.arange(5), np.arange(5, 10)]
+    for position, (title, images) in enumerate(sheets.items()):
+        axes = figure.add_subplot(grid[position])
+        axes.imshow(_canvas(images, rows, 5), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(title.replace("$", r"\$"), fontsize=8)
+        axes.set_axis_off()
+    axes = figure.add_subplot(grid[len(sheets)])
+    for place, (mean, deviation) in enumerate(bars.values()):
+        axes.barh(-place, mean, xerr=deviation, color=f"C{place}", height=0.7, capsize=2)
+        axes.text(0.01, -place, f"{100 * mean:.1f} %", va="center", fontsize=7, color="white")
+    axes.set_yticks([-i for i in range(len(bars))], list(bars), fontsize=7)
+    axes.set_xlim(0, 1)
+    axes.tick_params(axis="x", labelsize=7)
+    axes.set_xlabel(label, fontsize=8)
     return figure
 
 

@@ -19,6 +19,8 @@ from kipax.transfer import align
 
 __all__ = ["Table", "judge", "run_tables"]
 
+Drawing = Callable[[KDConfig, Mapping[str, list[CellResult]]], None]
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -96,7 +98,9 @@ def _correlate(results: list[CellResult]) -> float | None:
 
 
 def _run(
-    tables: Callable[[], Mapping[str, Table]], reporter: console.ConsoleReporter
+    tables: Callable[[], Mapping[str, Table]],
+    draw: Drawing | None,
+    reporter: console.ConsoleReporter,
 ) -> dict[str, Any]:
     chosen, found = flags.FLAGS, tables()
     names = list(found) if chosen.table == "all" else chosen.table.split(",")
@@ -125,6 +129,8 @@ def _run(
             "rows": {result.name: result.to_dict() for result in results[name]},
             "claims": judged,
         }
+    if draw is not None:
+        draw(config, results)
     everything = [result for name in names for result in results[name]]
     correlation = _correlate(everything)
     if correlation is not None:
@@ -135,15 +141,18 @@ def _run(
     return out | {"rank_correlation": correlation}
 
 
-def run_tables(tables: Callable[[], Mapping[str, Table]], *, default: str) -> None:
+def run_tables(
+    tables: Callable[[], Mapping[str, Table]], *, default: str, draw: Drawing | None = None
+) -> None:
     """Runs a script whose flags are those of ``kipax kd``, ``--table`` and ``--seeds``.
 
     Args:
         tables: returns the tables by name; it is called once the flags are read.
         default: the table that is run if the user names none.
+        draw: is called with the config and the results by table.
     """
     config_flags.define_flags(KDConfig)
     flags.DEFINE_string("table", default, "names of tables, with commas between, or all")
     flags.DEFINE_integer("seeds", 1, "number of seeds, from --seed on")
     flags.DEFINE_string("workdir", "runs/kd-tables", "folder of the ledger and of the runs")
-    console.run_command(lambda reporter: _run(tables, reporter))
+    console.run_command(lambda reporter: _run(tables, draw, reporter))

@@ -157,8 +157,8 @@ class KDConfig(TrainingConfig):
     )
     source: str = config_field(
         "shaders",
-        "images to distil on: data, data:N, dataset:NAME, support:FILE, photo, photo:FILE, "
-        "shaders, leaves, fractals, noise, noise:uniform, blend:W:A,B or concat:A,B",
+        "images to distil on: data, data:N, data:N:R, dataset:NAME, support:FILE, photo, "
+        "photo:FILE, shaders, leaves, fractals, noise, noise:uniform, blend:W:A,B or concat:A,B",
     )
     student: str = config_field("convnet1", "the network, see kipax.students.student_names()")
     dataset: str | None = config_field(

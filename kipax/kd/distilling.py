@@ -45,7 +45,8 @@ from kipax.version import __version__
 __all__ = ["Distillation", "diagnose_source", "run_kd"]
 
 _FINGERPRINT = 8  # images that identify an unlimited source, or a teacher by its answers
-_HELD_OUT = 500  # images of the source that measure agreement, never trained on
+_HELD_OUT = 500  # images of the source that measure agreement, never trained on: at most a tenth
+_LEAST = 100  # of fewer images none is held out
 _CHOSEN_BY = "held-out agreement"
 _NOT_RECORDED = ("teacher", "dataset", "data_dir", "max_seconds", "eval_examples")
 
@@ -200,7 +201,15 @@ class Distillation:
                 f"{self.config.augmentation} and mix {self.config.mix}: take --augmentation=none "
                 "--mix=none, or --cached=false."
             )
-        _ = self.module, self.objective  # raise for images too small, and for wrong settings
+        _ = self.module  # raises for images too small
+        needed, told = self.objective.needed, self.teacher.told
+        if told is not None and (needed is None or needed > told):
+            remedy = "argmax" if told == 1 else f"top_k --top_k={told}"
+            raise UsageError(
+                f"loss {self.config.loss} with signal {self.config.signal} needs "
+                f"{needed or 'all'} of the teacher's classes, and it tells {told}: take "
+                f"--loss=kl --signal={remedy}."
+            )
 
     @property
     def module(self) -> nn.Module:
@@ -287,7 +296,7 @@ class Distillation:
     def trainee(self, images: StoredImages, answers: Answers) -> Trainee:
         """Returns the student with its batches, objective and optimiser."""
         config, teacher, domain = self.config, self.teacher, self.teacher.domain
-        held = min(_HELD_OUT, len(images) // 10)
+        held = min(_HELD_OUT, len(images) // 10) if len(images) >= _LEAST else 0
         trained = len(images) - held
         batches = ViewedBatches(
             images.raw,

@@ -94,6 +94,13 @@ class Distil(Objective):
                 f"signal has no effect on the loss {self.loss}; got {self.signal}: take loss=kl."
             )
 
+    @property
+    def needed(self) -> int | None:
+        """How many of the teacher's likeliest classes are used; None for all."""
+        if self.loss == "hard" or self.signal in ("argmax", "smoothed"):
+            return 1
+        return self.top_k if self.signal == "top_k" else None
+
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
         """Returns the distance to the teacher, and the agreement."""
         same = jnp.argmax(student.logits, axis=-1) == jnp.argmax(teacher.logits, axis=-1)

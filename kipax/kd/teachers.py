@@ -88,6 +88,11 @@ class Teacher(abc.ABC):
     def facts(self) -> dict[str, Any]:
         """Facts that identify the teacher, JSON-ready."""
 
+    @property
+    def told(self) -> int | None:
+        """Of how many of its likeliest classes it tells the logits; None for all."""
+        return None
+
     @abc.abstractmethod
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Returns logits ``(n, classes)`` of images, given both raw and preprocessed (`x`)."""
@@ -209,6 +214,11 @@ class FunctionTeacher(Teacher):
         name: name that identifies it, also in the run's record.
         probabilities: whether it returns probabilities, whose logarithms are then the logits; an
             API may give those of the five most likely classes, and 0 for the others.
+        told: of how many likeliest classes it tells, such as 5; None for all. A student that needs
+            more is refused.
+
+    Raises:
+        UsageError: `told` is not a number of its classes.
     """
 
     function: Callable[[np.ndarray], Any]
@@ -216,6 +226,13 @@ class FunctionTeacher(Teacher):
     class_names: tuple[str, ...]
     name: str = "function"
     probabilities: bool = False
+    told: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.told is not None and not 1 <= self.told <= len(self.class_names):
+            raise UsageError(
+                f"told is a number of the {len(self.class_names)} classes; got {self.told}."
+            )
 
     @functools.cached_property
     def domain(self) -> Domain:
@@ -286,6 +303,12 @@ class Ensemble(Teacher):
     def domain(self) -> Domain:
         """The domain of the first teacher."""
         return self.teachers[0].domain
+
+    @property
+    def told(self) -> int | None:
+        """The fewest classes that one of them tells about."""
+        each = [t.told for t in self.teachers if t.told is not None]
+        return min(each, default=None)
 
     @property
     def facts(self) -> dict[str, Any]:

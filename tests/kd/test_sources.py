@@ -172,6 +172,13 @@ def test_own_data_are_as_they_are_and_a_part_is_balanced(pictures):
         for image in part.images(np.arange(12), seed=0)
     ]
     assert np.bincount(classes).tolist() == [3] * 4
+    tail = reader.read("data:20:8")
+    same = (pictures.x_train[:, None] == tail.images(np.arange(20), seed=0)).all(axis=(2, 3, 4))
+    assert np.bincount(pictures.y_train[same.argmax(0)]).tolist() == [11, 5, 3, 1]  # 8 to 1
+    assert "a long tail of 8 to 1" in tail.describe()
+    for wrong in ("data:0", "data:-4", "data:8:0.5", "data:8:x"):
+        with pytest.raises(UsageError, match="data:N:R the largest class over the smallest"):
+            reader.read(wrong)
     with pytest.raises(UsageError, match="got a part of 100"):
         reader.read("data:100")
     with pytest.raises(UsageError, match="a multiple of the 4 classes; got 7"):

@@ -9,6 +9,7 @@ import kipax
 from kipax.data import Standard
 from kipax.errors import FailedRunError, FileError, UsageError
 from kipax.kd import (
+    Distillation,
     Ensemble,
     FunctionTeacher,
     KernelTeacher,
@@ -85,6 +86,41 @@ def test_any_function_of_raw_images_teaches(tmp_path):
     logits = probabilities.logits(raw, raw)
     np.testing.assert_array_equal(np.argmax(logits, 1), np.argmax(scores(raw), 1))
     assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("told", "fields", "remedy"),
+    [
+        (
+            1,
+            {},
+            "needs all of the teacher's classes, and it tells 1: take --loss=kl --signal=argmax",
+        ),
+        (5, {"loss": "l2"}, "tells 5: take --loss=kl --signal=top_k --top_k=5"),
+        (3, {"signal": "top_k"}, "needs 5 of the teacher's classes, and it tells 3"),
+        (1, {"signal": "standardised"}, "needs all"),
+        (1, {"signal": "argmax"}, None),
+        (1, {"loss": "hard"}, None),
+        (5, {"signal": "top_k"}, None),
+    ],
+)
+def test_a_student_does_not_use_what_the_teacher_does_not_tell(told, fields, remedy):
+    teacher = FunctionTeacher(
+        lambda raw: np.zeros((len(raw), 10)), DIGITS, tuple("0123456789"), told=told
+    )
+    assert Ensemble([teacher, teacher]).told == told
+    config = dataclasses.replace(SMALL, dataset="none", source="noise", **fields)
+    if remedy is None:
+        Distillation.open(config, teacher=teacher, reporter=Listener())
+    else:
+        with pytest.raises(UsageError, match=remedy):
+            Distillation.open(config, teacher=teacher, reporter=Listener())
+
+
+def test_told_is_a_number_of_classes():
+    for told in (0, 11):
+        with pytest.raises(UsageError, match="told is a number of the 10 classes"):
+            FunctionTeacher(np.zeros, DIGITS, tuple("0123456789"), told=told)
 
 
 @pytest.mark.parametrize(

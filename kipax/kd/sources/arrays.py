@@ -10,6 +10,7 @@ import numpy as np
 
 from kipax.data import Dataset, balanced_batch
 from kipax.errors import UsageError
+from kipax.kd.selection import pseudo_balance
 from kipax.kd.sources.base import ImageSpace, luma
 from kipax.support import SupportSet
 
@@ -45,7 +46,14 @@ class Images:
 
 
 def from_dataset(
-    name: str, dataset: Dataset, space: ImageSpace, *, own: bool, part: int | None, seed: int
+    name: str,
+    dataset: Dataset,
+    space: ImageSpace,
+    *,
+    own: bool,
+    part: int | None = None,
+    imbalance: float = 1.0,
+    seed: int = 0,
 ) -> Images:
     """Makes a source of a data set's training images, resized and converted if needed.
 
@@ -56,6 +64,7 @@ def from_dataset(
         own: whether the teacher was trained on it, so that its pixels are in the teacher's units;
             otherwise they are spread from their range to the teacher's.
         part: number of images, equally many of each class; None for all.
+        imbalance: more than 1 gives the part a long tail, see `kipax.kd.selection.class_sizes`.
         seed: seed of the part.
 
     Raises:
@@ -65,12 +74,23 @@ def from_dataset(
     if part is not None:
         if part > len(x):
             raise UsageError(f"{name} has {len(x):,} training images; got a part of {part:,}.")
-        if part % dataset.num_classes:
+        if imbalance != 1:
+            chosen = pseudo_balance(
+                dataset.y_train,
+                part,
+                num_classes=dataset.num_classes,
+                seed=seed,
+                imbalance=imbalance,
+            )
+            words = f"{part:,} of the {words}, a long tail of {imbalance:g} to 1"
+        elif part % dataset.num_classes:
             raise UsageError(
                 f"a balanced part is a multiple of the {dataset.num_classes} classes; got {part}."
             )
-        chosen = balanced_batch(jax.random.key(seed), dataset.y_train, part)
-        x, words = x[np.sort(chosen)], f"{part:,} of the {words}, balanced"
+        else:
+            chosen = balanced_batch(jax.random.key(seed), dataset.y_train, part)
+            words = f"{part:,} of the {words}, balanced"
+        x = x[np.sort(chosen)]
     if own:
         return Images(name, x, words)
     low, high = dataset.pixels.low, dataset.pixels.high

@@ -25,7 +25,7 @@ from kipax.loading import load
 __all__ = ["SOURCES", "SourceReader"]
 
 SOURCES = {
-    "data": "the teacher's own training images; data:N a balanced part of them",
+    "data": "the teacher's own training images; data:N a balanced part, data:N:R a long tail",
     "dataset:NAME": "another data set's training images",
     "support:FILE": "the images of a distilled set",
     "photo": "patches of the photo that comes with kipax; photo:FILE of another",
@@ -84,18 +84,31 @@ class SourceReader:
         return self.space.shape[-1] == 1
 
     def _data(self, rest: str) -> Source:
-        if rest and not rest.isdecimal():
-            raise UsageError(f"data:N takes a number of images; got data:{rest}.")
-        part = int(rest) if rest else None
-        name = f"data:{rest}" if rest else "data"
-        data = self.own_data()
-        return from_dataset(name, data, self.space, own=True, part=part, seed=self.seed)
+        count, _, ratio = rest.partition(":")
+        try:
+            part, imbalance = (int(count) if rest else None), float(ratio or 1)
+        except ValueError:
+            part, imbalance = 0, 1.0
+        if (part is not None and part < 1) or not imbalance >= 1:
+            raise UsageError(
+                "data:N takes a number of images, and data:N:R the largest class over the "
+                f"smallest; got data:{rest}."
+            )
+        return from_dataset(
+            f"data:{rest}" if rest else "data",
+            self.own_data(),
+            self.space,
+            own=True,
+            part=part,
+            imbalance=imbalance,
+            seed=self.seed,
+        )
 
     def _dataset(self, rest: str) -> Source:
         self._check_given("dataset", rest, "NAME")
         data = load_dataset(rest, data_dir=self.data_dir)
         name = f"dataset:{rest}"
-        return from_dataset(name, data, self.space, own=False, part=None, seed=self.seed)
+        return from_dataset(name, data, self.space, own=False)
 
     def _support(self, rest: str) -> Source:
         self._check_given("support", rest, "FILE")
