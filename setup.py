@@ -87,6 +87,7 @@ TENSORFLOW_310 = [
 EXTRAS = {
     "plots": ["matplotlib>=3.8"],
     "weights": ["safetensors>=0.4"],
+    "analysis": ["scikit-learn>=1.3"],
     "data": DATA,
     # TensorFlow too: to prepare most sets, and to read those stored as tfrecord.
     "tfds": [*DATA, *TENSORFLOW_310, "tensorflow>=2.18; python_version >= '3.11'"],
@@ -95,6 +96,7 @@ EXTRAS = {
         "pytest-xdist>=3.5",
         "hypothesis>=6.100",
         "safetensors>=0.4",
+        "scikit-learn>=1.3",
         "matplotlib>=3.8",
         "nbclient>=0.10",
         "ipykernel>=6.29",

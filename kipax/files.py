@@ -236,6 +236,16 @@ def reading(path: Path | str) -> Iterator[None]:
         raise FileError(f"{path} is damaged: {error}") from error
 
 
+def plain_name(text: str) -> str:
+    """Returns a text as a file name: other than letters, digits, ``-``, ``_`` and ``.`` is a ``-``.
+
+    Example:
+        >>> plain_name("npz:my data.npz")
+        'npz-my-data.npz'
+    """
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in text)
+
+
 def hash_arrays(arrays: Mapping[str, np.ndarray]) -> str:
     """Returns the sha256 of named arrays: names, dtypes, shapes and bytes."""
     digest = hashlib.sha256()

@@ -42,6 +42,7 @@ ROOMS = [
     "students",
     "networks",
     "training",
+    "probes",
     "transfer",
     "kd",
     "flags",

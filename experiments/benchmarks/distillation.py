@@ -88,6 +88,16 @@ def _loop(teach: Callable[[Batch], Any], batches: Callable[[int], Batch]) -> flo
     return (clock.times[1] - clock.times[0]) / chosen.steps
 
 
+def _tell(reporter: ConsoleReporter, seconds: dict[str, float], ratio: float, drawn: float) -> None:
+    """Prints the medians in a sentence."""
+    ms = {name: f"{1e3 * value:.0f} ms" for name, value in seconds.items()}
+    reporter.say(
+        f"a step of {flags.FLAGS.batch}: {ms['whole']} = {ratio:.2f} times teacher "
+        f"({ms['teacher']}) and student ({ms['student']}); images augmented: {ms['images']}, drawn "
+        f"once: {1e3 * drawn:.0f} ms; with remembered answers: {ms['remembered']}"
+    )
+
+
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
     """Times the parts and the whole in turns."""
     chosen = flags.FLAGS
@@ -129,12 +139,7 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
         w / (t + s)
         for w, t, s in zip(found["whole"], found["teacher"], found["student"], strict=True)
     ]
-    ms = {name: f"{1e3 * value:.0f} ms" for name, value in middle.items()}
-    reporter.say(
-        f"a step of {chosen.batch}: {ms['whole']} = {statistics.median(ratios):.2f} times teacher "
-        f"({ms['teacher']}) and student ({ms['student']}); images augmented: {ms['images']}, drawn "
-        f"once: {1e3 * drawn * chosen.batch:.0f} ms; with remembered answers: {ms['remembered']}"
-    )
+    _tell(reporter, middle, statistics.median(ratios), drawn * chosen.batch)
     return {
         "ratio": round(statistics.median(ratios), 3),
         "seconds": {k: round(v, 5) for k, v in middle.items()},

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from absl import flags
-from scipy.stats import spearmanr
 
 from kipax import console
 from kipax import flags as config_flags
 from kipax.errors import UsageError, check_choice
-from kipax.kd import Cell, CellResult, KDConfig, run_cells
+from kipax.kd import (
+    Cell,
+    CellResult,
+    KDConfig,
+    judge_equal,
+    judge_gap,
+    judge_order,
+    rank_correlation,
+    run_cells,
+)
 from kipax.transfer import align
 
-__all__ = ["Table", "judge", "run_tables"]
-
-Drawing = Callable[[KDConfig, Mapping[str, list[CellResult]]], None]
+__all__ = ["Table", "run_tables"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,35 +35,26 @@ class Table:
         title: what it compares.
         cells: its distillations.
         paper: the paper's accuracies in percent, by cell; not all cells are in the paper.
-        claims: names of cells in the order of the accuracies that the paper claims.
+        orders: names of cells in the order of the accuracies that the paper claims.
+        equals: pairs of names whose accuracies are the same in the paper.
+        gaps: two pairs of names; the first pair differs more than the second in the paper.
     """
 
     title: str
     cells: tuple[Cell, ...]
     paper: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    claims: tuple[tuple[str, ...], ...] = ()
+    orders: tuple[tuple[str, ...], ...] = ()
+    equals: tuple[tuple[str, str], ...] = ()
+    gaps: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = ()
+
+    @property
+    def compares_sources(self) -> bool:
+        """Whether its cells differ in nothing but their source."""
+        rest = [{k: v for k, v in c.changes.items() if k != "source"} for c in self.cells]
+        return all(one == rest[0] for one in rest)
 
 
-def judge(lower: CellResult, higher: CellResult) -> str:
-    """Says whether one accuracy is below another: holds, does not hold, or within noise.
-
-    The difference must be two standard errors, ``sqrt(sum p (1 - p) / n + s^2 / k)`` over
-    both cells: ``p`` the mean accuracy on `n` test images, ``s`` its deviation over `k` seeds (0
-    for one seed).
-
-    Args:
-        lower: the cell that is claimed to be worse.
-        higher: the cell that is claimed to be better.
-    """
-    variance = sum(
-        c.accuracy * (1 - c.accuracy) / c.test_examples
-        + (c.deviation or 0.0) ** 2 / len(c.accuracies)
-        for c in (lower, higher)
-    )
-    difference = higher.accuracy - lower.accuracy
-    if abs(difference) < 2 * math.sqrt(variance):
-        return "within noise"
-    return "holds" if difference > 0 else "does not hold"
+Drawing = Callable[[KDConfig, Mapping[str, list[CellResult]]], None]
 
 
 def _format(table: Table, results: list[CellResult]) -> str:
@@ -79,22 +75,27 @@ def _format(table: Table, results: list[CellResult]) -> str:
     return align(lines)
 
 
-def _judge_all(table: Table, results: list[CellResult]) -> dict[str, str]:
-    by_name = {result.name: result for result in results}
-    return {
-        f"{a} < {b}": judge(by_name[a], by_name[b])
-        for claim in table.claims
-        for a, b in itertools.pairwise(claim)
+def _judge(table: Table, results: list[CellResult]) -> dict[str, str]:
+    """Returns the verdict on each of a table's claims."""
+    cell = {result.name: result for result in results}
+    verdicts = {
+        f"{a} < {b}": judge_order(cell[a], cell[b])
+        for order in table.orders
+        for a, b in itertools.pairwise(order)
     }
+    verdicts |= {f"{a} = {b}": judge_equal(cell[a], cell[b]) for a, b in table.equals}
+    for (a, b), (c, d) in table.gaps:
+        verdicts[f"{a} to {b} > {c} to {d}"] = judge_gap((cell[a], cell[b]), (cell[c], cell[d]))
+    return verdicts
 
 
-def _correlate(results: list[CellResult]) -> float | None:
-    """Returns Spearman's correlation of relative entropy and accuracy; None if it has none."""
-    entropies = [float(r.relative_entropies.mean()) for r in results]
-    if len(set(entropies)) < 4:
-        return None
-    found = spearmanr(entropies, [r.accuracy for r in results]).statistic
-    return round(float(found), 3)
+def _check_flags(tables: list[Table]) -> None:
+    """Raises a `UsageError` for a flag that has no effect, since every cell has a value."""
+    cells = [cell for table in tables for cell in table.cells]
+    for field in dataclasses.fields(KDConfig):
+        given = field.name in flags.FLAGS and flags.FLAGS[field.name].present
+        if given and all(field.name in cell.changes for cell in cells):
+            raise UsageError(f"every cell says its {field.name}; got --{field.name} too.")
 
 
 def _run(
@@ -102,43 +103,41 @@ def _run(
     draw: Drawing | None,
     reporter: console.ConsoleReporter,
 ) -> dict[str, Any]:
-    chosen, found = flags.FLAGS, tables()
-    names = list(found) if chosen.table == "all" else chosen.table.split(",")
+    chosen, known = flags.FLAGS, tables()
+    names = list(known) if chosen.table == "all" else chosen.table.split(",")
     for name in names:
-        check_choice("table", name, tuple(found))
+        check_choice("table", name, tuple(known))
     if chosen.seeds < 1:
         raise UsageError(f"seeds must be positive; got {chosen.seeds}.")
+    _check_flags([known[name] for name in names])
     config: KDConfig = config_flags.config_from_flags(KDConfig)
-    first, results = config.seed, {}
-    for name in names:
-        results[name] = run_cells(
-            config,
-            found[name].cells,
-            seeds=range(first, first + chosen.seeds),
-            workdir=chosen.workdir,
-            reporter=reporter,
-        )
+    seeds, where = range(config.seed, config.seed + chosen.seeds), chosen.workdir
+    results = {
+        name: run_cells(config, known[name].cells, seeds=seeds, workdir=where, reporter=reporter)
+        for name in names
+    }
     reporter.close()
-    out: dict[str, Any] = {}
-    for name in names:
-        judged = _judge_all(found[name], results[name])
-        reporter.say(_format(found[name], results[name]))
-        for claim, verdict in judged.items():
-            reporter.say(f"  {claim}: {verdict}")
-        out[name] = {
-            "rows": {result.name: result.to_dict() for result in results[name]},
-            "claims": judged,
-        }
     if draw is not None:
         draw(config, results)
-    everything = [result for name in names for result in results[name]]
-    correlation = _correlate(everything)
+    return {name: _tell(reporter, known[name], results[name]) for name in names}
+
+
+def _tell(
+    reporter: console.ConsoleReporter, table: Table, results: list[CellResult]
+) -> dict[str, Any]:
+    """Prints a table with its verdicts; returns them JSON-ready."""
+    verdicts = _judge(table, results)
+    reporter.say(_format(table, results))
+    for claim, verdict in verdicts.items():
+        reporter.say(f"  {claim}: {verdict}")
+    correlation = rank_correlation(results) if table.compares_sources else None
     if correlation is not None:
-        reporter.say(
-            f"rank correlation of relative entropy and accuracy over {len(everything)} rows: "
-            f"{correlation:.2f}"
-        )
-    return out | {"rank_correlation": correlation}
+        reporter.say(f"  rank correlation of relative entropy and accuracy: {correlation:.2f}")
+    return {
+        "rows": {result.name: result.to_dict() for result in results},
+        "claims": verdicts,
+        "rank_correlation": correlation,
+    }
 
 
 def run_tables(
@@ -151,7 +150,7 @@ def run_tables(
         default: the table that is run if the user names none.
         draw: is called with the config and the results by table.
     """
-    config_flags.define_flags(KDConfig)
+    config_flags.define_flags(KDConfig, without=("source",))
     flags.DEFINE_string("table", default, "names of tables, with commas between, or all")
     flags.DEFINE_integer("seeds", 1, "number of seeds, from --seed on")
     flags.DEFINE_string("workdir", "runs/kd-tables", "folder of the ledger and of the runs")

@@ -11,6 +11,7 @@ Expected: docs/distil_results.md; OUT/planes.png: above, the images through the 
           test images through the students. Needs the extra ``plots``.
 """
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from kipax.errors import UsageError
 from kipax.kd import KDConfig, SourceReader, run_kd
 from kipax.kd.teachers import Domain
 from kipax.networks import TrainedNetwork
+from kipax.report import SAME_COMMAND, limit_time
 from kipax.students import PointClassifier
 
 _SHOWN, _SIDE = 2000, 200  # points, and cells of a region's side
@@ -66,12 +68,13 @@ def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
     data = load_dataset(config.dataset, data_dir=config.data_dir, image_size=config.image_size)
     space = Domain.of(teacher, teacher.image_shape).space
     reader = SourceReader(space, lambda: data, config.data_dir, config.seed)
+    timed = limit_time(reporter, config.max_seconds, remedy=SAME_COMMAND)  # of all students
     above, below, rows = [], [], {}
     x, y = data.x_test[:_SHOWN], data.y_test[:_SHOWN]
     for name in chosen.sources:
-        workdir = f"{chosen.workdir}/{''.join(c if c.isalnum() else '-' for c in name)}"
-        own = config_flags.config_from_flags(KDConfig, source=name)
-        result = run_kd(own, dataset=data, workdir=workdir, resume=True, reporter=reporter)
+        workdir = f"{chosen.workdir}/{files.plain_name(name)}"
+        own = dataclasses.replace(config, source=name, max_seconds=None)
+        result = run_kd(own, dataset=data, workdir=workdir, resume=True, reporter=timed)
         source = reader.read(name)
         index = np.arange(_SHOWN if source.size is None else min(_SHOWN, source.size))
         raw = source.images(index, seed=config.seed)

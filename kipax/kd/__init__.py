@@ -17,6 +17,7 @@ from kipax.kd.teachers import (
 )
 from kipax.kd.teaching import run_teacher
 from kipax.kd.trainee import TrainingResult
+from kipax.kd.verdicts import judge_equal, judge_gap, judge_order, rank_correlation
 from kipax.kd.views import Views
 
 __all__ = [
@@ -41,7 +42,11 @@ __all__ = [
     "Views",
     "diagnose",
     "diagnose_source",
+    "judge_equal",
+    "judge_gap",
+    "judge_order",
     "kernel_teacher",
+    "rank_correlation",
     "relative_entropy",
     "run_cells",
     "run_kd",

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import numpy as np
 
+from kipax import files
 from kipax.config import check_arguments
 from kipax.data import Dataset
 from kipax.data.datasets import check_dataset
 from kipax.data.known import may_be_mirrored
 from kipax.errors import UsageError
 from kipax.files import hash_arrays
-from kipax.kd.config import KDConfig, given, identify, resolve
+from kipax.kd.checks import check_settings
+from kipax.kd.config import FORMULAS, KDConfig, given, identify, resolve
 from kipax.kd.diagnosis import Diagnosis, diagnose
 from kipax.kd.gathering import ASKED, Answers, gather, index_of
 from kipax.kd.objectives import Distil
@@ -45,8 +47,6 @@ from kipax.version import __version__
 __all__ = ["Distillation", "diagnose_source", "run_kd"]
 
 _FINGERPRINT = 8  # images that identify an unlimited source, or a teacher by its answers
-_HELD_OUT = 500  # images of the source that measure agreement, never trained on: at most a tenth
-_LEAST = 100  # of fewer images none is held out
 _CHOSEN_BY = "held-out agreement"
 _NOT_RECORDED = ("teacher", "dataset", "data_dir", "max_seconds", "eval_examples")
 
@@ -103,8 +103,7 @@ def _default_workdir(config: KDConfig) -> str:
     kind = config.source.partition(":")[0]
     if "/" in config.source and kind not in words[1]:
         words[1] = f"{kind}-{words[1]}"
-    plain = ("".join(c if c.isalnum() or c in "-_." else "-" for c in word) for word in words)
-    return f"runs/{'-'.join(plain)}"
+    return f"runs/{files.plain_name('-'.join(words))}"
 
 
 class _Seen(NamedTuple):
@@ -162,13 +161,28 @@ class Distillation:
         reader = SourceReader(teacher.domain.space, own, config.data_dir, config.seed)
         source = reader.read(config.source)
         reporter.say(f"source: {source.describe()}")
+        if config.mirror is None:  # images of unknown content are not mirrored
+            known = teacher.domain.dataset or (data.name if data else "")
+            mirror = bool(known) and may_be_mirrored(known)
+            config = dataclasses.replace(config, mirror=mirror)
         run = cls(config, teacher, source, data, reporter)
         reporter.say(run.describe())
-        run._check()
+        _ = run.module  # raises for images too small
+        check_settings(run.config, teacher, run.objective, run.views)
         return run
 
     def diagnose(self) -> Diagnosis:
-        """Asks the teacher about a thousand images of the source; saves nothing."""
+        """Asks the teacher about a thousand images of the source; saves nothing.
+
+        Raises:
+            UsageError: training would choose or move the images, so that the source alone does
+                not say what a student is shown.
+        """
+        if self.config.pool or self.config.boundary:
+            raise UsageError(
+                "a diagnosis looks at the source as it is; got pool "
+                f"{self.config.pool} and boundary {self.config.boundary}: leave them out."
+            )
         index = self.index[:ASKED]
         return diagnose(ask(self.teacher, self.source.images(index, seed=self.config.seed)))
 
@@ -188,28 +202,10 @@ class Distillation:
             drawn.mkdir(parents=True, exist_ok=True)
         with folder.open(self.identity, resume=resume):
             images, answers = self.draw(drawn or folder.path)
-            diagnosis = diagnose(answers.some)
+            diagnosis = diagnose(answers.of_sampled)
             self.reporter.say(diagnosis.describe())
             selection = train_in_folder(folder, self.trainee(images, answers), self.reporter)
             return self._finish(folder, selection, _Seen(images, answers, diagnosis))
-
-    def _check(self) -> None:
-        """Raises a `UsageError` for settings that contradict each other."""
-        if self.config.cached and self.views.changes:
-            raise UsageError(
-                "a cached teacher is asked about images as they are; got augmentation "
-                f"{self.config.augmentation} and mix {self.config.mix}: take --augmentation=none "
-                "--mix=none, or --cached=false."
-            )
-        _ = self.module  # raises for images too small
-        needed, told = self.objective.needed, self.teacher.told
-        if told is not None and (needed is None or needed > told):
-            remedy = "argmax" if told == 1 else f"top_k --top_k={told}"
-            raise UsageError(
-                f"loss {self.config.loss} with signal {self.config.signal} needs "
-                f"{needed or 'all'} of the teacher's classes, and it tells {told}: take "
-                f"--loss=kl --signal={remedy}."
-            )
 
     @property
     def module(self) -> nn.Module:
@@ -233,13 +229,10 @@ class Distillation:
     @property
     def views(self) -> Views:
         """How images are changed before the teacher and the student see them."""
-        config, mirror = self.config, self.config.mirror
-        if mirror is None:  # images of unknown content are not mirrored
-            known = self.teacher.domain.dataset or (self.data.name if self.data else "")
-            mirror = bool(known) and may_be_mirrored(known)
+        config = self.config
         return Views(
             level=given(config.augmentation),
-            mirror=mirror,
+            mirror=given(config.mirror),
             mix=given(config.mix),
             alpha=given(config.mix_alpha),
             per_example=given(config.mix_per_example),
@@ -263,6 +256,7 @@ class Distillation:
     def identity(self) -> Identity:
         """The facts that identify this run."""
         hashes = {"teacher": self._teacher_hash, "source": self._source_hash}
+        hashes["formulas"] = str(FORMULAS)
         return identify("kd", self.config, hashes)
 
     @functools.cached_property
@@ -296,20 +290,20 @@ class Distillation:
     def trainee(self, images: StoredImages, answers: Answers) -> Trainee:
         """Returns the student with its batches, objective and optimiser."""
         config, teacher, domain = self.config, self.teacher, self.teacher.domain
-        held = min(_HELD_OUT, len(images) // 10) if len(images) >= _LEAST else 0
-        trained = len(images) - held
+        trained, held = images.hold_out()
+        epochs = Epochs(len(trained), given(config.batch_size), seed=config.seed)
         batches = ViewedBatches(
             images.raw,
-            Epochs(trained, given(config.batch_size), seed=config.seed),
+            lambda step: trained[epochs(step)],
             space=domain.space,
             preprocessor=domain.preprocessor,
             views=self.views,
             seed=config.seed,
         )
         chosen_by = None
-        if held:
-            raw = images.raw(np.arange(trained, len(images)))
-            logits = ask(teacher, raw) if answers.every is None else answers.every[trained:]
+        if len(held):
+            raw = images.raw(held)
+            logits = ask(teacher, raw) if answers.of_all is None else answers.of_all[held]
             chosen_by = domain.preprocessor.apply(raw), np.argmax(logits, axis=1)
         return Trainee(
             module=self.module,
@@ -317,7 +311,7 @@ class Distillation:
             objective=self.objective,
             descent=config.descent,
             setting=config.setting,
-            teacher=(asked_live(teacher) if answers.every is None else remembered(answers.every)),
+            teacher=(asked_live(teacher) if answers.of_all is None else remembered(answers.of_all)),
             chosen_by=chosen_by,
             what=_CHOSEN_BY,
         )
@@ -340,7 +334,7 @@ class Distillation:
             reporter=self.reporter,
         )
         images, answers, diagnosis = seen
-        shown = answers.shown, answers.some
+        shown = answers.sampled, answers.of_sampled
         draw_seen(folder, images, *shown, result.network, domain.space, self.reporter)
         agreement = float(selection.accuracies[0, selection.steps.index(result.best_step)])
         further = {

@@ -18,6 +18,7 @@ from kipax.kd.stored import (
     ask_teacher,
     chosen_index,
     draw_images,
+    images_at_once,
     make_in_parts,
 )
 from kipax.kd.teachers import Teacher
@@ -33,14 +34,14 @@ class Answers(NamedTuple):
     """The teacher's answers to the images.
 
     Attributes:
-        shown: numbers of at most a thousand images.
-        some: logits of these images.
-        every: logits of all images; None if the teacher was not asked about all.
+        sampled: numbers of at most a thousand images.
+        of_sampled: logits of these images.
+        of_all: logits of all images; None if the teacher was not asked about all.
     """
 
-    shown: np.ndarray
-    some: np.ndarray
-    every: np.ndarray | None
+    sampled: np.ndarray
+    of_sampled: np.ndarray
+    of_all: np.ndarray | None
 
 
 def index_of(config: KDConfig, source: Source) -> np.ndarray:
@@ -74,11 +75,11 @@ def gather(
     )
     if config.boundary:
         images = _move(config, teacher, images, folder, reporter)
-    shown = np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(int)
+    sampled = np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(int)
     if not config.cached:
-        return images, Answers(shown, ask(teacher, images.raw(shown)), None)
-    every = ask_teacher(folder, teacher, images, reporter)
-    return images, Answers(shown, every[shown], every)
+        return images, Answers(sampled, ask(teacher, images.raw(sampled)), None)
+    logits = ask_teacher(folder, teacher, images, reporter)
+    return images, Answers(sampled, logits[sampled], logits)
 
 
 def _choose(
@@ -129,7 +130,7 @@ def _move(
         count=len(images),
         unit="search",
         reporter=reporter,
-        size=256,
+        size=max(1, images_at_once(teacher.domain.space) // 4),
     )
     found = np.isfinite(moved[:, 0, 0, 0, 0])
     reporter.say(f"{int(found.sum()):,} of {len(found):,} images moved to the teacher's boundaries")
@@ -138,4 +139,6 @@ def _move(
             "boundary needs images that can be moved to another class; the teacher keeps the class "
             "of all: take --boundary=false, or another source."
         )
-    return StoredImages(moved[found].reshape(-1, *moved.shape[2:]))
+    assert images.origins is not None
+    origins = np.repeat(images.origins[found], moved.shape[1])
+    return StoredImages(moved[found].reshape(-1, *moved.shape[2:]), origins=origins)

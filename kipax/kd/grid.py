@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,17 @@ from kipax.report import SAME_COMMAND, Progress, Reporter, limit_time
 __all__ = ["Cell", "CellResult", "run_cells"]
 
 _OF_IMAGES = ("images", "pool", "imbalance", "boundary", "seed")  # fields that decide them
+# Fields that a table has once: its teacher and data, its time and its seeds.
+_OF_TABLE = {"teacher", "dataset", "data_dir", "image_size", "max_seconds", "seed"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A distillation of a table, by what sets it apart.
+    """One distillation of a table.
 
     Attributes:
         name: its name in the table.
-        changes: fields of the table's config and their values here.
+        changes: the fields of the table's config that have other values here, and these values.
     """
 
     name: str
@@ -70,12 +73,13 @@ class CellResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the numbers, JSON-ready."""
+        agreement = float(np.mean(self.agreements))
         return {
             "accuracy": round(self.accuracy, 4),
             "deviation": None if self.deviation is None else round(self.deviation, 4),
             "accuracies": self.accuracies.tolist(),
             "last": self.last.tolist(),
-            "agreement": round(float(np.mean(self.agreements)), 4),
+            "agreement": None if np.isnan(agreement) else round(agreement, 4),
             "relative_entropy": round(float(np.mean(self.relative_entropies)), 4),
             "test_examples": self.test_examples,
         }
@@ -111,36 +115,57 @@ def run_cells(
         The results in the order of the cells.
 
     Raises:
-        UsageError: there are no test data, or a cell's settings are wrong.
+        UsageError: there are no cells, seeds or test data, two cells have one name, or a cell's
+            settings are wrong.
     """
     check_arguments(KDConfig, config, resume=True)
+    _check_cells(cells, seeds)
     reporter = limit_time(reporter or Reporter(), config.max_seconds, remedy=SAME_COMMAND)
     config = dataclasses.replace(config, max_seconds=None)  # the limit of the whole table
+    teacher, data = _open(config, teacher, dataset, reporter)
+    folder = files.expand(workdir)
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(folder / "results.jsonl")
+    found: dict[str, list[dict[str, Any]]] = {cell.name: [] for cell in cells}
+    for number, (seed, cell) in enumerate(itertools.product(seeds, cells), 1):
+        chosen = dataclasses.replace(config, seed=seed, **cell.changes)
+        quiet = _ProgressAlone(reporter)
+        run = Distillation.open(chosen, teacher=teacher, dataset=data, reporter=quiet)
+        reporter.say(f"{cell.name}, seed {seed}: {run.describe()}")
+        found[cell.name].append(_finished(ledger, run, data, folder))
+        reporter.progress(Progress(number, len(seeds) * len(cells), unit="distillation"))
+    return [_collect(name, records) for name, records in found.items()]
+
+
+def _open(
+    config: KDConfig, teacher: Teacher | None, dataset: Dataset | None, reporter: Reporter
+) -> tuple[Teacher, Dataset]:
+    """Returns the teacher and the data to test on, opened where they are not given."""
     where: dict[str, Any] = {"data_dir": config.data_dir, "reporter": reporter}
     teacher = teacher or open_teacher(config.teacher, **where)
     data = dataset or open_test_data(config.dataset, teacher, image_size=config.image_size, **where)
     if data is None:
         raise UsageError("a table needs images to test on: name them with --dataset.")
-    folder = files.expand(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(folder / "results.jsonl")
-    found: dict[str, list[dict[str, Any]]] = {cell.name: [] for cell in cells}
-    done, total = 0, len(seeds) * len(cells)
-    for seed in seeds:
-        for cell in cells:
-            chosen = dataclasses.replace(config, seed=seed, **cell.changes)
-            run = Distillation.open(
-                chosen, teacher=teacher, dataset=data, reporter=_Quiet(reporter)
+    return teacher, data
+
+
+def _check_cells(cells: Sequence[Cell], seeds: Sequence[int]) -> None:
+    """Raises a `UsageError` for cells that a table cannot have."""
+    if not cells or not seeds:
+        raise UsageError(f"a table has cells and seeds; got {len(cells)} and {len(seeds)}.")
+    names = [cell.name for cell in cells]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(f"cells of a table have different names; got {twice[0]!r} twice.")
+    free = {f.name for f in dataclasses.fields(KDConfig)} - _OF_TABLE
+    for cell in cells:
+        if wrong := sorted(set(cell.changes) - free):
+            raise UsageError(
+                f"a cell changes what its distillation alone has; {cell.name!r} changes {wrong[0]}."
             )
-            reporter.say(f"{cell.name}, seed {seed}: {run.describe()}")
-            found[cell.name].append(_finished(ledger, run, data, folder))
-            done += 1
-            reporter.progress(Progress(done, total, unit="distillation"))
-    return [_collect(name, records) for name, records in found.items()]
 
 
-class _Quiet(Reporter):
-    """Passes progress on, so that a time limit holds, and no sentences."""
+class _ProgressAlone(Reporter):
+    """Hears no sentences; passes progress on to a reporter, whose time limit thus holds."""
 
     def __init__(self, reporter: Reporter):
         self._reporter = reporter
@@ -156,22 +181,20 @@ def _finished(ledger: Ledger, run: Distillation, data: Dataset, folder: Path) ->
     facts = {
         "config": {k: v for k, v in identity.config.items() if k not in free},
         "hashes": dict(identity.hashes),
-        "tested_on": [array_hash(data.x_test, data.y_test), tested],
     }
+    source = files.plain_name(run.config.source)[-60:]
+    images = {k: identity.config[k] for k in _OF_IMAGES} | facts["hashes"]
 
     def train() -> dict[str, Any]:
-        source = "".join(c if c.isalnum() or c in "-_." else "-" for c in run.config.source)
-        images = key_of(
-            {"hashes": facts["hashes"], "images": run.config.images, "seed": run.config.seed}
-        )
         summary = run.train(
-            folder / f"{source[-60:]}-{key_of(facts)}",
+            folder / f"{source}-{key_of(facts)}",
             resume=True,
-            drawn=folder / f"drawn-{source[-60:]}-{images}",
+            drawn=folder / f"drawn-{source}-{key_of(images)}",
         ).summary()
         return {k: v for k, v in summary.items() if k != "workdir"} | {"test_examples": tested}
 
-    return ledger.remember(facts, train)
+    test = array_hash(data.x_test, data.y_test)
+    return ledger.remember(facts | {"tested_on": [test, tested]}, train)
 
 
 def _collect(name: str, records: Sequence[Mapping[str, Any]]) -> CellResult:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from kipax.errors import UsageError
@@ -32,7 +34,7 @@ def class_sizes(seen: np.ndarray, count: int, *, imbalance: float = 1.0) -> np.n
     """
     if not np.any(seen > 0):
         raise UsageError("images are chosen by the teacher's classes; it predicts none.")
-    if not imbalance >= 1:
+    if not (imbalance >= 1 and math.isfinite(imbalance)):
         raise UsageError(f"imbalance is the largest class over the smallest; got {imbalance}.")
     ranks = np.arange(len(seen)) / max(len(seen) - 1, 1)
     shares = np.where(seen > 0, float(imbalance) ** -ranks, 0.0)
@@ -55,8 +57,7 @@ def pseudo_balance(
         imbalance: see `class_sizes`; more than 1 makes a long tail.
 
     Returns:
-        Indices into the pool ``(count,)``, in random order but for the copies of an image, which
-        follow it: so few are both trained on and held out.
+        Indices into the pool ``(count,)``, in random order; copies of an image follow each other.
 
     Raises:
         UsageError: see `class_sizes`.

@@ -29,12 +29,16 @@ __all__ = [
     "asked_live",
     "chosen_index",
     "draw_images",
+    "images_at_once",
     "make_in_parts",
     "remembered",
     "whole_levels",
 ]
 
 _PART = 1024  # images drawn, or asked about, between two progresses
+_PIXELS = 2**22  # pixels that a teacher is asked about at once: 1,024 images of 64 x 64
+_HELD_OUT = 500  # images that measure agreement: at most a tenth of all
+_LEAST = 100  # of fewer images none is held out
 _FILE, _ANSWERS = "source.npz", "answers.npz"
 
 
@@ -45,10 +49,13 @@ class StoredImages:
     Attributes:
         pixels: raw images, or uint8 levels if `levels_of` is given, ``(n, H, W, C)``.
         levels_of: the space whose range the levels divide; None for raw images.
+        origins: a number for each image ``(n,)``, the same for copies of one image and for
+            images made from it; None if all are different.
     """
 
     pixels: np.ndarray
     levels_of: ImageSpace | None = None
+    origins: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -57,6 +64,25 @@ class StoredImages:
         """Returns the images `index` in the teacher's units, float32."""
         chosen = np.asarray(self.pixels[index], np.float32)
         return chosen if self.levels_of is None else self.levels_of.from_levels(chosen)
+
+    def hold_out(self) -> tuple[np.ndarray, np.ndarray]:
+        """Divides the images into those to train on and the last ones, which measure agreement.
+
+        At most a tenth and at most 500 are held out, none of fewer than 100. Images of one origin
+        stay together, and images that were chosen more often than others are all trained on, so
+        that nothing is both trained on and held out.
+
+        Returns:
+            Positions of the images to train on, and of those held out, in rising order.
+        """
+        count = len(self)
+        most = min(_HELD_OUT, count // 10) if count >= _LEAST else 0
+        origins = np.arange(count) if self.origins is None else self.origins
+        _, group, sizes = np.unique(origins, return_inverse=True, return_counts=True)
+        common = np.flatnonzero(sizes[group] == sizes.min())
+        last = list(dict.fromkeys(group[common][::-1].tolist()))[: most // int(sizes.min())]
+        held = np.isin(group, last)
+        return np.flatnonzero(~held), np.flatnonzero(held)
 
     @property
     def hash(self) -> str:
@@ -100,7 +126,8 @@ def draw_images(
         reporter: is told the progress.
     """
     if isinstance(source, Images):
-        return StoredImages(source.raw[index])
+        origins = index if source.origins is None else source.origins[index]
+        return StoredImages(source.raw[index], origins=origins)
     levels = make_in_parts(
         folder / _FILE,
         np.array([source.name, array_hash(index), str(seed), str(space)]),
@@ -109,12 +136,18 @@ def draw_images(
         unit="image",
         reporter=reporter,
     )
-    return StoredImages(levels, space)
+    return StoredImages(levels, space, index)
 
 
 def whole_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
     """Returns the nearest of 256 levels, uint8; values outside the range get the end level."""
     return np.rint(np.clip(space.to_levels(raw), 0, 255)).astype(np.uint8)
+
+
+def images_at_once(space: ImageSpace) -> int:
+    """Returns how many images a network takes at once without using much memory."""
+    height, width, _ = space.shape
+    return max(1, min(_PART, _PIXELS // (height * width)))
 
 
 def ask(teacher: Teacher, raw: np.ndarray) -> np.ndarray:
@@ -123,7 +156,11 @@ def ask(teacher: Teacher, raw: np.ndarray) -> np.ndarray:
     Raises:
         FailedRunError: an answer is not finite.
     """
-    logits = np.asarray(teacher.logits(raw, teacher.domain.preprocessor.apply(raw)), np.float32)
+    parts = np.array_split(raw, -(-len(raw) // images_at_once(teacher.domain.space)))
+    preprocess = teacher.domain.preprocessor.apply
+    logits = np.concatenate(
+        [np.asarray(teacher.logits(part, preprocess(part)), np.float32) for part in parts]
+    )
     wrong = ~np.all(np.isfinite(logits), axis=1)
     if wrong.any():
         raise FailedRunError(

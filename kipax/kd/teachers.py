@@ -89,8 +89,8 @@ class Teacher(abc.ABC):
         """Facts that identify the teacher, JSON-ready."""
 
     @property
-    def told(self) -> int | None:
-        """Of how many of its likeliest classes it tells the logits; None for all."""
+    def known_classes(self) -> int | None:
+        """The number of likeliest classes whose logits it gives; None for all classes."""
         return None
 
     @abc.abstractmethod
@@ -214,11 +214,11 @@ class FunctionTeacher(Teacher):
         name: name that identifies it, also in the run's record.
         probabilities: whether it returns probabilities, whose logarithms are then the logits; an
             API may give those of the five most likely classes, and 0 for the others.
-        told: of how many likeliest classes it tells, such as 5; None for all. A student that needs
-            more is refused.
+        known_classes: the number of likeliest classes that it gives, such as 5; None for all. A
+            student that needs more is refused.
 
     Raises:
-        UsageError: `told` is not a number of its classes.
+        UsageError: `known_classes` is not a number of its classes.
     """
 
     function: Callable[[np.ndarray], Any]
@@ -226,13 +226,12 @@ class FunctionTeacher(Teacher):
     class_names: tuple[str, ...]
     name: str = "function"
     probabilities: bool = False
-    told: int | None = None
+    known_classes: int | None = None
 
     def __post_init__(self) -> None:
-        if self.told is not None and not 1 <= self.told <= len(self.class_names):
-            raise UsageError(
-                f"told is a number of the {len(self.class_names)} classes; got {self.told}."
-            )
+        known, classes = self.known_classes, len(self.class_names)
+        if known is not None and not 1 <= known <= classes:
+            raise UsageError(f"known_classes is a number of the {classes} classes; got {known}.")
 
     @functools.cached_property
     def domain(self) -> Domain:
@@ -283,7 +282,8 @@ class Ensemble(Teacher):
     """Several teachers of the same images and classes: the logarithm of their mean probability.
 
     Raises:
-        UsageError: there are no teachers, or they differ in images, classes or preprocessing.
+        UsageError: there are no teachers, they differ in images, classes or preprocessing, or one
+            does not give all classes, so that a mean is not known.
     """
 
     teachers: Sequence[Teacher]
@@ -291,6 +291,12 @@ class Ensemble(Teacher):
     def __post_init__(self) -> None:
         if not self.teachers:
             raise UsageError("an ensemble has one teacher or more; got none.")
+        for teacher in self.teachers:
+            if teacher.known_classes is not None:
+                raise UsageError(
+                    "teachers of an ensemble give the logits of all classes; "
+                    f"{teacher.describe()} gives {teacher.known_classes}."
+                )
         first = self.teachers[0]
         for other in self.teachers[1:]:
             if _inputs(other.domain) != _inputs(first.domain):
@@ -303,12 +309,6 @@ class Ensemble(Teacher):
     def domain(self) -> Domain:
         """The domain of the first teacher."""
         return self.teachers[0].domain
-
-    @property
-    def told(self) -> int | None:
-        """The fewest classes that one of them tells about."""
-        each = [t.told for t in self.teachers if t.told is not None]
-        return min(each, default=None)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from kipax.config import check_arguments
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
 from kipax.data.datasets import check_dataset
 from kipax.data.known import may_be_mirrored, short_name
-from kipax.kd.config import TeacherConfig, given, identify, resolve
+from kipax.kd.config import FORMULAS, TeacherConfig, given, identify, resolve
 from kipax.kd.sources.base import ImageSpace
 from kipax.kd.trainee import (
     Trainee,
@@ -67,10 +67,7 @@ def run_teacher(
     """
     check_arguments(TeacherConfig, config, resume=resume)
     check_dataset(dataset)
-    config = resolve(config)
-    if dataset is not None:  # its name and split count
-        held = len(dataset.x_validation)
-        config = dataclasses.replace(config, dataset=dataset.name, validation_examples=held)
+    config = _resolve(config, dataset)
     remedy = "continue with --resume"
     reporter = limit_time(reporter or Reporter(), config.max_seconds, remedy=remedy)
     data = dataset or _load(config)
@@ -80,12 +77,24 @@ def run_teacher(
     pixels = data.pixels.with_moments(data.x_train)
     learned = _Learned(data, fit_preprocessor(config.preprocessing, data), pixels)
     hashes = {"training_hash": data.training_hash, "held": f"{len(data.y_validation)}"}
+    hashes["formulas"] = str(FORMULAS)
     folder = RunFolder(workdir or f"runs/{short_name(config.dataset)}-teacher")
     with folder.open(identify("teacher", config, hashes), resume=resume):
         trainee = _trainee(config, learned)
         reporter.say(f"{config.spec.describe()} · {_describe(config)}")
         selection = train_in_folder(folder, trainee, reporter)
         return _finish(folder, config, learned, selection, reporter)
+
+
+def _resolve(config: TeacherConfig, dataset: Dataset | None) -> TeacherConfig:
+    """Fills in the fields that depend on the preset and the data."""
+    config = resolve(config)
+    if dataset is not None:  # its name and split count
+        held = len(dataset.x_validation)
+        config = dataclasses.replace(config, dataset=dataset.name, validation_examples=held)
+    if config.mirror is None:
+        config = dataclasses.replace(config, mirror=may_be_mirrored(config.dataset))
+    return config
 
 
 class _Learned(NamedTuple):
@@ -125,14 +134,13 @@ def _load(config: TeacherConfig) -> Dataset:
 
 def _trainee(config: TeacherConfig, learned: _Learned) -> Trainee:
     data, preprocessor, pixels = learned
-    mirror = may_be_mirrored(config.dataset) if config.mirror is None else config.mirror
     x, labels = data.x_train, ridge.one_hot(data.y_train, data.num_classes)
     seen = ViewedBatches(
         lambda index: np.asarray(x[index], np.float32),
         Epochs(len(x), given(config.batch_size), seed=config.seed),
         space=ImageSpace(data.image_shape, pixels.low, pixels.high, pixels.mean, pixels.deviation),
         preprocessor=preprocessor,
-        views=Views(level=given(config.augmentation), mirror=mirror),
+        views=Views(level=given(config.augmentation), mirror=given(config.mirror)),
         seed=config.seed,
     )
     held = len(data.x_validation)

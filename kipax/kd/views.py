@@ -23,7 +23,7 @@ from kipax.data import Preprocessor
 from kipax.data.on_device import device_preprocessing
 from kipax.errors import UsageError, check_choice
 from kipax.kd.sources.base import ImageSpace
-from kipax.training import Batch, Epochs
+from kipax.training import Batch
 
 __all__ = ["LEVELS", "MIXES", "ViewedBatches", "Views"]
 
@@ -105,8 +105,8 @@ def _view(views: Views, space: ImageSpace, key: jax.Array, raw: jax.Array) -> ja
         middle = sum(space.mean) / len(space.mean) if space.mean else (space.low + space.high) / 2
         change = functools.partial(_change, views, float(round(space.to_levels(middle))))
         each = jax.random.split(of_change, len(raw)), space.to_levels(raw)
-        # All at once, each image goes through every operation of the policy: on CPUs one by one,
-        # through its own alone, takes a third of the time, and gives the same bits.
+        # `vmap` computes every operation of the policy for every image. `map` computes the drawn
+        # ones alone: on CPUs that takes a third of the time, and the bits are the same.
         if views.level != "crop" and jax.default_backend() == "cpu":
             changed = jax.lax.map(lambda one: change(*one), each)
         else:
@@ -123,7 +123,7 @@ class ViewedBatches:
 
     Args:
         raw: ``raw(index)`` returns images in the teacher's units, float32 ``(n, H, W, C)``.
-        epochs: gives the indices of each step.
+        epochs: ``epochs(step)`` returns the indices of a step.
         space: the images that the teacher takes.
         preprocessor: makes the student's inputs.
         views: how images are changed.
@@ -133,7 +133,7 @@ class ViewedBatches:
     def __init__(
         self,
         raw: Callable[[np.ndarray], np.ndarray],
-        epochs: Epochs,
+        epochs: Callable[[int], np.ndarray],
         *,
         space: ImageSpace,
         preprocessor: Preprocessor,

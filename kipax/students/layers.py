@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,7 +17,7 @@ __all__ = [
     "Conv",
     "Dense",
     "Outputs",
-    "needs_bias",
+    "conv_before",
     "normalise",
 ]
 
@@ -121,9 +122,10 @@ class Dense(_Affine):
         return x @ kernel + bias
 
 
-def needs_bias(normalisation: str) -> bool:
-    """Returns whether a bias before a normalisation has an effect on its result."""
-    return normalisation not in ("batch", "instance")
+def conv_before(normalisation: str) -> Callable[..., Conv]:
+    """Returns PyTorch's convolution, with a bias unless the normalisation takes it away."""
+    use_bias = normalisation not in ("batch", "instance")
+    return functools.partial(Conv, parameterisation="uniform", use_bias=use_bias)
 
 
 def normalise(x: jax.Array, kind: str, *, name: str, train: bool) -> jax.Array:

@@ -35,7 +35,7 @@ def save_network(
         variables: its variables at the step that validation chose.
         record: the finished point, with ``test_best`` and ``best_step``.
     """
-    facts = support.metadata
+    facts, chosen = support.metadata, record.get("validation_best") is not None
     metadata = {
         "method": f"trained on {len(support)} images of {facts.get('method') or 'a set'}",
         "dataset": facts["dataset"],
@@ -46,7 +46,7 @@ def save_network(
         "pixels": support.pixels.to_metadata(),
         "step": record["best_step"],
         "test_accuracy": record["test_best"],
-        "rule": "the step of best validation accuracy, or the last",
+        "rule": "step of best validation accuracy" if chosen else "last step",
         "recipe": {
             k: record[k] for k in ("learning_rate", "l2", "seed") if record.get(k) is not None
         },

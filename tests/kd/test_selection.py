@@ -10,9 +10,10 @@ from scipy.special import softmax
 
 import kipax
 from kipax.errors import UsageError
-from kipax.kd import FunctionTeacher, KDConfig, NetworkTeacher, run_kd
+from kipax.kd import FunctionTeacher, KDConfig, NetworkTeacher, diagnose_source, run_kd
 from kipax.kd.boundary import BoundarySettings, boundary_pairs
 from kipax.kd.selection import class_sizes, pseudo_balance
+from kipax.kd.stored import StoredImages
 from tests.kd.cases import DIGITS, SMALL, Listener, in_pieces, network_files
 
 
@@ -53,7 +54,7 @@ def test_rare_classes_are_repeated_and_common_ones_thinned():
 def test_wrong_choices_are_refused():
     with pytest.raises(UsageError, match="it predicts none"):
         class_sizes(np.zeros(3, int), 5)
-    for imbalance in (0.5, float("nan")):
+    for imbalance in (0.5, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="the largest class over the smallest"):
             class_sizes(np.ones(3, int), 5, imbalance=imbalance)
         with pytest.raises(UsageError, match="from 1 on"):
@@ -85,10 +86,40 @@ def test_pairs_lie_on_both_sides_of_a_boundary(taught):
     np.testing.assert_array_equal(moved, again)
 
 
-def test_a_boundary_needs_gradients():
+def test_a_boundary_needs_gradients_and_says_so_before_anything_is_drawn(tmp_path):
     teacher = FunctionTeacher(lambda x: np.zeros((len(x), 10)), DIGITS, tuple("0123456789"))
     with pytest.raises(UsageError, match="needs the gradients of a trained network"):
         boundary_pairs(teacher, np.zeros((2, 8, 8, 1)), seed=0)
+    config = dataclasses.replace(SMALL, boundary=True, dataset="none")
+    with pytest.raises(UsageError, match="needs the gradients of a trained network"):
+        run_kd(config, teacher=teacher, workdir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_diagnosis_is_of_the_source_alone(taught):
+    teacher = NetworkTeacher(taught.network)
+    for fields in ({"pool": 100}, {"boundary": True}):
+        with pytest.raises(UsageError, match="looks at the source as it is"):
+            diagnose_source(dataclasses.replace(SMALL, **fields), teacher=teacher)
+
+
+def test_nothing_is_both_trained_on_and_held_out():
+    rng = np.random.default_rng(0)
+    # A rare class: one image that is chosen 300 times, at the end, where images are held out.
+    origins = np.concatenate([rng.permutation(700), np.full(300, 900)])
+    images = StoredImages(np.zeros((1000, 1, 1, 1)), origins=origins)
+    trained, held = images.hold_out()
+    assert len(held) == 100
+    assert sorted([*trained, *held]) == list(range(1000))
+    assert not set(origins[trained]) & set(origins[held])
+    assert 900 not in origins[held]
+    assert held.tolist() == list(range(600, 700))
+    moved = StoredImages(np.zeros((400, 1, 1, 1)), origins=np.repeat(rng.permutation(100), 4))
+    trained, held = moved.hold_out()
+    assert held.tolist() == list(range(360, 400))  # whole fours
+    plain = StoredImages(np.zeros((1000, 1, 1, 1))).hold_out()
+    assert plain[1].tolist() == list(range(900, 1000))
+    assert not len(StoredImages(np.zeros((99, 1, 1, 1))).hold_out()[1])
 
 
 def test_a_student_is_shown_what_was_chosen_and_moved(taught, tmp_path):

@@ -13,6 +13,7 @@ from kipax.errors import FileError, UsageError
 from kipax.kd.sources import ImageSpace, SourceReader, make_pyramid
 from kipax.kd.sources.arrays import _with_channels
 from kipax.kd.sources.fields import FIELDS
+from kipax.kd.sources.leaves import _draw_leaves, _inside, _Leaves, draw_leaves
 from kipax.kd.sources.photo import _patch, _sample
 from kipax.kd.sources.shaders import Shaders, _few_colours
 
@@ -37,6 +38,7 @@ def photo(tmp_path_factory):
 NAMES = [
     "photo",
     "shaders",
+    "leaves",
     "fractals",
     "noise",
     "noise:uniform",
@@ -256,3 +258,39 @@ def test_blends_and_rows_of_sources_are_what_they_say(pictures):
 def test_sources_that_there_are_not(text, message):
     with pytest.raises(UsageError, match=message):
         _reader().read(text)
+
+
+def test_leaves_cover_a_picture_and_their_radii_follow_a_power_law():
+    keys = jax.random.split(jax.random.key(2), 64)
+    pictures = np.asarray(draw_leaves(keys[:8], (20, 28)))
+    assert pictures.shape == (8, 20, 28, 3)
+    assert (pictures.sum(axis=-1) > 0).all()  # nothing stays black
+    assert pictures.max() <= 1
+    assert 20 < len(np.unique(pictures[0].reshape(-1, 3), axis=0)) < 20 * 28
+    leaves = jax.vmap(lambda key: _draw_leaves(key, (20, 28)))(keys)
+    circles = np.isfinite(np.asarray(leaves.radius))
+    assert circles.mean() == pytest.approx(1 / 6, abs=0.02)
+    radii = np.asarray(leaves.radius)[circles]
+    low, high = 0.03 * 28, 28.0
+    assert radii.min() >= low * 0.999
+    assert radii.max() <= high * 1.001
+    # P(r > t) of the density r^-3 between low and high.
+    for t in (1.0, 2.0, 5.0):
+        tail = (t**-2 - high**-2) / (low**-2 - high**-2)
+        assert np.mean(radii > t) == pytest.approx(tail, abs=0.06)
+
+
+def test_a_leaf_holds_the_pixels_of_its_shape():
+    square = _Leaves(
+        np.array([[4.0, 3.0]]),
+        np.array([np.inf]),
+        np.array([[[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]]),
+        np.full((1, 4), 2.0),
+        np.ones((1, 3)),
+    )
+    columns, rows = np.arange(8) + 0.5, np.arange(6) + 0.5
+    inside = np.asarray(_inside(square, columns, rows))[0]
+    assert inside.sum() == 16
+    assert inside[1:5, 2:6].all()
+    circle = square._replace(radius=np.array([1.0]), offsets=np.full((1, 4), np.inf))
+    assert np.asarray(_inside(circle, columns, rows))[0].sum() == 4

@@ -89,26 +89,27 @@ def test_any_function_of_raw_images_teaches(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("told", "fields", "remedy"),
+    ("known", "fields", "remedy"),
     [
         (
             1,
             {},
-            "needs all of the teacher's classes, and it tells 1: take --loss=kl --signal=argmax",
+            "needs all of the teacher's classes, and it gives 1: take --loss=kl --signal=argmax",
         ),
-        (5, {"loss": "l2"}, "tells 5: take --loss=kl --signal=top_k --top_k=5"),
-        (3, {"signal": "top_k"}, "needs 5 of the teacher's classes, and it tells 3"),
+        (5, {"loss": "l2"}, "gives 5: take --loss=kl --signal=top_k --top_k=5"),
+        (3, {"signal": "top_k"}, "needs 5 of the teacher's classes, and it gives 3"),
         (1, {"signal": "standardised"}, "needs all"),
         (1, {"signal": "argmax"}, None),
         (1, {"loss": "hard"}, None),
         (5, {"signal": "top_k"}, None),
     ],
 )
-def test_a_student_does_not_use_what_the_teacher_does_not_tell(told, fields, remedy):
+def test_a_student_does_not_use_what_the_teacher_does_not_give(known, fields, remedy):
     teacher = FunctionTeacher(
-        lambda raw: np.zeros((len(raw), 10)), DIGITS, tuple("0123456789"), told=told
+        lambda raw: np.zeros((len(raw), 10)), DIGITS, tuple("0123456789"), known_classes=known
     )
-    assert Ensemble([teacher, teacher]).told == told
+    with pytest.raises(UsageError, match="give the logits of all classes"):
+        Ensemble([teacher, teacher])
     config = dataclasses.replace(SMALL, dataset="none", source="noise", **fields)
     if remedy is None:
         Distillation.open(config, teacher=teacher, reporter=Listener())
@@ -117,10 +118,10 @@ def test_a_student_does_not_use_what_the_teacher_does_not_tell(told, fields, rem
             Distillation.open(config, teacher=teacher, reporter=Listener())
 
 
-def test_told_is_a_number_of_classes():
-    for told in (0, 11):
-        with pytest.raises(UsageError, match="told is a number of the 10 classes"):
-            FunctionTeacher(np.zeros, DIGITS, tuple("0123456789"), told=told)
+def test_known_classes_are_a_number_of_classes():
+    for known in (0, 11):
+        with pytest.raises(UsageError, match="known_classes is a number of the 10 classes"):
+            FunctionTeacher(np.zeros, DIGITS, tuple("0123456789"), known_classes=known)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """Views: the same images for student and teacher, changed as each level says."""
 
 import dataclasses
+import functools
 
+import jax
 import numpy as np
 import pytest
 
 from kipax.data import Standard
 from kipax.errors import UsageError
-from kipax.kd import ImageSpace, Views
+from kipax.kd import ImageSpace, Views, views
 from kipax.kd.views import LEVELS, MIXES, ViewedBatches
 from kipax.training import Epochs
 
@@ -102,3 +104,40 @@ def test_crops_move_by_two_pixels_of_sixteen_and_mirror_if_they_may():
 def test_wrong_views(fields, message):
     with pytest.raises(UsageError, match=message):
         dataclasses.replace(Views(), **fields)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["standard", "extreme"])
+def test_images_one_by_one_have_the_bits_of_all_at_once(level, monkeypatch):
+    space = ImageSpace((16, 16, 3), 0, 255, (120.0,) * 3, (60.0,) * 3)
+    raw = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astype(np.float32)
+    seen = []
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr("jax.default_backend", lambda name=backend: name)
+        view = jax.jit(functools.partial(views._view.__wrapped__, Views(level=level), space))
+        seen.append(np.asarray(view(jax.random.key(3), raw)))
+    np.testing.assert_array_equal(seen[0], seen[1])
+    assert (seen[0] != raw).any(axis=(1, 2, 3)).all()
+
+
+def test_extreme_views_are_the_high_ones_and_more(monkeypatch):
+    """Each operation is called for the levels that the paper says."""
+    used = {}
+    for name in ("rand_augment", "elastic", "random_erasing", "random_crop"):
+
+        def record(key, x, name=name, **options):
+            used.setdefault(level, {})[name] = options
+            return x
+
+        monkeypatch.setattr(views, name, record)
+    x = np.zeros((16, 16, 3), np.float32)
+    for level in ("crop", "standard", "high", "extreme"):
+        views._change(Views(level=level), 0.0, jax.random.key(0), x)
+    assert set(used["crop"]) == {"random_crop"}
+    assert set(used["standard"]) == {"rand_augment", "random_crop"}
+    assert set(used["high"]) == {"rand_augment", "elastic", "random_crop"}
+    assert set(used["extreme"]) == {*used["high"], "random_erasing"}
+    del used["crop"]
+    policies = {level: calls["rand_augment"] for level, calls in used.items()}
+    amounts = {level: (p["number"], p["level"]) for level, p in policies.items()}
+    assert amounts == {"standard": (2, 14), "high": (4, 14), "extreme": (8, 30)}

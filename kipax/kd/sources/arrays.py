@@ -25,11 +25,13 @@ class Images:
         name: its name on a command line.
         raw: images in the teacher's units, float32 or uint8 ``(n, H, W, C)``.
         words: where they come from and how they were made to fit.
+        origins: a number for each image ``(n,)``, the same for copies; None without copies.
     """
 
     name: str
     raw: np.ndarray
     words: str
+    origins: np.ndarray | None = None
 
     @property
     def size(self) -> int:
@@ -71,30 +73,39 @@ def from_dataset(
         UsageError: the part is larger than the set, or not a multiple of the classes.
     """
     x, words = dataset.x_train, f"{len(dataset.x_train):,} training images of {dataset.name}"
+    origins = None
     if part is not None:
-        if part > len(x):
-            raise UsageError(f"{name} has {len(x):,} training images; got a part of {part:,}.")
-        if imbalance != 1:
-            chosen = pseudo_balance(
-                dataset.y_train,
-                part,
-                num_classes=dataset.num_classes,
-                seed=seed,
-                imbalance=imbalance,
-            )
-            words = f"{part:,} of the {words}, a long tail of {imbalance:g} to 1"
-        elif part % dataset.num_classes:
-            raise UsageError(
-                f"a balanced part is a multiple of the {dataset.num_classes} classes; got {part}."
-            )
-        else:
-            chosen = balanced_batch(jax.random.key(seed), dataset.y_train, part)
-            words = f"{part:,} of the {words}, balanced"
-        x = x[np.sort(chosen)]
-    if own:
-        return Images(name, x, words)
-    low, high = dataset.pixels.low, dataset.pixels.high
-    return Images(name, _fit(x, low, high, space), words + _changes(x.shape[1:], space))
+        chosen = np.sort(_choose(name, dataset, part, imbalance, seed))
+        kind = "balanced" if imbalance == 1 else f"a long tail of {imbalance:g} to 1"
+        different = len(np.unique(chosen))
+        repeated = "" if different == part else f" ({different:,} different ones)"
+        x, words, origins = x[chosen], f"{part:,}{repeated} of the {words}, {kind}", chosen
+    if not own:
+        low, high = dataset.pixels.low, dataset.pixels.high
+        words += _changes(x.shape[1:], space)
+        x = _fit(x, low, high, space)
+    return Images(name, x, words, origins)
+
+
+def _choose(name: str, dataset: Dataset, part: int, imbalance: float, seed: int) -> np.ndarray:
+    """Returns the numbers of a part's training images, which may repeat in a long tail."""
+    if part > len(dataset.x_train):
+        raise UsageError(
+            f"{name} has {len(dataset.x_train):,} training images; got a part of {part:,}."
+        )
+    if imbalance != 1:
+        return pseudo_balance(
+            dataset.y_train,
+            part,
+            num_classes=dataset.num_classes,
+            seed=seed,
+            imbalance=imbalance,
+        )
+    if part % dataset.num_classes:
+        raise UsageError(
+            f"a balanced part is a multiple of the {dataset.num_classes} classes; got {part}."
+        )
+    return np.asarray(balanced_batch(jax.random.key(seed), dataset.y_train, part))
 
 
 def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -89,7 +90,7 @@ class SourceReader:
             part, imbalance = (int(count) if rest else None), float(ratio or 1)
         except ValueError:
             part, imbalance = 0, 1.0
-        if (part is not None and part < 1) or not imbalance >= 1:
+        if (part is not None and part < 1) or not (imbalance >= 1 and math.isfinite(imbalance)):
             raise UsageError(
                 "data:N takes a number of images, and data:N:R the largest class over the "
                 f"smallest; got data:{rest}."

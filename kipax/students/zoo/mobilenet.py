@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from kipax.pixels import check_preprocessed
-from kipax.students.layers import Conv, Dense, Outputs, needs_bias, normalise
+from kipax.students.layers import Dense, Outputs, conv_before, normalise
 
 __all__ = ["MobileNetV2"]
 
@@ -52,18 +52,14 @@ class MobileNetV2(nn.Module):
     width: int = 32
     normalisation: str = "batch"
 
-    def _conv(self, channels: int, **options: Any) -> Conv:
-        """Returns a convolution, with a bias where it is not normalised away."""
-        bias = needs_bias(self.normalisation)
-        return Conv(channels, parameterisation="uniform", use_bias=bias, **options)
-
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
         """Returns the `Outputs` of preprocessed images ``(n, H, W, C)``."""
         check_preprocessed(x, "a student")
+        conv = conv_before(self.normalisation)
 
         def layer(x: jax.Array, channels: int, name: str, **options: Any) -> jax.Array:
-            x = self._conv(channels, name=name, **options)(x)
+            x = conv(channels, name=name, **options)(x)
             return normalise(x, self.normalisation, name=f"{name}_norm", train=train)
 
         x = nn.relu6(layer(x, _scaled(32, self.width), "stem", stride=2))

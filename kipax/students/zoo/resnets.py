@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from kipax.pixels import check_preprocessed
-from kipax.students.layers import Conv, Dense, Outputs, needs_bias, normalise
+from kipax.students.layers import Dense, Outputs, conv_before, normalise
 
 __all__ = ["ResNet", "WideResNet"]
 
@@ -41,21 +40,17 @@ class ResNet(nn.Module):
     bottleneck: bool = False
     stem: str = "small"
 
-    def _conv(self, channels: int, **options: Any) -> Conv:
-        """Returns a convolution, with a bias where it is not normalised away."""
-        bias = needs_bias(self.normalisation)
-        return Conv(channels, parameterisation="uniform", use_bias=bias, **options)
-
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
         """Returns the `Outputs` of preprocessed images ``(n, H, W, C)``."""
         check_preprocessed(x, "a student")
+        conv = conv_before(self.normalisation)
         norm = functools.partial(normalise, kind=self.normalisation, train=train)
         features: dict[str, jax.Array] = {}
         if self.stem == "small":
-            x = nn.relu(norm(self._conv(self.width, name="stem")(x), name="stem_norm"))
+            x = nn.relu(norm(conv(self.width, name="stem")(x), name="stem_norm"))
         else:
-            x = self._conv(self.width, size=7, stride=2, padding=3, name="stem")(x)
+            x = conv(self.width, size=7, stride=2, padding=3, name="stem")(x)
             x = nn.relu(norm(x, name="stem_norm"))
             x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
         for stage, count in enumerate(self.blocks):
@@ -64,9 +59,7 @@ class ResNet(nn.Module):
                 y = self._branch(x, stage, stride, name, norm)
                 if y.shape != x.shape:
                     channels = y.shape[-1]
-                    x = self._conv(
-                        channels, size=1, stride=stride, padding=0, name=f"{name}_short"
-                    )(x)
+                    x = conv(channels, size=1, stride=stride, padding=0, name=f"{name}_short")(x)
                     x = norm(x, name=f"{name}_short_norm")
                 x = nn.relu(x + y)
             features[f"stage{stage + 1}"] = x
@@ -75,14 +68,15 @@ class ResNet(nn.Module):
 
     def _branch(self, x: jax.Array, stage: int, stride: int, name: str, norm) -> jax.Array:
         """Returns the branch of a block that is added to its input."""
+        conv = conv_before(self.normalisation)
         channels = self.width * 2**stage
         if not self.bottleneck:
-            x = self._conv(channels, stride=stride, name=f"{name}_conv1")(x)
+            x = conv(channels, stride=stride, name=f"{name}_conv1")(x)
             x = nn.relu(norm(x, name=f"{name}_norm1"))
-            return norm(self._conv(channels, name=f"{name}_conv2")(x), name=f"{name}_norm2")
-        pointwise = functools.partial(self._conv, size=1, padding=0)
+            return norm(conv(channels, name=f"{name}_conv2")(x), name=f"{name}_norm2")
+        pointwise = functools.partial(conv, size=1, padding=0)
         x = nn.relu(norm(pointwise(channels, name=f"{name}_conv1")(x), name=f"{name}_norm1"))
-        x = self._conv(channels, stride=stride, name=f"{name}_conv2")(x)
+        x = conv(channels, stride=stride, name=f"{name}_conv2")(x)
         x = nn.relu(norm(x, name=f"{name}_norm2"))
         return norm(pointwise(4 * channels, name=f"{name}_conv3")(x), name=f"{name}_norm3")
 
@@ -106,30 +100,24 @@ class WideResNet(nn.Module):
     widen: int = 4
     normalisation: str = "batch"
 
-    def _conv(self, channels: int, **options: Any) -> Conv:
-        """Returns a convolution, with a bias where it is not normalised away."""
-        bias = needs_bias(self.normalisation)
-        return Conv(channels, parameterisation="uniform", use_bias=bias, **options)
-
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
         """Returns the `Outputs` of preprocessed images ``(n, H, W, C)``."""
         check_preprocessed(x, "a student")
+        conv = conv_before(self.normalisation)
         norm = functools.partial(normalise, kind=self.normalisation, train=train)
         features: dict[str, jax.Array] = {}
-        x = self._conv(16, name="stem")(x)
+        x = conv(16, name="stem")(x)
         for stage in range(3):
             for block in range((self.depth - 4) // 6):
                 name, stride = f"s{stage}b{block}", 2 if stage and not block else 1
                 channels = 16 * 2**stage * self.widen
                 y = nn.relu(norm(x, name=f"{name}_norm1"))
                 if channels != x.shape[-1] or stride > 1:
-                    x = self._conv(
-                        channels, size=1, stride=stride, padding=0, name=f"{name}_short"
-                    )(y)
-                y = self._conv(channels, stride=stride, name=f"{name}_conv1")(y)
+                    x = conv(channels, size=1, stride=stride, padding=0, name=f"{name}_short")(y)
+                y = conv(channels, stride=stride, name=f"{name}_conv1")(y)
                 y = nn.relu(norm(y, name=f"{name}_norm2"))
-                x = x + self._conv(channels, name=f"{name}_conv2")(y)
+                x = x + conv(channels, name=f"{name}_conv2")(y)
             features[f"stage{stage + 1}"] = x
         penultimate = jnp.mean(nn.relu(norm(x, name="last_norm")), axis=(1, 2))
         return Outputs(_dense(self.classes, name="head")(penultimate), penultimate, features)

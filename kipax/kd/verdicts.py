@@ -1,0 +1,89 @@
+"""Verdicts on claims about accuracies, and how well a source's entropy foretells them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from scipy.stats import spearmanr
+
+from kipax.kd.grid import CellResult
+
+__all__ = [
+    "HOLDS",
+    "NOISE",
+    "REFUTED",
+    "judge_equal",
+    "judge_gap",
+    "judge_order",
+    "rank_correlation",
+]
+
+HOLDS, REFUTED, NOISE = "holds", "does not hold", "within noise"
+
+
+def _variance(result: CellResult) -> float:
+    """Returns the squared standard error of a cell's accuracy.
+
+    ``p (1 - p) / n + s^2 / k``: p the mean accuracy on n test images, s its standard deviation over
+    k seeds (0 for one seed, which says nothing about other seeds).
+    """
+    p, spread = result.accuracy, result.deviation or 0.0
+    return p * (1 - p) / result.test_examples + spread**2 / len(result.accuracies)
+
+
+def _verdict(difference: float, variance: float) -> str:
+    """Returns the verdict on the claim that a difference is positive, by two standard errors."""
+    if abs(difference) < 2 * math.sqrt(variance):
+        return NOISE
+    return HOLDS if difference > 0 else REFUTED
+
+
+def judge_order(lower: CellResult, higher: CellResult) -> str:
+    """Judges the claim that one accuracy is below another.
+
+    Args:
+        lower: the cell that is claimed to be worse.
+        higher: the cell that is claimed to be better.
+
+    Returns:
+        ``holds`` or ``does not hold`` where they differ by two standard errors, else
+        ``within noise``.
+    """
+    return _verdict(higher.accuracy - lower.accuracy, _variance(lower) + _variance(higher))
+
+
+def judge_equal(one: CellResult, other: CellResult) -> str:
+    """Judges the claim that two accuracies are about the same: within two standard errors.
+
+    Returns:
+        ``holds`` or ``does not hold``.
+    """
+    return HOLDS if judge_order(one, other) == NOISE else REFUTED
+
+
+def judge_gap(wide: tuple[CellResult, CellResult], narrow: tuple[CellResult, CellResult]) -> str:
+    """Judges the claim that a difference is smaller than another one.
+
+    Args:
+        wide: the worse and the better cell that are claimed to differ more.
+        narrow: the worse and the better cell that are claimed to differ less.
+    """
+    gaps = [better.accuracy - worse.accuracy for worse, better in (wide, narrow)]
+    return _verdict(gaps[0] - gaps[1], sum(_variance(cell) for cell in (*wide, *narrow)))
+
+
+def rank_correlation(results: Sequence[CellResult]) -> float | None:
+    """Returns Spearman's correlation of relative entropy and accuracy.
+
+    Returns:
+        The correlation, from -1 to 1; None for fewer than four different entropies, or equal
+        accuracies.
+
+    Source: Frank & Davis 2025, table 3, where the entropies alone stand.
+    """
+    entropies = [float(r.relative_entropies.mean()) for r in results]
+    accuracies = [r.accuracy for r in results]
+    if len(set(entropies)) < 4 or len(set(accuracies)) < 2:
+        return None
+    return round(float(spearmanr(entropies, accuracies).statistic), 3)

@@ -1,0 +1,78 @@
+"""Cluster alignment: do clusters of features have the classes of the images?"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from kipax.probes.features import check_features, normalise
+
+__all__ = ["cluster_alignment", "find_clusters"]
+
+_ITERATIONS = 20
+
+
+def find_clusters(features: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
+    """Returns the centres ``(count, d)`` of k-means on features of length 1.
+
+    Args:
+        features: ``(n, d)``.
+        count: number of clusters.
+        seed: seed of the first centres.
+
+    Raises:
+        ImportError: scikit-learn is missing; the message names the extra.
+    """
+    try:
+        from sklearn.cluster import KMeans
+    except ImportError as error:
+        raise ImportError("clusters need scikit-learn: pip install 'kipax[analysis]'.") from error
+    found = KMeans(count, n_init=1, max_iter=_ITERATIONS, random_state=seed)
+    return found.fit(normalise(features)).cluster_centers_
+
+
+def cluster_alignment(
+    train: np.ndarray,
+    train_classes: np.ndarray,
+    test: np.ndarray,
+    test_classes: np.ndarray,
+    *,
+    seed: int = 0,
+) -> float:
+    """Returns the test accuracy of clusters that are named after classes.
+
+    k-means finds as many clusters of the training images as there are classes. The score of a
+    cluster and a class is the share of the cluster's images that are of the class; the assignment
+    of the largest sum names each cluster. A test image gets the name of the nearest centre.
+
+    Args:
+        train: features of training images ``(n, d)``.
+        train_classes: their classes ``(n,)``.
+        test: features of test images ``(m, d)``.
+        test_classes: their classes ``(m,)``.
+        seed: seed of the first centres.
+
+    Raises:
+        UsageError: features and classes do not fit each other.
+        ImportError: scikit-learn is missing; the message names the extra.
+
+    Source: Koohpayegani et al. 2020, arXiv:2010.14713, section 4, and the authors' code.
+    """
+    check_features(train, train_classes)
+    check_features(test, test_classes, like=train)
+    classes = int(max(train_classes.max(), test_classes.max())) + 1
+    centres = find_clusters(train, classes, seed=seed)
+    members = _nearest_centre(train, centres)
+    score = np.zeros((classes, classes))
+    np.add.at(score, (members, np.asarray(train_classes)), 1.0)
+    score /= np.maximum(score.sum(axis=1, keepdims=True), 1.0)
+    clusters, names = linear_sum_assignment(score, maximize=True)
+    named = np.empty(classes, int)
+    named[clusters] = names
+    return float(np.mean(named[_nearest_centre(test, centres)] == test_classes))
+
+
+def _nearest_centre(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Returns the cluster of each row, by Euclidean distance of features of length 1."""
+    distance = np.sum(centres**2, axis=1) - 2 * normalise(features) @ centres.T
+    return np.argmin(distance, axis=1)

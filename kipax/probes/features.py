@@ -1,0 +1,59 @@
+"""Features of images: what they must be, and how they are scaled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from kipax.errors import UsageError
+
+__all__ = ["check_features", "normalise", "standardise"]
+
+_EPSILON = 1e-5  # added to variances; Koohpayegani et al. 2020, the authors' code
+
+
+def check_features(
+    features: np.ndarray, classes: np.ndarray, *, like: np.ndarray | None = None
+) -> None:
+    """Raises a `UsageError` unless there is a finite row of features for each of the classes.
+
+    Args:
+        features: should be ``(n, d)``.
+        classes: should be whole numbers ``(n,)``, from 0 on.
+        like: other features, of the same d.
+    """
+    shape = np.shape(features)
+    if len(shape) != 2 or not len(features) or np.shape(classes) != shape[:1]:
+        raise UsageError(
+            "a probe needs features (images, numbers) and a class for each image; got "
+            f"{shape} and {np.shape(classes)}."
+        )
+    if like is not None and shape[1] != like.shape[1]:
+        raise UsageError(
+            f"training and test features are of one length; got {like.shape[1]} and {shape[1]}."
+        )
+    kind = np.asarray(classes)
+    if kind.dtype.kind not in "iu" or kind.min() < 0:
+        raise UsageError(f"classes are whole numbers from 0 on; got {kind.dtype} {kind[:5]}.")
+    if not np.all(np.isfinite(features)):
+        raise UsageError("features must be finite; some are not.")
+
+
+def normalise(features: np.ndarray) -> np.ndarray:
+    """Returns features ``(n, d)`` of length 1, float32; a row of zeros stays."""
+    features = np.asarray(features, np.float32)
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(length > 0, length, 1.0)
+
+
+def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Returns features of length 1, less the training mean, over the training deviation.
+
+    Args:
+        train: features of training images ``(n, d)``.
+        others: further features ``(m, d)``, scaled by the training images' mean and deviation.
+
+    Source: Koohpayegani et al. 2020, arXiv:2010.14713, linear evaluation.
+    """
+    first = normalise(train)
+    mean, deviation = first.mean(axis=0), np.sqrt(first.var(axis=0) + _EPSILON)
+    return tuple((normalise(part) - mean) / deviation for part in (train, *others))

@@ -1,0 +1,157 @@
+"""Linear probes: a linear classifier on features, by gradient descent or in closed form."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+
+from kipax import ridge
+from kipax.errors import UsageError
+from kipax.probes.features import check_features, standardise
+from kipax.students import Outputs, predict
+from kipax.training import CrossEntropy, Descent, Hook, LabelledBatches, Setting, TrainState, fit
+
+__all__ = ["linear_probe", "ridge_probe"]
+
+_BATCH = 256
+_DECAY = 1e-4
+
+
+class _Linear(nn.Module):
+    """One dense layer."""
+
+    classes: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> Outputs:
+        """Returns the `Outputs` of features ``(n, 1, 1, d)``."""
+        flat = x.reshape(len(x), -1)
+        return Outputs(nn.Dense(self.classes)(flat), flat, {})
+
+
+@functools.cache
+def _direction() -> optax.GradientTransformation:
+    """Returns one object, so that it is compiled once."""
+    return optax.chain(optax.add_decayed_weights(_DECAY), optax.trace(decay=0.9))
+
+
+def _tenths(steps: int) -> optax.Schedule:
+    """Returns 1, then a tenth after 15/40 of the steps, then a hundredth after 30/40."""
+    drops = {round(share * steps): 0.1 for share in (15 / 40, 30 / 40)}
+    return optax.piecewise_constant_schedule(1.0, drops)
+
+
+class _Last(Hook):
+    """Keeps the last parameters."""
+
+    variables: dict[str, Any]
+
+    def end(self, step: int, state: TrainState) -> None:
+        self.variables = {"params": state.params}
+
+
+def linear_probe(
+    train: np.ndarray,
+    train_classes: np.ndarray,
+    test: np.ndarray,
+    test_classes: np.ndarray,
+    *,
+    epochs: int = 40,
+    learning_rate: float = 0.01,
+    seed: int = 0,
+) -> float:
+    """Returns the test accuracy of a linear classifier that is trained on features.
+
+    Features are scaled to length 1 and standardised. SGD with momentum 0.9, weight decay 1e-4,
+    batches of 256, the rate a tenth after 15/40 and 30/40 of the epochs. Images are not augmented,
+    unlike in the paper.
+
+    Args:
+        train: features of training images ``(n, d)``.
+        train_classes: their classes ``(n,)``.
+        test: features of test images ``(m, d)``.
+        test_classes: their classes ``(m,)``.
+        epochs: number of passes over the training images.
+        learning_rate: the first rate.
+        seed: seed of initial weights and order.
+
+    Raises:
+        UsageError: features and classes do not fit each other, or a number is not positive.
+
+    Source: Koohpayegani et al. 2020, arXiv:2010.14713, and the authors' code.
+    """
+    check_features(train, train_classes)
+    check_features(test, test_classes, like=train)
+    if epochs < 1 or not learning_rate > 0:
+        given = f"{epochs} and {learning_rate}"
+        raise UsageError(f"epochs and learning_rate must be positive; got {given}.")
+    x, x_test = (part[:, None, None, :] for part in standardise(train, test))
+    classes = int(max(train_classes.max(), test_classes.max())) + 1
+    steps = epochs * math.ceil(len(x) / _BATCH)
+    network, last = _Linear(classes), _Last()
+    labels = ridge.one_hot(train_classes, classes)
+    fit(
+        network,
+        LabelledBatches(x, labels, size=_BATCH, seed=seed),
+        objective=CrossEntropy(),
+        descent=Descent(_direction(), _tenths(steps), steps),
+        settings=[Setting(learning_rate, 0.0, seed)],
+        hooks=[last],
+    )
+    logits = predict(network, last.variables, x_test).logits
+    return float(np.mean(np.argmax(logits, axis=1) == test_classes))
+
+
+def ridge_probe(
+    train: np.ndarray,
+    train_classes: np.ndarray,
+    test: np.ndarray,
+    test_classes: np.ndarray,
+    *,
+    ridges: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
+) -> float:
+    """Returns the test accuracy of ridge regression on features, in closed form.
+
+    Features are scaled to length 1 and standardised, with a constant beside them. The ridge, a
+    multiple of the mean eigenvalue of ``x^T x``, is the one of least leave-one-out square error,
+    in float64.
+
+    Args:
+        train: features of training images ``(n, d)``.
+        train_classes: their classes ``(n,)``.
+        test: features of test images ``(m, d)``.
+        test_classes: their classes ``(m,)``.
+        ridges: the ridges to choose from.
+
+    Cost: ``n d^2 + d^3``.
+
+    Raises:
+        UsageError: features and classes do not fit each other.
+    """
+    check_features(train, train_classes)
+    check_features(test, test_classes, like=train)
+    x, x_test = (_with_constant(part) for part in standardise(train, test))
+    classes = int(max(train_classes.max(), test_classes.max())) + 1
+    y = ridge.one_hot(np.asarray(train_classes), classes).astype(np.float64)
+    values, vectors = np.linalg.eigh(x.T @ x)
+    rotated, projected = x @ vectors, vectors.T @ (x.T @ y)
+    best: tuple[float, np.ndarray] | None = None
+    for share in ridges:
+        weights = 1 / (np.maximum(values, 0.0) + share * values.mean())
+        solution = weights[:, None] * projected
+        leverage = np.sum(rotated**2 * weights, axis=1, keepdims=True)
+        error = float(np.mean(((y - rotated @ solution) / np.maximum(1 - leverage, 1e-9)) ** 2))
+        if best is None or error < best[0]:
+            best = error, vectors @ solution
+    assert best is not None
+    return float(np.mean(np.argmax(x_test @ best[1], axis=1) == test_classes))
+
+
+def _with_constant(x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x, np.ones((len(x), 1))], axis=1).astype(np.float64)

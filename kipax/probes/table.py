@@ -1,0 +1,187 @@
+"""`probe`: what a network's features know about a data set, by every rule."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from kipax.config import (
+    DATA_DIR_HELP,
+    EVAL_EXAMPLES_HELP,
+    IMAGE_SIZE_HELP,
+    check_positive,
+    check_seed,
+    check_values,
+    config_field,
+)
+from kipax.data import Dataset, Standard
+from kipax.data.testing import check_test_data
+from kipax.errors import UsageError, check_choice, split_list
+from kipax.networks import TrainedNetwork
+from kipax.probes.clusters import cluster_alignment
+from kipax.probes.cost import cost
+from kipax.probes.few import few_shot, labelled_part
+from kipax.probes.linear import linear_probe, ridge_probe
+from kipax.probes.neighbours import knn_accuracy, recall
+from kipax.report import Progress, Reporter
+
+__all__ = ["PROBES", "ProbeConfig", "probe"]
+
+PROBES = ("linear", "ridge", "knn", "cluster_alignment", "recall", "few_shot", "cost")
+_RULES = {
+    "linear": "linear classifier on standardised features, SGD 0.01, 40 epochs, not augmented",
+    "ridge": "ridge regression on standardised features, ridge by leave-one-out error",
+    "knn": "nearest training image by cosine similarity",
+    "cluster_alignment": "k-means of as many clusters as classes, named by the best assignment",
+    "recall": "test images with one of their class among the k nearest other test images",
+    "few_shot": "nearest of one image a class (ten draws), 1 % and 10 % of the images (one draw)",
+    "cost": "parameters, XLA's operations and seconds of an image",
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeConfig:
+    """The settings of a probe; ``--help`` explains each field.
+
+    Raises:
+        UsageError: a value out of range or an unknown name.
+    """
+
+    dataset: str | None = config_field(None, "data set to probe with (the network's own)")
+    data_dir: str | None = config_field(None, DATA_DIR_HELP)
+    image_size: int | None = config_field(None, IMAGE_SIZE_HELP)
+    probes: str = config_field(",".join(PROBES), "which probes, with commas between, or all")
+    k: int = config_field(1, "number of neighbours")
+    train_examples: int | None = config_field(
+        None, "number of training images, drawn in the classes' proportions (all)"
+    )
+    eval_examples: int | None = config_field(None, EVAL_EXAMPLES_HELP)
+    seed: int = config_field(0, "seed of every random choice")
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        check_positive(self, "image_size", "k", "train_examples", "eval_examples")
+        check_seed(self.seed)
+        for name in self.chosen:
+            check_choice("probe", name, PROBES)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The probes that were asked for, in order."""
+        return tuple(dict.fromkeys(split_list(self.probes)))
+
+
+def probe(
+    network: TrainedNetwork | None,
+    dataset: Dataset,
+    config: ProbeConfig | None = None,
+    *,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Probes a network's penultimate features, or standardised pixels as the baseline.
+
+    Training images fit the probes; test images are only reported.
+
+    Args:
+        network: the network; None for pixels.
+        dataset: the data, of the network's image shape; other classes than its own are welcome.
+        config: the settings; None for all probes.
+        reporter: is told the rules and the progress.
+
+    Returns:
+        JSON-ready results by probe.
+
+    Raises:
+        UsageError: the images do not fit the network.
+
+    Source: Koohpayegani et al. 2020, arXiv:2010.14713, section 4.
+    """
+    config, reporter = config or ProbeConfig(), reporter or Reporter()
+    if network is not None:
+        _check_fits(network, dataset)
+    data = _Features.of(network, dataset, config)
+    results: dict[str, Any] = {}
+    for number, name in enumerate(config.chosen, 1):
+        results[name] = _measure(name, data, network, config)
+        reporter.say(f"{name}: {_RULES[name]}")
+        reporter.progress(Progress(number, len(config.chosen), unit="probe"))
+    return results
+
+
+def _check_fits(network: TrainedNetwork, dataset: Dataset) -> None:
+    if dataset.image_shape != network.image_shape:
+        raise UsageError(
+            f"the network takes images {network.image_shape}; {dataset.name} has "
+            f"{dataset.image_shape}: name fitting data with --dataset."
+        )
+    own = network.metadata
+    if dataset.training_hash == own.get("training_hash"):
+        return
+    check_test_data(
+        dataset,
+        "the network",
+        class_names=dataset.class_names,  # a probe learns the data's own classes
+        pixels=network.pixels,
+        training_hash=None,
+        images_hash=None,
+        origin="trained on",
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Features:
+    """Features and classes of training and test images."""
+
+    train: np.ndarray
+    train_classes: np.ndarray
+    test: np.ndarray
+    test_classes: np.ndarray
+
+    @classmethod
+    def of(cls, network: TrainedNetwork | None, dataset: Dataset, config: ProbeConfig) -> _Features:
+        x, y = dataset.x_train, dataset.y_train
+        if config.train_examples is not None and config.train_examples < len(x):
+            part = labelled_part(y, share=config.train_examples / len(x), seed=config.seed)
+            x, y = x[part], y[part]
+        x_test, y_test = dataset.test_part(config.eval_examples)
+        preprocessor = Standard.fit(dataset.x_train) if network is None else network.preprocessor
+
+        def features(raw: np.ndarray) -> np.ndarray:
+            inputs = preprocessor.apply(raw)
+            rows = inputs if network is None else network.outputs(inputs).penultimate
+            return np.asarray(rows).reshape(len(raw), -1)
+
+        return cls(features(x), y.astype(int), features(x_test), y_test.astype(int))
+
+    @property
+    def both(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The arguments of most probes."""
+        return self.train, self.train_classes, self.test, self.test_classes
+
+
+def _measure(
+    name: str, data: _Features, network: TrainedNetwork | None, config: ProbeConfig
+) -> Any:
+    """Returns one probe's result, JSON-ready."""
+    if name == "linear":
+        return round(linear_probe(*data.both, seed=config.seed), 4)
+    if name == "ridge":
+        return round(ridge_probe(*data.both), 4)
+    if name == "knn":
+        return {k: round(v, 4) for k, v in knn_accuracy(*data.both, k=config.k)._asdict().items()}
+    if name == "cluster_alignment":
+        return round(cluster_alignment(*data.both, seed=config.seed), 4)
+    if name == "recall":
+        return {str(k): round(v, 4) for k, v in recall(data.test, data.test_classes).items()}
+    if name == "few_shot":
+        cases: dict[str, dict[str, Any]] = {
+            "1": {"per_class": 1, "draws": 10},
+            "1%": {"share": 0.01},
+            "10%": {"share": 0.1},
+        }
+        return {k: round(few_shot(*data.both, **v).accuracy, 4) for k, v in cases.items()}
+    if network is None:
+        return None
+    return cost(network.module, network.variables, network.image_shape)._asdict()
