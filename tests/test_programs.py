@@ -119,9 +119,8 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in err
 
 
-@pytest.mark.parametrize(
-    "how", [pytest.param(signal.SIGKILL, marks=pytest.mark.slow), signal.SIGINT]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_resumed_is_the_same_run(tmp_path, how):
     flags = [*FAST[:2], "--target_batch=50", "--steps=150", "--checkpoint_every=5"]
     status, _, err = _run("kip", *flags, f"--workdir={tmp_path / 'whole'}")
@@ -171,7 +170,8 @@ def test_a_result_that_nobody_reads(tmp_path, place):
         assert done.returncode == 0
 
 
-@pytest.mark.parametrize("preprocessing", ["zca", pytest.param("standard", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("preprocessing", ["zca", "standard"])
 def test_a_user_without_a_home(tmp_path, preprocessing):
     """A container's unknown user id; whitenings are then not kept."""
     environment = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")}

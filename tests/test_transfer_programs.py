@@ -101,7 +101,12 @@ def test_a_killed_grid_goes_on_where_it_stopped(folder, tmp_path):
             "batch normalisation",
             marks=pytest.mark.slow,
         ),
-        ("figure3", [*NETWORK[1:], "--steps=4", "--widths=4", "--checkpoints"], "KIP steps"),
+        pytest.param(
+            "figure3",
+            [*NETWORK[1:], "--steps=4", "--widths=4", "--checkpoints"],
+            "KIP steps",
+            marks=pytest.mark.slow,
+        ),
         ("figure4", [*NETWORK[1:], "--steps=4"], "above natural"),
     ],
 )

@@ -6,7 +6,7 @@ from kipax.training.critical import critical_learning_rate
 from kipax.training.evaluation import accuracy
 from kipax.training.fit import Hook, Teacher, fit
 from kipax.training.hooks import Checkpoint, Selection
-from kipax.training.objectives import CrossEntropy, MeanSquare, Objective
+from kipax.training.objectives import CrossEntropy, MeanSquare, Objective, Sum
 from kipax.training.recipes import Descent, Recipe, Setting, evenly_spaced
 from kipax.training.state import TrainState
 from kipax.training.students import Trained, train_student, train_together
@@ -25,6 +25,7 @@ __all__ = [
     "Recipe",
     "Selection",
     "Setting",
+    "Sum",
     "Teacher",
     "TrainState",
     "Trained",

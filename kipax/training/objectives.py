@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from kipax.errors import UsageError
 from kipax.students import Outputs
 from kipax.training.batches import Batch
 
-__all__ = ["CrossEntropy", "MeanSquare", "Objective"]
+__all__ = ["CrossEntropy", "MeanSquare", "Objective", "Sum"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +66,75 @@ class Objective:
             averaged: outputs of the averaged copy, constant; None without one.
         """
         raise NotImplementedError
+
+    def __add__(self, other: Objective) -> Sum:
+        """Returns the objective that is the sum of both; see `Sum`."""
+        return Sum(_terms(self) + _terms(other))
+
+    def __rmul__(self, weight: float) -> Sum:
+        """Returns the objective times a number; see `Sum`."""
+        return Sum(tuple((weight * own, term) for own, term in _terms(self)))
+
+
+def _terms(objective: Objective) -> tuple[tuple[float, Objective], ...]:
+    return objective.terms if isinstance(objective, Sum) else ((1.0, objective),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sum(Objective):
+    """A weighted sum of objectives, written ``CrossEntropy() + 0.5 * MeanSquare()``.
+
+    Each term has its own parameters and state. The metrics of all terms are reported, and the loss
+    of each as ``loss_<name of its class>``; of two terms of one name the later one is reported.
+
+    Attributes:
+        terms: weights and objectives.
+
+    Raises:
+        UsageError: there is no term, a weight is not finite, or terms want averaged copies of
+            different momenta.
+
+    Example:
+        >>> (CrossEntropy() + 0.5 * MeanSquare()).terms
+        ((1.0, CrossEntropy(smoothing=0.0)), (0.5, MeanSquare()))
+    """
+
+    terms: tuple[tuple[float, Objective], ...]
+
+    def __post_init__(self) -> None:
+        if not self.terms or not all(math.isfinite(weight) for weight, _ in self.terms):
+            raise UsageError(f"a sum has terms with finite weights; got {self.terms}.")
+        momenta = {term.averaging for _, term in self.terms} - {None}
+        if len(momenta) > 1:
+            raise UsageError(f"terms share one averaged copy; got the momenta {momenta}.")
+
+    @property
+    def averaging(self) -> float | None:
+        """The momentum of the averaged copy that a term wants; None for no copy."""
+        return next((t.averaging for _, t in self.terms if t.averaging is not None), None)
+
+    def init(self, key, student, teacher):
+        """Returns the first parameters and states of all terms, by position."""
+        keys = jax.random.split(key, len(self.terms))
+        made = [
+            term.init(k, student, teacher) for k, (_, term) in zip(keys, self.terms, strict=True)
+        ]
+        aux = {str(i): one for i, (one, _) in enumerate(made)}
+        return aux, {str(i): one for i, (_, one) in enumerate(made)}
+
+    def __call__(self, aux, state, student, teacher, batch, averaged=None):
+        """Returns the sum, the metrics of all terms, and their next states."""
+        total = jnp.zeros(())
+        metrics: dict[str, jax.Array] = {}
+        after: dict[str, Any] = {}
+        for position, (weight, term) in enumerate(self.terms):
+            place = str(position)
+            loss, more, after[place] = term(
+                aux[place], state[place], student, teacher, batch, averaged
+            )
+            total += weight * loss
+            metrics |= {**more, f"loss_{type(term).__name__}": loss}
+        return total, metrics, after
 
 
 @dataclasses.dataclass(frozen=True)

@@ -97,6 +97,7 @@ def test_batches_change_differentiably_and_alike_for_equal_keys(name):
         assert bool(jnp.any(gradient(x, key) != 0))
 
 
+@pytest.mark.slow
 def test_siamese_draws_are_one_for_all():
     x = jnp.broadcast_to(_images(1), (5, 8, 8, 3))
     spread = 0

@@ -230,6 +230,7 @@ def test_rand_augment_draws_each_of_pillows_operations():
     assert counts[0] == pytest.approx(600 / 14, abs=25)
 
 
+@pytest.mark.slow
 def test_rand_augment_takes_grey_images_and_more_operations():
     x = made_up(1)[0, ..., :1].astype(np.float32)
     few = _many(lambda k, x: rand_augment(k, x, number=1, level=14), x, 50)

@@ -95,7 +95,7 @@ def test_jitter_stays_within_its_range():
     assert len(np.unique(np.round(centres[0], 3))) > 50
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_an_image_is_augmented_alike_in_any_block(channels):
     x = made_up(12)[..., :channels]
     indices = np.arange(100, 112)
@@ -122,6 +122,7 @@ def test_fraction():
     assert 0.4 < changed < 0.6
 
 
+@pytest.mark.slow
 def test_every_sub_policy_and_flip_is_drawn():
     assert [len(sub) for sub in POLICY] == [2] * 25
     picture = np.tile(made_up(1), (2000, 1, 1, 1))

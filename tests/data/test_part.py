@@ -112,6 +112,7 @@ def test_it_is_read_like_any_other_set(written):
     assert again.read_bytes() == written.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_note_is_said_when_a_run_starts(written, tmp_path):
     class Heard(Reporter):
         said = ()

@@ -26,7 +26,7 @@ from tests.kd.cases import DIGITS, SMALL, Listener, in_pieces, network_files
 
 @pytest.mark.pictures
 def test_a_student_learns_from_formulae_what_the_teacher_knows(taught, tmp_path):
-    config = dataclasses.replace(SMALL, width=16, images=1500, steps=250)
+    config = dataclasses.replace(SMALL, width=16, images=1000, steps=150)
     listener = Listener()
     result = run_kd(
         config, teacher=NetworkTeacher(taught.network), workdir=tmp_path, reporter=listener
@@ -46,12 +46,12 @@ def test_a_student_learns_from_formulae_what_the_teacher_knows(taught, tmp_path)
 @pytest.mark.parametrize("cached", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_distillation_in_pieces_has_the_bytes_of_one_run(taught, tmp_path, cached):
     mix = {"cached": True, "mix": "none"} if cached else {"augmentation": "crop"}
-    config = dataclasses.replace(SMALL, steps=12, **mix)
+    config = dataclasses.replace(SMALL, steps=8, **mix)
     common = {"teacher": NetworkTeacher(taught.network)}
     whole = run_kd(config, workdir=tmp_path / "whole", **common)
     hurried = dataclasses.replace(config, max_seconds=1e-9)
     cut, stops = in_pieces(lambda: run_kd(hurried, workdir=tmp_path / "cut", resume=True, **common))
-    assert stops >= 10
+    assert stops >= 7
     assert network_files(cut.workdir) == network_files(whole.workdir)
 
 
@@ -133,6 +133,7 @@ def test_test_data_in_other_units_or_another_order_are_refused(taught, sorted_di
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 def test_a_given_data_set_is_recorded_by_its_own_name(sorted_digits, tmp_path):
     data = kipax.Dataset.from_arrays(sorted_digits[1], name="mine")
     config = TeacherConfig(width=4, steps=2)

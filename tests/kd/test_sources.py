@@ -96,7 +96,7 @@ def test_a_patch_lies_where_the_composed_steps_say():
     photo = np.stack([rows, columns, 0 * rows], axis=-1).astype(np.uint8)
     pyramid, shape, side = make_pyramid(photo), (16, 16), 128
     seen, ranges = 0, {"scale": (2e-3, 1.0), "ratio": (3 / 4, 4 / 3)}
-    for number in range(12):
+    for number in range(6):
         key = jax.random.key(number)
         keys = jax.random.split(key, 7)
         patch = 255 * np.asarray(_patch(pyramid, key, shape, side))
@@ -119,7 +119,7 @@ def test_a_patch_lies_where_the_composed_steps_say():
             if inside and np.all((at > 8) & (at < 247)):
                 np.testing.assert_allclose(patch[place][:2], at, atol=1.5)
                 seen += 1
-    assert seen > 6
+    assert seen > 3
 
 
 def test_photos_that_do_not_serve(tmp_path, photo):

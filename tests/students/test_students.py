@@ -115,7 +115,9 @@ def test_convnet3s_of_others_have_their_sizes():
     assert count == {"dc-convnet3": dc, "frepo-convnet3": frepo}
 
 
-@pytest.mark.parametrize("kind", ["layer", "instance", "batch"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("layer", marks=pytest.mark.slow), "instance", "batch"]
+)
 def test_normalisation_normalises(kind):
     """Scaling an image changes nothing once its pre-activations are normalised."""
     shape = (8, 8, 1)

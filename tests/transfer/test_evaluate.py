@@ -162,6 +162,7 @@ def test_full_data_rows(support, digits):
     assert plain.accuracy != augmented.accuracy
 
 
+@pytest.mark.slow
 def test_the_cross_architecture_matrix(support):
     config = EvaluateConfig(
         protocol="kip-nn",

@@ -1,0 +1,113 @@
+"""`Anchors`: similarity to remembered images, the objective of CompRess."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from kipax.errors import UsageError, check_choice
+from kipax.kd.projectors import init_projector, unit
+from kipax.training import Objective
+
+__all__ = ["Anchors", "enqueue"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Anchors(Objective):
+    """The student ranks anchor images by similarity as the teacher does; labels are not used.
+
+    ``p_j = softmax_j(q a_j / tau)`` over anchors a, all of length 1, on either side; the loss is
+    ``KL(p_teacher || p_student)``, the mean over images. Anchors are the embeddings of earlier
+    batches, in queues where the oldest are replaced: an image is never its own anchor.
+
+    * ``2q``: each side has a queue of its own embeddings; the student's come from an averaged copy
+      (`momentum` above 0), or from the student itself without a gradient (0);
+    * ``1q``: both sides are compared with the teacher's queue, the student through a linear map
+      that is discarded after training.
+
+    Attributes:
+        mode: ``1q`` or ``2q``.
+        tau: the temperature.
+        queue: number of anchors; a multiple of the batch size is easiest to reason about.
+        momentum: of the averaged copy, for ``2q``.
+        softmax: False compares the similarities themselves, by mean square (section 4.3).
+
+    Raises:
+        UsageError: an unknown mode, or a number out of range.
+
+    Source: Koohpayegani et al. 2020, arXiv:2010.14713: tau 0.04, 128,000 anchors, momentum 0.999.
+    The linear map of ``1q`` is in the authors' code alone.
+    """
+
+    mode: str = "2q"
+    tau: float = 0.04
+    queue: int = 128_000
+    momentum: float = 0.999
+    softmax: bool = True
+
+    def __post_init__(self) -> None:
+        check_choice("mode", self.mode, ("1q", "2q"))
+        if not self.tau > 0 or self.queue < 1:
+            raise UsageError(f"tau and queue must be positive; got {self.tau} and {self.queue}.")
+        if not 0 <= self.momentum < 1:
+            raise UsageError(f"momentum runs from 0 to below 1; got {self.momentum}.")
+
+    @property
+    def averaging(self) -> float | None:
+        """The momentum of the averaged copy; None for ``1q``, or without momentum."""
+        return self.momentum if self.mode == "2q" and self.momentum else None
+
+    def init(self, key, student, teacher):
+        """Returns the first linear map and random anchors, as in the authors' code."""
+        d_s, d_t = student.penultimate.shape[-1], teacher.penultimate.shape[-1]
+        of_map, of_teacher, of_student = jax.random.split(key, 3)
+
+        def anchors(key: jax.Array, features: int) -> jax.Array:
+            bound = (features / 3) ** -0.5
+            return jax.random.uniform(key, (self.queue, features), minval=-bound, maxval=bound)
+
+        state = {"place": jnp.int32(0), "teacher": anchors(of_teacher, d_t)}
+        if self.mode == "1q":
+            return init_projector("linear", of_map, d_s, d_t), state
+        return {}, state | {"student": anchors(of_student, d_s)}
+
+    def __call__(self, aux, state, student, teacher, batch, averaged=None):
+        """Returns the distance of the similarities, and the queues with the batch added."""
+        t, s = unit(teacher.penultimate), student.penultimate
+        place = state["place"]
+        after = {"teacher": enqueue(state["teacher"], t, place)}
+        if self.mode == "1q":
+            own = unit(s @ aux["layer0"]["kernel"] + aux["layer0"]["bias"])
+            theirs = state["teacher"]
+        else:
+            own, theirs = unit(s), state["student"]
+            key = own if averaged is None else unit(averaged.penultimate)
+            after["student"] = enqueue(state["student"], jax.lax.stop_gradient(key), place)
+        loss = self._distance(own @ theirs.T, t @ state["teacher"].T)
+        return loss, {}, after | {"place": (place + len(t)) % self.queue}
+
+    def _distance(self, student: jax.Array, teacher: jax.Array) -> jax.Array:
+        """Compares similarities ``(n, queue)`` of student and teacher."""
+        if not self.softmax:
+            return jnp.mean((student - teacher) ** 2)
+        log_p = jax.nn.log_softmax(teacher / self.tau)
+        log_q = jax.nn.log_softmax(student / self.tau)
+        return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=1))
+
+
+def enqueue(queue: jax.Array, rows: jax.Array, place: jax.Array) -> jax.Array:
+    """Returns a queue ``(n, d)`` whose rows from `place` on, cyclically, are replaced.
+
+    Of more rows than the queue holds, the last ones stay.
+
+    Args:
+        queue: the anchors.
+        rows: the new rows ``(m, d)``.
+        place: number of the oldest row.
+    """
+    size, count = len(queue), len(rows)
+    if count > size:
+        rows, place, count = rows[-size:], place + count - size, size
+    return queue.at[(place + jnp.arange(count)) % size].set(rows)

@@ -1,0 +1,155 @@
+"""Objectives that compare embeddings, the penultimate outputs, of student and teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from kipax.errors import UsageError, check_choice
+from kipax.kd.projectors import PROJECTORS, init_projector, project
+from kipax.training import Objective
+
+__all__ = ["SRRL", "AlignUniform", "Regression", "RegressionBN"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignUniform(Objective):
+    """Alignment of projected embeddings with the teacher's, and uniformity on both sides.
+
+    With projections z of length 1 from a projector on either side, both trained:
+    ``w_a mean_i |s_i - t_i|^alpha + w_u (u(s) + u(t)) / 2``, and
+    ``u(z) = log mean_{i<j} exp(-t |z_i - z_j|^2)``.
+
+    Attributes:
+        features: length of a projection.
+        alpha: exponent of the distance.
+        t: factor in the exponent of uniformity.
+        alignment: w_a.
+        uniformity: w_u.
+        projector: one of `kipax.kd.projectors.PROJECTORS`.
+
+    Raises:
+        UsageError: an unknown projector, or a number that is not positive.
+
+    Source: Farhat & Chen 2023 (DAPT), equation 2, with the logarithm and the mean of both sides of
+    the authors' code, which the equation as printed lacks.
+    """
+
+    features: int = 128
+    alpha: float = 2.0
+    t: float = 2.0
+    alignment: float = 1.0
+    uniformity: float = 1.0
+    projector: str = "mocov2"
+
+    def __post_init__(self) -> None:
+        check_choice("projector", self.projector, PROJECTORS)
+        for name in ("features", "alpha", "t"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be positive; got {getattr(self, name)}.")
+
+    def init(self, key, student, teacher):
+        """Returns the first projectors of both sides."""
+        of_student, of_teacher = jax.random.split(key)
+        sides = {"student": (of_student, student), "teacher": (of_teacher, teacher)}
+        return {
+            side: init_projector(self.projector, k, out.penultimate.shape[-1], self.features)
+            for side, (k, out) in sides.items()
+        }, {}
+
+    def __call__(self, aux, state, student, teacher, batch, averaged=None):
+        """Returns the weighted sum; alignment and uniformity are metrics."""
+        s = project(aux["student"], student.penultimate)
+        t = project(aux["teacher"], teacher.penultimate)
+        square = jnp.sum((s - t) ** 2, axis=1)
+        align = jnp.mean(square ** (self.alpha / 2))
+        uniform = (self._uniformity(s) + self._uniformity(t)) / 2
+        loss = self.alignment * align + self.uniformity * uniform
+        return loss, {"alignment": align, "uniformity": uniform}, state
+
+    def _uniformity(self, z: jax.Array) -> jax.Array:
+        """Returns ``log mean_{i<j} exp(-t |z_i - z_j|^2)`` of projections ``(n, d)``."""
+        first, second = jnp.triu_indices(len(z), 1)
+        square = jnp.sum((z[first] - z[second]) ** 2, axis=1)
+        return jax.nn.logsumexp(-self.t * square) - jnp.log(max(len(first), 1))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SRRL(Objective):
+    """Regression on the teacher's embedding, and on its logits through its own classifier.
+
+    With a connector c (two layers, relu between, ``(d_s + d_t) / 2`` wide):
+    ``mean (c(s) - t)^2 + w mean (W_t c(s) + b_t - logits_t)^2``.
+
+    Attributes:
+        classifier: weights W_t ``(d_t, classes)`` and bias b_t ``(classes,)`` of the teacher's last
+            layer; None compares embeddings alone.
+        weight: w.
+
+    Pass the same object each time: an equal one is compiled again.
+
+    Source: Yang et al. 2021, as in Farhat & Chen 2023 and the authors' code.
+    """
+
+    classifier: tuple[np.ndarray, np.ndarray] | None = None
+    weight: float = 1.0
+
+    def init(self, key, student, teacher):
+        """Returns the first connector."""
+        of_first, of_second = jax.random.split(key)
+        d_s, d_t = student.penultimate.shape[-1], teacher.penultimate.shape[-1]
+        middle = (d_s + d_t) // 2
+        return {
+            "first": init_projector("linear", of_first, d_s, middle)["layer0"],
+            "second": init_projector("linear", of_second, middle, d_t)["layer0"],
+        }, {}
+
+    def __call__(self, aux, state, student, teacher, batch, averaged=None):
+        """Returns the sum of both square distances."""
+        hidden = student.penultimate @ aux["first"]["kernel"] + aux["first"]["bias"]
+        made = jax.nn.relu(hidden) @ aux["second"]["kernel"] + aux["second"]["bias"]
+        loss = jnp.mean((made - teacher.penultimate) ** 2)
+        if self.classifier is not None:
+            weights, bias = self.classifier
+            loss += self.weight * jnp.mean((made @ weights + bias - teacher.logits) ** 2)
+        return loss, {}, state
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression(Objective):
+    """A linear map of the student's embedding, compared with the teacher's by mean square.
+
+    Source: Koohpayegani et al. 2020, arXiv:2010.14713, baseline "Reg".
+    """
+
+    def init(self, key, student, teacher):
+        """Returns the first linear map."""
+        d_s, d_t = student.penultimate.shape[-1], teacher.penultimate.shape[-1]
+        return init_projector("linear", key, d_s, d_t), {}
+
+    def __call__(self, aux, state, student, teacher, batch, averaged=None):
+        """Returns the mean square distance."""
+        made = student.penultimate @ aux["layer0"]["kernel"] + aux["layer0"]["bias"]
+        return jnp.mean((made - teacher.penultimate) ** 2), {}, state
+
+
+@dataclasses.dataclass(frozen=True)
+class RegressionBN(Regression):
+    """As `Regression`, with both sides standardised over the batch, number by number.
+
+    Source: Koohpayegani et al. 2020, arXiv:2010.14713, baseline "Reg-BN".
+    """
+
+    def __call__(self, aux, state, student, teacher, batch, averaged=None):
+        """Returns the mean square distance of the standardised sides."""
+        made = student.penultimate @ aux["layer0"]["kernel"] + aux["layer0"]["bias"]
+        gap = _standardise(made) - _standardise(teacher.penultimate)
+        return jnp.mean(gap**2), {}, state
+
+
+def _standardise(x: jax.Array) -> jax.Array:
+    centred = x - jnp.mean(x, axis=0)
+    return centred / jnp.sqrt(jnp.mean(centred**2, axis=0) + 1e-5)
