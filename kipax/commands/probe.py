@@ -5,7 +5,7 @@ Claim: the features of a network that was trained on digits classify digits bett
 Command:  kipax teacher --dataset=digits
           kipax probe runs/digits-teacher
           kipax probe pixels --dataset=digits
-Expected: seconds on 2 CPU cores for digits; pixels: knn 0.98, linear 0.95.
+Expected: see docs/probe.md; seconds on 2 CPU cores for digits.
 
 NETWORK is a file, the folder of the run that trained it, or pixels for the baseline. Every rule is
 printed beside its number; see kipax.probes. Clusters need the extra analysis.

@@ -142,5 +142,5 @@ def test_chosen_and_moved_images_in_pieces_have_the_bytes_of_one_run(taught, tmp
     whole = run_kd(config, workdir=tmp_path / "whole", **common)
     hurried = dataclasses.replace(config, max_seconds=1e-9)
     cut, stops = in_pieces(lambda: run_kd(hurried, workdir=tmp_path / "cut", resume=True, **common))
-    assert stops >= 6
+    assert stops >= 4
     assert network_files(cut.workdir) == network_files(whole.workdir)
