@@ -78,6 +78,7 @@ def _draw(config: KDConfig, results: Mapping[str, list[CellResult]]) -> None:
     }
     named = {
         "data": "a network, on 20,000 unlabelled images",
+        "shaders": "a network, on pictures of formulae",
         "photo": "a network, on patches of one photo",
         "the ten images": "a network, on the ten images",
     }
