@@ -129,7 +129,7 @@ def check_not_negative(config: Any, *fields: str) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Raises a `UsageError` unless a seed fits 32 bits."""
+    """Raises a `UsageError` unless a seed is a whole number that 32 bits can hold."""
     if not 0 <= seed < 2**32:
         raise UsageError(f"seed must lie between 0 and 2**32 - 1; got {seed}.")
 

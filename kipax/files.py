@@ -237,7 +237,7 @@ def reading(path: Path | str) -> Iterator[None]:
 
 
 def plain_name(text: str) -> str:
-    """Returns a text as a file name: other than letters, digits, ``-``, ``_`` and ``.`` is a ``-``.
+    """Makes a file name of a text: all but letters, digits, ``-``, ``_`` and ``.`` become ``-``.
 
     Example:
         >>> plain_name("npz:my data.npz")

@@ -23,6 +23,7 @@ from kipax.data.raw import preprocess_raw
 from kipax.errors import FileError, UsageError
 from kipax.pixels import PixelFacts
 from kipax.students import Outputs, StudentSpec, init_variables, load_weights, predict
+from kipax.students.published import IMAGE_SHAPE
 from kipax.trees import tree_from_arrays, tree_to_arrays
 from kipax.version import __version__
 
@@ -204,7 +205,7 @@ def load_network(path: Path | str) -> TrainedNetwork:
 def from_torchvision(
     name: str, file: Path | str, class_names: Sequence[str] | None = None
 ) -> TrainedNetwork:
-    """Makes a network of torchvision's published weights, for images of 0 to 255.
+    """Reads weights that torchvision publishes into a network that takes images from 0 to 255.
 
     Args:
         name: torchvision's name, such as resnet18; see `kipax.students.load_weights`.
@@ -229,7 +230,7 @@ def from_torchvision(
         "method": "published by torchvision",
         "dataset": "",
         "class_names": names,
-        "image_shape": [224, 224, 3],
+        "image_shape": list(IMAGE_SHAPE),
         "pixels": pixels.to_metadata(),
         "kipax_version": __version__,
     }

@@ -212,7 +212,7 @@ def draw_histograms(values: Mapping[str, np.ndarray], label: str) -> Figure:
 def draw_sheets_and_bars(
     sheets: Mapping[str, np.ndarray], bars: Mapping[str, tuple[float, float | None]], label: str
 ) -> Figure:
-    """Draws sheets of ten images beside each other, and bars with their deviations.
+    """Draws sheets of ten images side by side, and to their right a bar chart.
 
     Args:
         sheets: uint8 images ``(10, H, W, C)`` by title.
@@ -239,7 +239,7 @@ def draw_sheets_and_bars(
 
 
 class Plane(NamedTuple):
-    """Points of a plane over the regions of a classifier.
+    """Points in a plane, and the regions of the plane that a classifier assigns to its classes.
 
     Attributes:
         title: written above it.
@@ -257,7 +257,12 @@ class Plane(NamedTuple):
 
 
 def draw_planes(planes: Sequence[Plane], rows: int) -> Figure:
-    """Draws planes row by row; `rows` divides their number."""
+    """Draws planes in a grid, row by row.
+
+    Args:
+        planes: the planes.
+        rows: number of rows; it divides the number of planes.
+    """
     columns = len(planes) // rows
     figure = _new_figure(2.4 * columns, 2.5 * rows)
     look: dict[str, Any] = {"cmap": "tab10", "vmin": -0.5, "vmax": 9.5}

@@ -42,7 +42,7 @@ def x64():
 
 @pytest.fixture(autouse=True)
 def _blank_pictures(request, monkeypatch):
-    """Makes the figures of a run, but does not draw them: that takes two seconds a run.
+    """Leaves the pictures of a run empty, since drawing them takes two seconds a run.
 
     Tests marked ``pictures`` draw them, and so do programs that tests start.
     """

@@ -1,4 +1,4 @@
-"""What a step of a distillation costs beside its teacher's forward pass and its student's step.
+"""Compares the time of a distillation step with its teacher's forward pass plus its student's step.
 
 Claim: a step costs no more than 1.1 times both, a source's images at most a tenth of it, and with
 remembered answers the teacher's part is gone.
@@ -44,7 +44,7 @@ _CLASSES, _IMAGES = 10, 2048
 
 
 def _teacher(space: ImageSpace, preprocessor: Standard) -> NetworkTeacher:
-    """Returns a teacher whose weights are as drawn."""
+    """Returns a teacher network with random weights, whose speed is that of a trained one."""
     spec = StudentSpec(name=flags.FLAGS.teacher)
     variables = init_variables(spec.build(_CLASSES, space.shape), jax.random.key(0), space.shape)
     pixels = PixelFacts("", space.low, space.high, space.mean, space.deviation)
@@ -58,21 +58,21 @@ def _teacher(space: ImageSpace, preprocessor: Standard) -> NetworkTeacher:
 
 
 class _Clock(Hook):
-    """Reads the clock after the first step, which compiles, and after the last."""
+    """Records the time after the first step of a training, which compiles, and after the last."""
 
     def __init__(self, last: int):
         self._last = last
         self.times: list[float] = []
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
-        """Waits for the device."""
+        """Waits until the device has finished the step, then records the time."""
         if step in (1, self._last):
             jax.block_until_ready((metrics, state.params))
             self.times.append(time.perf_counter())
 
 
 def _loop(teach: Callable[[Batch], Any], batches: Callable[[int], Batch]) -> float:
-    """Returns the seconds of a step in a loop, without the first."""
+    """Trains a student for some steps; returns the mean seconds of a step after the first one."""
     chosen = flags.FLAGS
     clock = _Clock(chosen.steps + 1)
     shape = batches(0).x.shape[1:]
@@ -89,7 +89,7 @@ def _loop(teach: Callable[[Batch], Any], batches: Callable[[int], Batch]) -> flo
 
 
 def _tell(reporter: ConsoleReporter, seconds: dict[str, float], ratio: float, drawn: float) -> None:
-    """Prints the medians in a sentence."""
+    """Prints the median times as one sentence."""
     ms = {name: f"{1e3 * value:.0f} ms" for name, value in seconds.items()}
     reporter.say(
         f"a step of {flags.FLAGS.batch}: {ms['whole']} = {ratio:.2f} times teacher "
@@ -99,14 +99,14 @@ def _tell(reporter: ConsoleReporter, seconds: dict[str, float], ratio: float, dr
 
 
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
-    """Times the parts and the whole in turns."""
+    """Times the parts of a step and whole steps in turns."""
     chosen = flags.FLAGS
     shape = (chosen.side, chosen.side, chosen.channels)
     mean, deviation = np.full(shape[2], 120.0), np.full(shape[2], 60.0)
     space = ImageSpace(shape, 0, 255, tuple(mean), tuple(deviation))
     preprocessor = Standard(mean, deviation, 0.0, 255.0)
     teacher = _teacher(space, preprocessor)
-    source = SourceReader(space, lambda: None).read(chosen.source)  # type: ignore[arg-type,return-value]
+    source = SourceReader(space).read(chosen.source)
     source.images(np.arange(64), seed=0)
     began = time.perf_counter()
     raw = source.images(np.arange(_IMAGES), seed=0)

@@ -1,4 +1,4 @@
-r"""Ten distilled images as a teacher: what a network learns from their kernel, and from where.
+r"""Ten distilled images as a teacher: what their kernel teaches a network, on which images.
 
 Claim (no paper has it): a network that the kernel of ten distilled images teaches comes close to
 the kernel itself, on unlabelled real images and on patches of one photo, where training on the ten
@@ -20,9 +20,7 @@ from absl import flags
 
 from experiments.paper.kd_table import Table, run_tables
 from kipax import files, load, plots
-from kipax.data import Dataset
 from kipax.data.known import short_name
-from kipax.errors import UsageError
 from kipax.kd import Cell, CellResult, Domain, KDConfig, SourceReader
 from kipax.kd.stored import whole_levels
 
@@ -60,17 +58,13 @@ def _networks() -> Table:
     return Table("the network", cells)
 
 
-def _tables() -> dict[str, Table]:
-    return {"sources": _sources(), "widths": _widths(), "networks": _networks()}
-
-
 def _draw(config: KDConfig, results: Mapping[str, list[CellResult]]) -> None:
-    """Draws the ten images, patches of the photo, and the accuracies of the table sources."""
+    """Draws the ten images, patches of the photo, and the accuracies in the table `sources`."""
     if flags.FLAGS.picture is None or "sources" not in results:
         return
     teacher = load(config.teacher, data_dir=config.data_dir)
     space = Domain.of(teacher, teacher.images.shape[1:]).space
-    photo = SourceReader(space, _no_data).read("photo").images(np.arange(10), seed=0)
+    photo = SourceReader(space).read("photo").images(np.arange(10), seed=0)
     order = np.argsort(np.argmax(teacher.labels, axis=1), kind="stable")[:10]
     sheets = {
         "the teacher: ten images": teacher.to_uint8_images()[order],
@@ -91,9 +85,6 @@ def _draw(config: KDConfig, results: Mapping[str, list[CellResult]]) -> None:
     files.write_bytes(flags.FLAGS.picture, plots.to_png(figure))
 
 
-def _no_data() -> Dataset:
-    raise UsageError("photo needs no data.")
-
-
 if __name__ == "__main__":
-    run_tables(_tables, default="sources", draw=_draw)
+    tables = {"sources": _sources, "widths": _widths, "networks": _networks}
+    run_tables(tables, draw=_draw)

@@ -1,4 +1,4 @@
-"""Tables of distillations: what the scripts for papers 000 and 003, and for the bridge, share."""
+"""Runs and prints tables of distillations, for the scripts of two papers and of the bridge."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from kipax import console
@@ -29,7 +30,7 @@ __all__ = ["Table", "run_tables"]
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table of a paper.
+    """The distillations of one table of a paper, and what the paper says about them.
 
     Attributes:
         title: what it compares.
@@ -49,7 +50,7 @@ class Table:
 
     @property
     def compares_sources(self) -> bool:
-        """Whether its cells differ in nothing but their source."""
+        """Whether the cells differ in their source alone."""
         rest = [{k: v for k, v in c.changes.items() if k != "source"} for c in self.cells]
         return all(one == rest[0] for one in rest)
 
@@ -61,13 +62,13 @@ def _format(table: Table, results: list[CellResult]) -> str:
     lines = [[table.title, "test accuracy", "last step", "agreement", "rel. entropy", "paper"]]
     for result in results:
         spread = "" if result.deviation is None else f" ± {100 * result.deviation:.1f}"
-        published = table.paper.get(result.name)
+        published, agreement = table.paper.get(result.name), result.agreements.mean()
         lines.append(
             [
                 result.name,
                 f"{100 * result.accuracy:.1f}{spread}",
                 f"{100 * result.last.mean():.1f}",
-                f"{100 * result.agreements.mean():.1f}",
+                "" if np.isnan(agreement) else f"{100 * agreement:.1f}",
                 f"{result.relative_entropies.mean():.2f}",
                 "" if published is None else f"{published:.1f}",
             ]
@@ -76,7 +77,7 @@ def _format(table: Table, results: list[CellResult]) -> str:
 
 
 def _judge(table: Table, results: list[CellResult]) -> dict[str, str]:
-    """Returns the verdict on each of a table's claims."""
+    """Returns the verdict on each claim of a table, by the words of the claim."""
     cell = {result.name: result for result in results}
     verdicts = {
         f"{a} < {b}": judge_order(cell[a], cell[b])
@@ -99,33 +100,34 @@ def _check_flags(tables: list[Table]) -> None:
 
 
 def _run(
-    tables: Callable[[], Mapping[str, Table]],
+    makers: Mapping[str, Callable[[], Table]],
     draw: Drawing | None,
     reporter: console.ConsoleReporter,
 ) -> dict[str, Any]:
-    chosen, known = flags.FLAGS, tables()
-    names = list(known) if chosen.table == "all" else chosen.table.split(",")
+    chosen = flags.FLAGS
+    names = list(makers) if chosen.table == "all" else chosen.table.split(",")
     for name in names:
-        check_choice("table", name, tuple(known))
+        check_choice("table", name, tuple(makers))
+    known = {name: makers[name]() for name in names}
     if chosen.seeds < 1:
         raise UsageError(f"seeds must be positive; got {chosen.seeds}.")
-    _check_flags([known[name] for name in names])
+    _check_flags(list(known.values()))
     config: KDConfig = config_flags.config_from_flags(KDConfig)
     seeds, where = range(config.seed, config.seed + chosen.seeds), chosen.workdir
     results = {
-        name: run_cells(config, known[name].cells, seeds=seeds, workdir=where, reporter=reporter)
-        for name in names
+        name: run_cells(config, table.cells, seeds=seeds, workdir=where, reporter=reporter)
+        for name, table in known.items()
     }
     reporter.close()
     if draw is not None:
         draw(config, results)
-    return {name: _tell(reporter, known[name], results[name]) for name in names}
+    return {name: _tell(reporter, table, results[name]) for name, table in known.items()}
 
 
 def _tell(
     reporter: console.ConsoleReporter, table: Table, results: list[CellResult]
 ) -> dict[str, Any]:
-    """Prints a table with its verdicts; returns them JSON-ready."""
+    """Prints a table and the verdicts on its claims; returns both as JSON-ready values."""
     verdicts = _judge(table, results)
     reporter.say(_format(table, results))
     for claim, verdict in verdicts.items():
@@ -140,18 +142,17 @@ def _tell(
     }
 
 
-def run_tables(
-    tables: Callable[[], Mapping[str, Table]], *, default: str, draw: Drawing | None = None
-) -> None:
+def run_tables(tables: Mapping[str, Callable[[], Table]], *, draw: Drawing | None = None) -> None:
     """Runs a script whose flags are those of ``kipax kd``, ``--table`` and ``--seeds``.
 
     Args:
-        tables: returns the tables by name; it is called once the flags are read.
-        default: the table that is run if the user names none.
+        tables: functions that make the tables, by the name of the table; the first one is the
+            default of ``--table``. They are called once the flags are read.
         draw: is called with the config and the results by table.
     """
     config_flags.define_flags(KDConfig, without=("source",))
-    flags.DEFINE_string("table", default, "names of tables, with commas between, or all")
+    names = ", ".join(tables)
+    flags.DEFINE_string("table", next(iter(tables)), f"{names} (several with commas), or all")
     flags.DEFINE_integer("seeds", 1, "number of seeds, from --seed on")
     flags.DEFINE_string("workdir", "runs/kd-tables", "folder of the ledger and of the runs")
     console.run_command(lambda reporter: _run(tables, draw, reporter))

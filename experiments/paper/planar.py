@@ -31,7 +31,7 @@ _SHOWN, _SIDE = 2000, 200  # points, and cells of a region's side
 
 
 def _points(network: TrainedNetwork, raw: np.ndarray) -> np.ndarray:
-    """Returns the points ``(n, 2)`` of raw images."""
+    """Returns the points ``(n, 2)`` of the plane at which a network places raw images."""
     outputs = network.outputs(network.preprocessor.apply(raw), features=["point"])
     return np.asarray(outputs.features["point"])
 
@@ -39,7 +39,7 @@ def _points(network: TrainedNetwork, raw: np.ndarray) -> np.ndarray:
 def _plane(
     network: TrainedNetwork, raw: np.ndarray, classes: np.ndarray, title: str
 ) -> plots.Plane:
-    """Returns raw images as points over the regions of a network."""
+    """Places raw images in a network's plane; returns them with the regions of its classes."""
     points = _points(network, raw)
     low, high = np.percentile(points, [1, 99], axis=0)
     margin = 0.15 * (high - low) + 1e-6

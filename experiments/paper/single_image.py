@@ -116,17 +116,14 @@ def _sources() -> Table:
     return Table("other images (2)", cells, paper, (("fractals", "photo", "data"),))
 
 
-def _tables() -> dict[str, Table]:
-    return {
-        "images": _images(),
-        "signals": _signals(),
-        "views": _views(),
-        "losses": _losses(),
-        "blends": _blends(),
-        "students": _students(),
-        "sources": _sources(),
-    }
-
-
 if __name__ == "__main__":
-    run_tables(_tables, default="images")
+    tables = {
+        "images": _images,
+        "signals": _signals,
+        "views": _views,
+        "losses": _losses,
+        "blends": _blends,
+        "students": _students,
+        "sources": _sources,
+    }
+    run_tables(tables)

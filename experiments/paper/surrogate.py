@@ -35,7 +35,7 @@ _DRAWN = {"augmentation": "high", "temperature": 20.0, "scale": 400.0, "pool": 1
 
 
 def _of(source: str) -> dict[str, Any]:
-    """Returns the settings of a source."""
+    """Returns the config fields of a cell that distils on a source."""
     drawn = flags.FLAGS.preset == "surrogate" and source in ("noise", "leaves", "shaders")
     return {"source": source} | (_DRAWN if drawn else {})
 
@@ -107,15 +107,12 @@ def _boundary() -> Table:
     return Table("at the boundaries (6)", tuple(cells), paper, orders, equals)
 
 
-def _tables() -> dict[str, Table]:
-    return {
-        "data": _data(),
-        "signals": _signals(),
-        "balance": _balance(),
-        "levels": _levels(),
-        "boundary": _boundary(),
-    }
-
-
 if __name__ == "__main__":
-    run_tables(_tables, default="data")
+    tables = {
+        "data": _data,
+        "signals": _signals,
+        "balance": _balance,
+        "levels": _levels,
+        "boundary": _boundary,
+    }
+    run_tables(tables)

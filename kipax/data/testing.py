@@ -9,7 +9,7 @@ from kipax.data.datasets import Dataset
 from kipax.errors import UsageError
 from kipax.pixels import PixelFacts
 
-__all__ = ["check_test_data"]
+__all__ = ["check_test_data", "check_units"]
 
 
 def check_test_data(
@@ -44,6 +44,16 @@ def check_test_data(
             f"{dataset.name} holds the images that {what} was {origin} with other classes: number "
             "its classes as they were then, see its class_names."
         )
+    check_units(dataset, pixels)
+
+
+def check_units(dataset: Dataset, pixels: PixelFacts) -> None:
+    """Raises a `UsageError` for test images that are not in the units of a model's pixels.
+
+    Args:
+        dataset: the data set to test on.
+        pixels: the pixels of the model's training images.
+    """
     words = pixels.mismatch(dataset.x_test, f"the test images of {dataset.name}")
     if words is not None:
         raise UsageError(f"{words}: give images in the same units.")

@@ -1,4 +1,4 @@
-"""`Anchors`: similarity to remembered images, the objective of CompRess."""
+"""`Anchors`: distils the similarity of images to images of earlier batches (CompRess)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from kipax.errors import UsageError, check_choice
-from kipax.kd.projectors import init_projector, unit
+from kipax.kd.projectors import apply_linear, init_linear, unit
 from kipax.training import Objective
 
 __all__ = ["Anchors", "enqueue"]
@@ -16,7 +17,7 @@ __all__ = ["Anchors", "enqueue"]
 
 @dataclasses.dataclass(frozen=True)
 class Anchors(Objective):
-    """The student ranks anchor images by similarity as the teacher does; labels are not used.
+    """Teaches a student to rank anchor images by similarity as its teacher does, without labels.
 
     ``p_j = softmax_j(q a_j / tau)`` over anchors a, all of length 1, on either side; the loss is
     ``KL(p_teacher || p_student)``, the mean over images. Anchors are the embeddings of earlier
@@ -30,7 +31,7 @@ class Anchors(Objective):
     Attributes:
         mode: ``1q`` or ``2q``.
         tau: the temperature.
-        queue: number of anchors; a multiple of the batch size is easiest to reason about.
+        queue: number of anchors.
         momentum: of the averaged copy, for ``2q``.
         softmax: False compares the similarities themselves, by mean square (section 4.3).
 
@@ -56,11 +57,11 @@ class Anchors(Objective):
 
     @property
     def averaging(self) -> float | None:
-        """The momentum of the averaged copy; None for ``1q``, or without momentum."""
+        """The momentum of the student's averaged copy; None for ``1q``, or if `momentum` is 0."""
         return self.momentum if self.mode == "2q" and self.momentum else None
 
     def init(self, key, student, teacher):
-        """Returns the first linear map and random anchors, as in the authors' code."""
+        """Draws the linear map of ``1q`` and random first anchors, as the authors' code does."""
         d_s, d_t = student.penultimate.shape[-1], teacher.penultimate.shape[-1]
         of_map, of_teacher, of_student = jax.random.split(key, 3)
 
@@ -70,16 +71,16 @@ class Anchors(Objective):
 
         state = {"place": jnp.int32(0), "teacher": anchors(of_teacher, d_t)}
         if self.mode == "1q":
-            return init_projector("linear", of_map, d_s, d_t), state
+            return init_linear(of_map, d_s, d_t), state
         return {}, state | {"student": anchors(of_student, d_s)}
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Returns the distance of the similarities, and the queues with the batch added."""
+        """Compares the similarities of student and teacher, and adds the batch to the queues."""
         t, s = unit(teacher.penultimate), student.penultimate
         place = state["place"]
         after = {"teacher": enqueue(state["teacher"], t, place)}
         if self.mode == "1q":
-            own = unit(s @ aux["layer0"]["kernel"] + aux["layer0"]["bias"])
+            own = unit(apply_linear(aux, s))
             theirs = state["teacher"]
         else:
             own, theirs = unit(s), state["student"]
@@ -89,16 +90,16 @@ class Anchors(Objective):
         return loss, {}, after | {"place": (place + len(t)) % self.queue}
 
     def _distance(self, student: jax.Array, teacher: jax.Array) -> jax.Array:
-        """Compares similarities ``(n, queue)`` of student and teacher."""
+        """Returns the distance between the similarities ``(n, queue)`` of student and teacher."""
         if not self.softmax:
             return jnp.mean((student - teacher) ** 2)
         log_p = jax.nn.log_softmax(teacher / self.tau)
         log_q = jax.nn.log_softmax(student / self.tau)
-        return jnp.mean(jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=1))
+        return jnp.mean(optax.losses.kl_divergence_with_log_targets(log_q, log_p))
 
 
 def enqueue(queue: jax.Array, rows: jax.Array, place: jax.Array) -> jax.Array:
-    """Returns a queue ``(n, d)`` whose rows from `place` on, cyclically, are replaced.
+    """Replaces the oldest rows of a queue ``(n, d)``, from row `place` on and then from row 0.
 
     Of more rows than the queue holds, the last ones stay.
 

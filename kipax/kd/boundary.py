@@ -50,7 +50,7 @@ class BoundarySettings:
 
 
 class _Point(NamedTuple):
-    """Images with what the teacher thinks of them.
+    """Images on the way to a boundary, with the teacher's answers to them.
 
     Attributes:
         levels: ``(n, H, W, C)``, from 0 to 255.
@@ -113,7 +113,7 @@ def boundary_pairs(
 
 
 def check_gradients(teacher: Teacher) -> TrainedNetwork:
-    """Returns a teacher's network; raises a `UsageError` if it has no gradients here."""
+    """Returns a teacher's network; raises a `UsageError` for a teacher without gradients."""
     ready = device_preprocessing(teacher.domain.preprocessor)
     if not isinstance(teacher, NetworkTeacher) or ready is None:
         raise UsageError(
@@ -126,7 +126,7 @@ def check_gradients(teacher: Teacher) -> TrainedNetwork:
 
 
 class _Static(NamedTuple):
-    """What a search is compiled for."""
+    """The parts of a search that a compilation is for: network, preprocessing and settings."""
 
     module: nn.Module
     preprocess: Callable[[Any, jax.Array], jax.Array]
@@ -143,7 +143,7 @@ def _logits(static: _Static, variables: Any, constants: Any, levels: jax.Array) 
 def _look(
     static: _Static, variables: Any, constants: Any, levels: jax.Array, target: jax.Array
 ) -> _Point:
-    """Returns images with the teacher's answer and the gradient towards the target classes."""
+    """Asks the teacher about images, and differentiates the loss with their target classes."""
 
     def loss(levels: jax.Array) -> tuple[jax.Array, jax.Array]:
         found = _logits(static, variables, constants, levels)
@@ -159,12 +159,12 @@ def _look(
 def _search(
     static: _Static, variables: Any, constants: Any, levels: jax.Array, other: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns levels ``(n, 4, H, W, C)`` and whether both sides were found ``(n,)``.
+    """Searches the boundary; returns levels ``(n, 4, H, W, C)`` and which searches succeeded.
 
     Args:
-        static: what it is compiled for.
-        variables: the teacher's.
-        constants: of the preprocessing.
+        static: network, preprocessing and settings.
+        variables: the variables of the teacher's network.
+        constants: the arrays of the preprocessing.
         levels: images ``(n, H, W, C)``.
         other: the target class less the predicted one, modulo the number of classes ``(n,)``.
     """

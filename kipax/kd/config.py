@@ -222,7 +222,9 @@ class KDConfig(TrainingConfig):
 def _spec(
     name: str, width: int | None, normalisation: str | None, *, default_width: int
 ) -> StudentSpec:
-    """Returns a network; architectures have `default_width` and batch normalisation by default.
+    """Returns the description of a network, with this room's default width and normalisation.
+
+    Architectures have `default_width` channels and batch normalisation unless the user says more.
 
     Evaluations give resnet18 and vgg11 instance normalisation, as DC does; here they have batch
     normalisation, as their own papers do.

@@ -172,7 +172,7 @@ class Distillation:
         return run
 
     def diagnose(self) -> Diagnosis:
-        """Asks the teacher about a thousand images of the source; saves nothing.
+        """Diagnoses the source by the teacher's answers to a thousand images; saves nothing.
 
         Raises:
             UsageError: training would choose or move the images, so that the source alone does
@@ -189,7 +189,7 @@ class Distillation:
     def train(
         self, workdir: Path | str, *, resume: bool = False, drawn: Path | None = None
     ) -> TrainingResult:
-        """Draws the images and trains the student.
+        """Draws the images, trains the student in a folder and tests it.
 
         Args:
             workdir: the run's folder.
@@ -252,7 +252,7 @@ class Distillation:
             + (" · at the teacher's boundaries" if config.boundary else "")
         )
 
-    @property
+    @functools.cached_property
     def identity(self) -> Identity:
         """The facts that identify this run."""
         hashes = {"teacher": self._teacher_hash, "source": self._source_hash}
@@ -284,7 +284,7 @@ class Distillation:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def draw(self, folder: Path) -> tuple[StoredImages, Answers]:
-        """Draws the images and asks the teacher; keeps both in a folder. See `gather`."""
+        """Draws the images and asks the teacher about them; keeps both in a folder."""
         return gather(self.config, self.teacher, self.source, folder, reporter=self.reporter)
 
     def trainee(self, images: StoredImages, answers: Answers) -> Trainee:

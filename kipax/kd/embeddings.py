@@ -1,4 +1,4 @@
-"""Objectives that compare embeddings, the penultimate outputs, of student and teacher."""
+"""Objectives that compare the embeddings (penultimate outputs) of student and teacher."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from kipax.errors import UsageError, check_choice
-from kipax.kd.projectors import PROJECTORS, init_projector, project
+from kipax.kd.projectors import (
+    PROJECTORS,
+    apply_linear,
+    init_linear,
+    init_projector,
+    project,
+    standardise,
+)
 from kipax.training import Objective
 
 __all__ = ["SRRL", "AlignUniform", "Regression", "RegressionBN"]
@@ -17,7 +24,7 @@ __all__ = ["SRRL", "AlignUniform", "Regression", "RegressionBN"]
 
 @dataclasses.dataclass(frozen=True)
 class AlignUniform(Objective):
-    """Alignment of projected embeddings with the teacher's, and uniformity on both sides.
+    """Aligns projected embeddings of the student with the teacher's, and spreads both evenly.
 
     With projections z of length 1 from a projector on either side, both trained:
     ``w_a mean_i |s_i - t_i|^alpha + w_u (u(s) + u(t)) / 2``, and
@@ -52,7 +59,7 @@ class AlignUniform(Objective):
                 raise UsageError(f"{name} must be positive; got {getattr(self, name)}.")
 
     def init(self, key, student, teacher):
-        """Returns the first projectors of both sides."""
+        """Draws the first parameters of the student's and the teacher's projector."""
         of_student, of_teacher = jax.random.split(key)
         sides = {"student": (of_student, student), "teacher": (of_teacher, teacher)}
         return {
@@ -61,7 +68,7 @@ class AlignUniform(Objective):
         }, {}
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Returns the weighted sum; alignment and uniformity are metrics."""
+        """Returns the weighted sum of alignment and uniformity, and both as metrics."""
         s = project(aux["student"], student.penultimate)
         t = project(aux["teacher"], teacher.penultimate)
         square = jnp.sum((s - t) ** 2, axis=1)
@@ -79,7 +86,7 @@ class AlignUniform(Objective):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class SRRL(Objective):
-    """Regression on the teacher's embedding, and on its logits through its own classifier.
+    """Predicts the teacher's embedding, and through the teacher's classifier also its logits.
 
     With a connector c (two layers, relu between, ``(d_s + d_t) / 2`` wide):
     ``mean (c(s) - t)^2 + w mean (W_t c(s) + b_t - logits_t)^2``.
@@ -98,19 +105,19 @@ class SRRL(Objective):
     weight: float = 1.0
 
     def init(self, key, student, teacher):
-        """Returns the first connector."""
+        """Draws the first parameters of the connector."""
         of_first, of_second = jax.random.split(key)
         d_s, d_t = student.penultimate.shape[-1], teacher.penultimate.shape[-1]
         middle = (d_s + d_t) // 2
         return {
-            "first": init_projector("linear", of_first, d_s, middle)["layer0"],
-            "second": init_projector("linear", of_second, middle, d_t)["layer0"],
+            "first": init_linear(of_first, d_s, middle),
+            "second": init_linear(of_second, middle, d_t),
         }, {}
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Returns the sum of both square distances."""
-        hidden = student.penultimate @ aux["first"]["kernel"] + aux["first"]["bias"]
-        made = jax.nn.relu(hidden) @ aux["second"]["kernel"] + aux["second"]["bias"]
+        """Returns the squared error of the embedding plus the weighted one of the logits."""
+        hidden = jax.nn.relu(apply_linear(aux["first"], student.penultimate))
+        made = apply_linear(aux["second"], hidden)
         loss = jnp.mean((made - teacher.penultimate) ** 2)
         if self.classifier is not None:
             weights, bias = self.classifier
@@ -120,36 +127,31 @@ class SRRL(Objective):
 
 @dataclasses.dataclass(frozen=True)
 class Regression(Objective):
-    """A linear map of the student's embedding, compared with the teacher's by mean square.
+    """Predicts the teacher's embedding by a linear map of the student's, in the mean square.
 
     Source: Koohpayegani et al. 2020, arXiv:2010.14713, baseline "Reg".
     """
 
     def init(self, key, student, teacher):
-        """Returns the first linear map."""
+        """Draws the first linear map from the student's to the teacher's embedding."""
         d_s, d_t = student.penultimate.shape[-1], teacher.penultimate.shape[-1]
-        return init_projector("linear", key, d_s, d_t), {}
+        return init_linear(key, d_s, d_t), {}
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Returns the mean square distance."""
-        made = student.penultimate @ aux["layer0"]["kernel"] + aux["layer0"]["bias"]
+        """Returns the mean squared error of the predicted embedding."""
+        made = apply_linear(aux, student.penultimate)
         return jnp.mean((made - teacher.penultimate) ** 2), {}, state
 
 
 @dataclasses.dataclass(frozen=True)
 class RegressionBN(Regression):
-    """As `Regression`, with both sides standardised over the batch, number by number.
+    """Is `Regression` on embeddings whose columns are standardised over the batch.
 
     Source: Koohpayegani et al. 2020, arXiv:2010.14713, baseline "Reg-BN".
     """
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Returns the mean square distance of the standardised sides."""
-        made = student.penultimate @ aux["layer0"]["kernel"] + aux["layer0"]["bias"]
-        gap = _standardise(made) - _standardise(teacher.penultimate)
+        """Returns the mean squared error between the standardised embeddings."""
+        made = apply_linear(aux, student.penultimate)
+        gap = standardise(made) - standardise(teacher.penultimate)
         return jnp.mean(gap**2), {}, state
-
-
-def _standardise(x: jax.Array) -> jax.Array:
-    centred = x - jnp.mean(x, axis=0)
-    return centred / jnp.sqrt(jnp.mean(centred**2, axis=0) + 1e-5)

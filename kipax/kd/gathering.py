@@ -1,4 +1,4 @@
-"""Gathers what a student is shown: images of a source, and what the teacher says about them."""
+"""Gathers the images that a student is trained on, and the teacher's answers to them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ASKED = 1000  # images that the teacher is asked about if not about all
 
 
 class Answers(NamedTuple):
-    """The teacher's answers to the images.
+    """A teacher's answers to the images that its student is trained on.
 
     Attributes:
         sampled: numbers of at most a thousand images.
@@ -45,14 +45,14 @@ class Answers(NamedTuple):
 
 
 def index_of(config: KDConfig, source: Source) -> np.ndarray:
-    """Returns the indices of the source's images from which a resolved config takes some or all."""
+    """Returns the indices of the images that are drawn from, by a resolved config."""
     return chosen_index(source, config.pool or given(config.images), config.seed)
 
 
 def gather(
     config: KDConfig, teacher: Teacher, source: Source, folder: Path, *, reporter: Reporter
 ) -> tuple[StoredImages, Answers]:
-    """Draws the images of a source and asks the teacher.
+    """Draws the images of a source and asks the teacher about them.
 
     Chooses them from a pool and moves them to the teacher's boundaries, if the config says so.
 
@@ -90,7 +90,7 @@ def _choose(
     folder: Path,
     reporter: Reporter,
 ) -> np.ndarray:
-    """Returns the indices of images that the teacher's classes choose from a pool."""
+    """Chooses images from a pool so that the teacher's classes are balanced; returns indices."""
     classes = make_in_parts(
         folder / "pool.npz",
         np.array([source.name, array_hash(index), str(config.seed), str(teacher.facts)]),
@@ -117,7 +117,7 @@ def _choose(
 def _move(
     config: KDConfig, teacher: Teacher, images: StoredImages, folder: Path, reporter: Reporter
 ) -> StoredImages:
-    """Returns four images for each that could be moved to one of the teacher's boundaries."""
+    """Moves images to the teacher's class boundaries; returns four for each that succeeded."""
 
     def move(part: np.ndarray) -> np.ndarray:
         moved, found = boundary_pairs(teacher, images.raw(part), seed=config.seed + int(part[0]))

@@ -1,4 +1,4 @@
-"""`run_cells`: a table of distillations from one teacher, on a ledger of finished ones."""
+"""`run_cells`: runs a table of distillations from one teacher, and keeps finished ones."""
 
 from __future__ import annotations
 
@@ -24,8 +24,16 @@ from kipax.report import SAME_COMMAND, Progress, Reporter, limit_time
 __all__ = ["Cell", "CellResult", "run_cells"]
 
 _OF_IMAGES = ("images", "pool", "imbalance", "boundary", "seed")  # fields that decide them
-# Fields that a table has once: its teacher and data, its time and its seeds.
-_OF_TABLE = {"teacher", "dataset", "data_dir", "image_size", "max_seconds", "seed"}
+# Fields that all cells of a table share: its teacher, test data and time limit; and its seeds.
+_OF_TABLE = {
+    "teacher",
+    "dataset",
+    "data_dir",
+    "image_size",
+    "max_seconds",
+    "eval_examples",
+    "seed",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +80,7 @@ class CellResult:
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the numbers, JSON-ready."""
+        """Returns accuracies, agreement, entropy and number of test images, JSON-ready."""
         agreement = float(np.mean(self.agreements))
         return {
             "accuracy": round(self.accuracy, 4),
@@ -95,7 +103,7 @@ def run_cells(
     dataset: Dataset | None = None,
     reporter: Reporter | None = None,
 ) -> list[CellResult]:
-    """Distils every cell with every seed; a finished distillation is not run again.
+    """Runs the distillation of every cell with every seed, except those that are finished.
 
     The first seed of every cell comes before the second of any, so that an interrupted table is
     as wide as possible. Images and answers are drawn once for all cells that show the teacher the
@@ -125,14 +133,15 @@ def run_cells(
     teacher, data = _open(config, teacher, dataset, reporter)
     folder = files.expand(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger(folder / "results.jsonl")
+    ledger, test_hash = Ledger(folder / "results.jsonl"), array_hash(data.x_test, data.y_test)
+    examples = min(len(data.x_test), config.eval_examples or len(data.x_test))
     found: dict[str, list[dict[str, Any]]] = {cell.name: [] for cell in cells}
     for number, (seed, cell) in enumerate(itertools.product(seeds, cells), 1):
         chosen = dataclasses.replace(config, seed=seed, **cell.changes)
         quiet = _ProgressAlone(reporter)
         run = Distillation.open(chosen, teacher=teacher, dataset=data, reporter=quiet)
         reporter.say(f"{cell.name}, seed {seed}: {run.describe()}")
-        found[cell.name].append(_finished(ledger, run, data, folder))
+        found[cell.name].append(_finished(ledger, run, folder, [test_hash, examples]))
         reporter.progress(Progress(number, len(seeds) * len(cells), unit="distillation"))
     return [_collect(name, records) for name, records in found.items()]
 
@@ -165,7 +174,7 @@ def _check_cells(cells: Sequence[Cell], seeds: Sequence[int]) -> None:
 
 
 class _ProgressAlone(Reporter):
-    """Hears no sentences; passes progress on to a reporter, whose time limit thus holds."""
+    """Passes progress on to a reporter, so that its time limit holds, and drops sentences."""
 
     def __init__(self, reporter: Reporter):
         self._reporter = reporter
@@ -174,10 +183,18 @@ class _ProgressAlone(Reporter):
         self._reporter.progress(progress)
 
 
-def _finished(ledger: Ledger, run: Distillation, data: Dataset, folder: Path) -> dict[str, Any]:
-    """Returns the ledger's record of a distillation; without one, runs it."""
+def _finished(
+    ledger: Ledger, run: Distillation, folder: Path, tested_on: list[Any]
+) -> dict[str, Any]:
+    """Returns the ledger's record of a distillation; runs the distillation if there is none.
+
+    Args:
+        ledger: the finished distillations.
+        run: the distillation.
+        folder: the table's folder.
+        tested_on: hash of the test images, and the number of them that are used.
+    """
     identity, free = run.identity, changeable(run.config)
-    tested = min(len(data.x_test), run.config.eval_examples or len(data.x_test))
     facts = {
         "config": {k: v for k, v in identity.config.items() if k not in free},
         "hashes": dict(identity.hashes),
@@ -191,10 +208,10 @@ def _finished(ledger: Ledger, run: Distillation, data: Dataset, folder: Path) ->
             resume=True,
             drawn=folder / f"drawn-{source}-{key_of(images)}",
         ).summary()
-        return {k: v for k, v in summary.items() if k != "workdir"} | {"test_examples": tested}
+        del summary["workdir"]
+        return summary | {"test_examples": tested_on[1]}
 
-    test = array_hash(data.x_test, data.y_test)
-    return ledger.remember(facts | {"tested_on": [test, tested]}, train)
+    return ledger.remember(facts | {"tested_on": tested_on}, train)
 
 
 def _collect(name: str, records: Sequence[Mapping[str, Any]]) -> CellResult:

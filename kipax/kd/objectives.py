@@ -6,6 +6,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from kipax.errors import UsageError, check_choice
 from kipax.training import Objective
@@ -96,13 +97,13 @@ class Distil(Objective):
 
     @property
     def needed(self) -> int | None:
-        """How many of the teacher's likeliest classes are used; None for all."""
+        """The number of likeliest classes whose logits the objective uses; None for all classes."""
         if self.loss == "hard" or self.signal in ("argmax", "smoothed"):
             return 1
         return self.top_k if self.signal == "top_k" else None
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Returns the distance to the teacher, and the agreement."""
+        """Returns the distance of the student's outputs from the teacher's, and the agreement."""
         same = jnp.argmax(student.logits, axis=-1) == jnp.argmax(teacher.logits, axis=-1)
         metrics = {"agreement": jnp.mean(same)}
         return self.scale * self._distance(student.logits, teacher.logits), metrics, state
@@ -114,7 +115,6 @@ class Distil(Objective):
         if self.loss == "kl":
             p = teacher_probabilities(teacher, self)
             log_q = jax.nn.log_softmax(student / self.temperature)
-            log_p = jnp.log(jnp.where(p > 0, p, 1.0))
-            return jnp.mean(jnp.sum(p * (log_p - log_q), axis=-1))
+            return jnp.mean(optax.kl_divergence(log_q, p))
         gap = (student - teacher) / self.temperature
         return jnp.mean(jnp.abs(gap) if self.loss == "l1" else gap**2)

@@ -1,4 +1,4 @@
-"""Projectors: small networks between an embedding and a loss, discarded after training."""
+"""Projectors: small networks between an embedding and a loss, not kept after training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import jax.numpy as jnp
 
 from kipax.errors import check_choice
 
-__all__ = ["PROJECTORS", "init_projector", "project"]
+__all__ = [
+    "PROJECTORS",
+    "apply_linear",
+    "init_linear",
+    "init_projector",
+    "project",
+    "standardise",
+    "unit",
+]
 
 PROJECTORS = ("linear", "mocov2", "simclr", "simclr_plain")
 _EPSILON = 1e-5
@@ -41,18 +49,33 @@ def init_projector(kind: str, key: jax.Array, features: int, out: int) -> dict[s
     }[kind]
     layers = {}
     for number, (rows, columns) in enumerate(itertools.pairwise(widths)):
-        of_kernel, of_bias = jax.random.split(jax.random.fold_in(key, number))
-        layer = {"kernel": _uniform(of_kernel, (rows, columns), rows**-0.5)}
+        layer = init_linear(jax.random.fold_in(key, number), rows, columns)
         if kind == "simclr":
+            del layer["bias"]  # batch normalisation would take it away
             layer |= {"scale": jnp.ones(columns), "shift": jnp.zeros(columns)}
-        else:
-            layer["bias"] = _uniform(of_bias, (columns,), rows**-0.5)
         layers[f"layer{number}"] = layer
     return layers
 
 
-def _uniform(key: jax.Array, shape: tuple[int, ...], bound: float) -> jax.Array:
-    return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+def init_linear(key: jax.Array, features: int, out: int) -> dict[str, jax.Array]:
+    """Draws a linear map, a kernel ``(features, out)`` and a bias, as PyTorch does by default."""
+    of_kernel, of_bias = jax.random.split(key)
+    bound = features**-0.5
+    return {
+        "kernel": jax.random.uniform(of_kernel, (features, out), minval=-bound, maxval=bound),
+        "bias": jax.random.uniform(of_bias, (out,), minval=-bound, maxval=bound),
+    }
+
+
+def apply_linear(layer: dict[str, jax.Array], x: jax.Array) -> jax.Array:
+    """Returns the linear map of embeddings ``(n, features)``; see `init_linear`."""
+    return x @ layer["kernel"] + layer.get("bias", 0.0)
+
+
+def standardise(x: jax.Array) -> jax.Array:
+    """Returns embeddings ``(n, d)`` with mean 0 and deviation 1 over the batch, in each column."""
+    centred = x - jnp.mean(x, axis=0)
+    return centred / jnp.sqrt(jnp.mean(centred**2, axis=0) + _EPSILON)
 
 
 def project(params: dict[str, Any], x: jax.Array) -> jax.Array:
@@ -67,13 +90,9 @@ def project(params: dict[str, Any], x: jax.Array) -> jax.Array:
     last = len(params) - 1
     for number in range(len(params)):
         layer = params[f"layer{number}"]
-        x = x @ layer["kernel"]
-        if "bias" in layer:
-            x = x + layer["bias"]
-        else:
-            centred = x - jnp.mean(x, axis=0)
-            deviation = jnp.sqrt(jnp.mean(centred**2, axis=0) + _EPSILON)
-            x = centred / deviation * layer["scale"] + layer["shift"]
+        x = apply_linear(layer, x)
+        if "scale" in layer:
+            x = standardise(x) * layer["scale"] + layer["shift"]
         if number < last:
             x = jax.nn.relu(x)
     return unit(x)

@@ -1,4 +1,4 @@
-"""Draws a source's images once, asks a teacher about them, and saves both in a folder."""
+"""Draws a source's images, asks a teacher about them, and keeps both in a folder."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FILE, _ANSWERS = "source.npz", "answers.npz"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class StoredImages:
-    """Raw images: existing images unchanged, drawn images as 256 levels of a range.
+    """The raw images of a distillation: unchanged, or as 256 levels of the teacher's range.
 
     Attributes:
         pixels: raw images, or uint8 levels if `levels_of` is given, ``(n, H, W, C)``.
@@ -145,13 +145,13 @@ def whole_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
 
 
 def images_at_once(space: ImageSpace) -> int:
-    """Returns how many images a network takes at once without using much memory."""
+    """Returns the number of images that a network is given at once, to limit its memory."""
     height, width, _ = space.shape
     return max(1, min(_PART, _PIXELS // (height * width)))
 
 
 def ask(teacher: Teacher, raw: np.ndarray) -> np.ndarray:
-    """Returns a teacher's logits of raw images, float32 ``(n, classes)``.
+    """Asks a teacher about raw images; returns its logits, float32 ``(n, classes)``.
 
     Raises:
         FailedRunError: an answer is not finite.
@@ -203,7 +203,7 @@ def make_in_parts(
     reporter: Reporter,
     size: int = _PART,
 ) -> np.ndarray:
-    """Makes rows part by part and saves them to a file, also when it is interrupted.
+    """Computes the rows of an array part by part and saves them, even if it is interrupted.
 
     Rows that the file holds already are not made again.
 
@@ -233,7 +233,7 @@ def make_in_parts(
 
 
 def _kept(path: Path, facts: np.ndarray) -> list[np.ndarray]:
-    """Returns the rows in a file as a list; an empty list if there are none of these facts."""
+    """Reads the rows that a file holds for these facts, as a list of arrays; empty if none."""
     if not path.exists():
         return []
     content = files.read_npz(path)
@@ -241,7 +241,11 @@ def _kept(path: Path, facts: np.ndarray) -> list[np.ndarray]:
 
 
 def asked_live(teacher: Teacher) -> Callable[[Batch], Outputs]:
-    """Returns the function that `kipax.training.fit` calls to ask a teacher about each batch."""
+    """Returns a function for `kipax.training.fit` that asks a teacher about each batch.
+
+    Args:
+        teacher: the teacher.
+    """
 
     def answer(batch: Batch) -> Outputs:
         return _as_outputs(jnp.asarray(teacher.logits(batch.x_teacher, batch.x), jnp.float32))
@@ -250,7 +254,11 @@ def asked_live(teacher: Teacher) -> Callable[[Batch], Outputs]:
 
 
 def remembered(answers: np.ndarray) -> Callable[[Batch], Outputs]:
-    """Returns the function that looks up a teacher's saved answers ``(n, classes)`` by index."""
+    """Returns a function for `kipax.training.fit` that gives saved answers for each batch.
+
+    Args:
+        answers: a teacher's logits ``(n, classes)`` of all images, in the images' order.
+    """
 
     def answer(batch: Batch) -> Outputs:
         return _as_outputs(jnp.asarray(answers[batch.index]))

@@ -127,7 +127,7 @@ class NetworkTeacher(Teacher):
         return {"teacher": self.network.spec.describe(), "teacher_hash": digest[:16]}
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Returns the network's logits of `x`."""
+        """Returns the network's logits ``(n, classes)`` of preprocessed images `x`."""
         return _apply(self.network.module, self.network.variables, x)
 
     def describe(self) -> str:
@@ -168,7 +168,7 @@ class KernelTeacher(Teacher):
         }
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Returns the scores of `x` times `scale`."""
+        """Returns the kernel's scores ``(n, classes)`` of preprocessed `x`, times `scale`."""
         return self.scale * self.support.scores_of_preprocessed(np.asarray(x))
 
     def describe(self) -> str:
@@ -254,7 +254,7 @@ class FunctionTeacher(Teacher):
         return {"teacher": self.name}
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Returns the function's result for `raw`, as logits.
+        """Calls the function with raw images; returns logits ``(n, classes)``.
 
         Raises:
             UsageError: its result has another shape.
@@ -272,7 +272,7 @@ class FunctionTeacher(Teacher):
         return np.log(np.maximum(out, 1e-8)) if self.probabilities else out
 
     def describe(self) -> str:
-        """Returns the function's name and what it gives."""
+        """Describes the function by its name and whether it returns logits or probabilities."""
         kind = "probabilities" if self.probabilities else "logits"
         return f"the function {self.name}, {kind} of {len(self.class_names)} classes"
 
@@ -316,7 +316,7 @@ class Ensemble(Teacher):
         return {"teacher": "ensemble", "teachers": [t.facts for t in self.teachers]}
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Returns the logarithm of the mean of the teachers' probabilities."""
+        """Averages the teachers' probabilities; returns the logarithm of the mean as logits."""
         each = [log_softmax(np.asarray(t.logits(raw, x)), axis=1) for t in self.teachers]
         return logsumexp(each, axis=0) - np.log(len(self.teachers))
 
@@ -326,5 +326,5 @@ class Ensemble(Teacher):
 
 
 def _inputs(domain: Domain) -> tuple[Any, ...]:
-    """Returns what teachers of an ensemble must share."""
+    """Returns image shape, class names and preprocessing, which an ensemble's teachers share."""
     return domain.space.shape, domain.class_names, hash_arrays(domain.preprocessor.to_arrays())

@@ -79,7 +79,7 @@ class Trainee:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingResult:
-    """The result of a finished training.
+    """The networks of a finished training, and numbers about them.
 
     Attributes:
         network: the network of the best step, also in ``workdir/network.npz``.

@@ -1,4 +1,4 @@
-"""Verdicts on claims about accuracies, and how well a source's entropy foretells them."""
+"""Judges claims about test accuracies, and correlates accuracy with relative entropy."""
 
 from __future__ import annotations
 

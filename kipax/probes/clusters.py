@@ -1,11 +1,11 @@
-"""Cluster alignment: do clusters of features have the classes of the images?"""
+"""Measures how well clusters of features agree with the classes of the images."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from kipax.probes.features import check_features, normalise
+from kipax.probes.features import count_classes, normalise
 
 __all__ = ["cluster_alignment", "find_clusters"]
 
@@ -13,7 +13,7 @@ _ITERATIONS = 20
 
 
 def find_clusters(features: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
-    """Returns the centres ``(count, d)`` of k-means on features of length 1.
+    """Clusters features, scaled to length 1, by k-means; returns the centres ``(count, d)``.
 
     Args:
         features: ``(n, d)``.
@@ -39,7 +39,7 @@ def cluster_alignment(
     *,
     seed: int = 0,
 ) -> float:
-    """Returns the test accuracy of clusters that are named after classes.
+    """Clusters training features, names each cluster by a class, and classifies test images.
 
     k-means finds as many clusters of the training images as there are classes. The score of a
     cluster and a class is the share of the cluster's images that are of the class; the assignment
@@ -58,9 +58,7 @@ def cluster_alignment(
 
     Source: Koohpayegani et al. 2020, arXiv:2010.14713, section 4, and the authors' code.
     """
-    check_features(train, train_classes)
-    check_features(test, test_classes, like=train)
-    classes = int(max(train_classes.max(), test_classes.max())) + 1
+    classes = count_classes(train, train_classes, test, test_classes)
     centres = find_clusters(train, classes, seed=seed)
     members = _nearest_centre(train, centres)
     score = np.zeros((classes, classes))
@@ -73,6 +71,6 @@ def cluster_alignment(
 
 
 def _nearest_centre(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Returns the cluster of each row, by Euclidean distance of features of length 1."""
+    """Returns the number of the nearest centre for each row of features, scaled to length 1."""
     distance = np.sum(centres**2, axis=1) - 2 * normalise(features) @ centres.T
     return np.argmin(distance, axis=1)

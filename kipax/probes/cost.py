@@ -1,4 +1,4 @@
-"""What a network costs: parameters, operations, seconds."""
+"""Measures what a network costs: its parameters, its operations and its time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Cost(NamedTuple):
     """The cost of a network's forward pass.
 
     Attributes:
-        parameters: number of trained numbers.
+        parameters: number of parameters that are trained.
         flops: floating-point operations of an image, as XLA counts them; None where it does not.
         seconds: seconds of an image, in batches; the median of five.
     """

@@ -1,4 +1,4 @@
-"""Features of images: what they must be, and how they are scaled."""
+"""Checks and scales features of images for the probes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from kipax.errors import UsageError
 
-__all__ = ["check_features", "normalise", "standardise"]
+__all__ = ["check_features", "count_classes", "normalise", "standardise"]
 
 _EPSILON = 1e-5  # added to variances; Koohpayegani et al. 2020, the authors' code
 
@@ -14,7 +14,7 @@ _EPSILON = 1e-5  # added to variances; Koohpayegani et al. 2020, the authors' co
 def check_features(
     features: np.ndarray, classes: np.ndarray, *, like: np.ndarray | None = None
 ) -> None:
-    """Raises a `UsageError` unless there is a finite row of features for each of the classes.
+    """Raises a `UsageError` unless every image has a row of finite features and a class.
 
     Args:
         features: should be ``(n, d)``.
@@ -38,15 +38,28 @@ def check_features(
         raise UsageError("features must be finite; some are not.")
 
 
+def count_classes(
+    train: np.ndarray, train_classes: np.ndarray, test: np.ndarray, test_classes: np.ndarray
+) -> int:
+    """Checks the features and classes of training and test images; returns the number of classes.
+
+    Raises:
+        UsageError: features and classes do not fit each other; see `check_features`.
+    """
+    check_features(train, train_classes)
+    check_features(test, test_classes, like=train)
+    return int(max(np.max(train_classes), np.max(test_classes))) + 1
+
+
 def normalise(features: np.ndarray) -> np.ndarray:
-    """Returns features ``(n, d)`` of length 1, float32; a row of zeros stays."""
+    """Scales each row of features ``(n, d)`` to length 1, float32; a row of zeros stays."""
     features = np.asarray(features, np.float32)
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.where(length > 0, length, 1.0)
 
 
 def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Returns features of length 1, less the training mean, over the training deviation.
+    """Scales features to length 1, then each column to mean 0 and deviation 1 in training.
 
     Args:
         train: features of training images ``(n, d)``.

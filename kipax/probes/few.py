@@ -1,4 +1,4 @@
-"""Classification from few labelled images."""
+"""Classifies images by a few labelled ones."""
 
 from __future__ import annotations
 
@@ -67,16 +67,16 @@ def few_shot(
     share: float | None = None,
     draws: int = 1,
 ) -> FewShot:
-    """Classifies test images by the nearest of few training images; see `labelled_part`.
+    """Classifies each test image by the nearest of a few labelled training images.
 
     Args:
         train: features of training images ``(n, d)``.
         train_classes: their classes ``(n,)``.
         test: features of test images ``(m, d)``.
         test_classes: their classes ``(m,)``.
-        per_class: number of training images of each class.
-        share: share of the training images of each class.
-        draws: number of draws.
+        per_class: number of labelled images of each class; see `labelled_part`.
+        share: share of the images of each class that is labelled.
+        draws: number of draws of the labelled images.
 
     Raises:
         UsageError: features and classes do not fit each other, or a number is out of range.

@@ -1,4 +1,4 @@
-"""Linear probes: a linear classifier on features, by gradient descent or in closed form."""
+"""Linear probes: linear classifiers of features, by gradient descent and in closed form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import optax
 
 from kipax import ridge
 from kipax.errors import UsageError
-from kipax.probes.features import check_features, standardise
+from kipax.probes.features import count_classes, standardise
 from kipax.students import Outputs, predict
 from kipax.training import CrossEntropy, Descent, Hook, LabelledBatches, Setting, TrainState, fit
 
@@ -24,7 +24,7 @@ _DECAY = 1e-4
 
 
 class _Linear(nn.Module):
-    """One dense layer."""
+    """A linear classifier of features, as a Flax network."""
 
     classes: int
 
@@ -37,18 +37,18 @@ class _Linear(nn.Module):
 
 @functools.cache
 def _direction() -> optax.GradientTransformation:
-    """Returns one object, so that it is compiled once."""
+    """Returns the same optax object each time, so that a training step is compiled once."""
     return optax.chain(optax.add_decayed_weights(_DECAY), optax.trace(decay=0.9))
 
 
 def _tenths(steps: int) -> optax.Schedule:
-    """Returns 1, then a tenth after 15/40 of the steps, then a hundredth after 30/40."""
+    """Returns a schedule: 1, a tenth after 15/40 of the steps, a hundredth after 30/40."""
     drops = {round(share * steps): 0.1 for share in (15 / 40, 30 / 40)}
     return optax.piecewise_constant_schedule(1.0, drops)
 
 
 class _Last(Hook):
-    """Keeps the last parameters."""
+    """Keeps the parameters after the last step of a training."""
 
     variables: dict[str, Any]
 
@@ -66,7 +66,7 @@ def linear_probe(
     learning_rate: float = 0.01,
     seed: int = 0,
 ) -> float:
-    """Returns the test accuracy of a linear classifier that is trained on features.
+    """Trains a linear classifier on training features; returns its accuracy on test features.
 
     Features are scaled to length 1 and standardised. SGD with momentum 0.9, weight decay 1e-4,
     batches of 256, the rate a tenth after 15/40 and 30/40 of the epochs. Images are not augmented,
@@ -86,13 +86,11 @@ def linear_probe(
 
     Source: Koohpayegani et al. 2020, arXiv:2010.14713, and the authors' code.
     """
-    check_features(train, train_classes)
-    check_features(test, test_classes, like=train)
+    classes = count_classes(train, train_classes, test, test_classes)
     if epochs < 1 or not learning_rate > 0:
         given = f"{epochs} and {learning_rate}"
         raise UsageError(f"epochs and learning_rate must be positive; got {given}.")
     x, x_test = (part[:, None, None, :] for part in standardise(train, test))
-    classes = int(max(train_classes.max(), test_classes.max())) + 1
     steps = epochs * math.ceil(len(x) / _BATCH)
     network, last = _Linear(classes), _Last()
     labels = ridge.one_hot(train_classes, classes)
@@ -116,7 +114,7 @@ def ridge_probe(
     *,
     ridges: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0),
 ) -> float:
-    """Returns the test accuracy of ridge regression on features, in closed form.
+    """Fits ridge regression to training features; returns its accuracy on test features.
 
     Features are scaled to length 1 and standardised, with a constant beside them. The ridge, a
     multiple of the mean eigenvalue of ``x^T x``, is the one of least leave-one-out square error,
@@ -134,10 +132,8 @@ def ridge_probe(
     Raises:
         UsageError: features and classes do not fit each other.
     """
-    check_features(train, train_classes)
-    check_features(test, test_classes, like=train)
+    classes = count_classes(train, train_classes, test, test_classes)
     x, x_test = (_with_constant(part) for part in standardise(train, test))
-    classes = int(max(train_classes.max(), test_classes.max())) + 1
     y = ridge.one_hot(np.asarray(train_classes), classes).astype(np.float64)
     values, vectors = np.linalg.eigh(x.T @ x)
     rotated, projected = x @ vectors, vectors.T @ (x.T @ y)

@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine similarity: classification and retrieval."""
+"""Classifies and retrieves images by their nearest neighbours in cosine similarity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kipax.errors import UsageError
-from kipax.probes.features import check_features, normalise
+from kipax.probes.features import check_features, count_classes, normalise
 
 __all__ = ["Neighbours", "knn_accuracy", "recall"]
 
@@ -36,7 +36,7 @@ def _nearest(queries: jax.Array, references: jax.Array, k: int) -> jax.Array:
 
 
 def _nearest_of(queries: np.ndarray, references: np.ndarray, k: int) -> np.ndarray:
-    """Returns the indices ``(n, k)`` of the most similar references, the nearest first."""
+    """Finds the `k` most similar references of each query; returns indices, nearest first."""
     placed = jnp.asarray(references)
     parts = [
         np.asarray(_nearest(jnp.asarray(queries[start : start + _PART]), placed, k))
@@ -53,7 +53,7 @@ def knn_accuracy(
     *,
     k: int = 1,
 ) -> Neighbours:
-    """Classifies test images by the `k` training images of the largest cosine similarity.
+    """Classifies each test image by the `k` training images most similar to it (cosine).
 
     The class with the most votes wins; among classes with as many votes, that of the nearest image.
     Of equally near images the one with the smaller number counts as nearer.
@@ -75,13 +75,12 @@ def knn_accuracy(
 
     Source: Koohpayegani et al. 2020, arXiv:2010.14713, section 4 (k = 1).
     """
-    check_features(train, train_classes)
-    check_features(test, test_classes, like=train)
+    classes = count_classes(train, train_classes, test, test_classes)
     if not 1 <= k <= len(train):
         raise UsageError(f"k runs from 1 to the {len(train)} training images; got {k}.")
     nearest = _nearest_of(normalise(test), normalise(train), k)
     votes = np.asarray(train_classes)[nearest]
-    counts = np.array([np.bincount(row, minlength=votes.max() + 1) for row in votes])
+    counts = np.array([np.bincount(row, minlength=classes) for row in votes])
     most = counts.max(axis=1)
     tied = (counts == most[:, None]).sum(axis=1) > 1
     # The first neighbour whose class has the most votes.

@@ -1,4 +1,4 @@
-"""`probe`: what a network's features know about a data set, by every rule."""
+"""`probe`: measures what can be read off a network's features, by several probes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kipax.config import (
     config_field,
 )
 from kipax.data import Dataset, Standard
-from kipax.data.testing import check_test_data
+from kipax.data.testing import check_units
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.networks import TrainedNetwork
 from kipax.probes.clusters import cluster_alignment
@@ -29,7 +29,6 @@ from kipax.report import Progress, Reporter
 
 __all__ = ["PROBES", "ProbeConfig", "probe"]
 
-PROBES = ("linear", "ridge", "knn", "cluster_alignment", "recall", "few_shot", "cost")
 _RULES = {
     "linear": "linear classifier on standardised features, SGD 0.01, 40 epochs, not augmented",
     "ridge": "ridge regression on standardised features, ridge by leave-one-out error",
@@ -39,6 +38,7 @@ _RULES = {
     "few_shot": "nearest of one image a class (ten draws), 1 % and 10 % of the images (one draw)",
     "cost": "parameters, XLA's operations and seconds of an image",
 }
+PROBES = tuple(_RULES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def probe(
     *,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Probes a network's penultimate features, or standardised pixels as the baseline.
+    """Runs probes on a network's penultimate features, or on standardised pixels.
 
     Training images fit the probes; test images are only reported.
 
@@ -116,18 +116,8 @@ def _check_fits(network: TrainedNetwork, dataset: Dataset) -> None:
             f"the network takes images {network.image_shape}; {dataset.name} has "
             f"{dataset.image_shape}: name fitting data with --dataset."
         )
-    own = network.metadata
-    if dataset.training_hash == own.get("training_hash"):
-        return
-    check_test_data(
-        dataset,
-        "the network",
-        class_names=dataset.class_names,  # a probe learns the data's own classes
-        pixels=network.pixels,
-        training_hash=None,
-        images_hash=None,
-        origin="trained on",
-    )
+    if dataset.training_hash != network.metadata.get("training_hash"):
+        check_units(dataset, network.pixels)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -157,14 +147,14 @@ class _Features:
 
     @property
     def both(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """The arguments of most probes."""
+        """The arguments that most probes take, in their order."""
         return self.train, self.train_classes, self.test, self.test_classes
 
 
 def _measure(
     name: str, data: _Features, network: TrainedNetwork | None, config: ProbeConfig
 ) -> Any:
-    """Returns one probe's result, JSON-ready."""
+    """Runs one probe by its name; returns its result, JSON-ready."""
     if name == "linear":
         return round(linear_probe(*data.both, seed=config.seed), 4)
     if name == "ridge":

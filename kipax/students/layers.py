@@ -123,7 +123,13 @@ class Dense(_Affine):
 
 
 def conv_before(normalisation: str) -> Callable[..., Conv]:
-    """Returns PyTorch's convolution, with a bias unless the normalisation takes it away."""
+    """Returns a maker of convolutions for before a normalisation, with weights as in PyTorch.
+
+    A batch or instance normalisation subtracts any bias, so the convolutions then have none.
+
+    Args:
+        normalisation: the kind of normalisation that follows.
+    """
     use_bias = normalisation not in ("batch", "instance")
     return functools.partial(Conv, parameterisation="uniform", use_bias=use_bias)
 

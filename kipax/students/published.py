@@ -16,13 +16,13 @@ from kipax.errors import FileError, check_choice
 from kipax.students.registry import StudentSpec, init_variables
 from kipax.trees import tree_from_arrays
 
-__all__ = ["PUBLISHED", "Published", "load_weights"]
+__all__ = ["IMAGE_SHAPE", "PUBLISHED", "Published", "load_weights"]
 
-IMAGE_SHAPE = (224, 224, 3)
+IMAGE_SHAPE = (224, 224, 3)  # of the images that these networks take
 
 
 class Published(NamedTuple):
-    """A network with the weights of a file.
+    """A network and the weights that were read from a file.
 
     Attributes:
         spec: the network.
@@ -163,7 +163,7 @@ def load_weights(name: str, file: Path | str) -> Published:
 
 
 def _key(words: list[str], prefix: Callable[[str], str]) -> str:
-    """Returns torchvision's name of an array, from our module and leaf, such as conv1, kernel."""
+    """Returns torchvision's name of an array, from its path here, such as conv1 and kernel."""
     place = prefix(words[0])
     if len(words) == 1:  # a parameter of the network itself
         return place
@@ -172,7 +172,7 @@ def _key(words: list[str], prefix: Callable[[str], str]) -> str:
 
 
 def _arranged(value: np.ndarray, words: list[str], shape: tuple[int, ...], *, name: str) -> Any:
-    """Returns an array of torchvision with its axes in our order."""
+    """Returns an array of torchvision with its axes in the order that Flax uses."""
     if words[-1] == "kernel" and value.ndim == 4:
         return value.transpose(2, 3, 1, 0)
     if words[-1] == "kernel" and value.ndim == 2:

@@ -35,7 +35,7 @@ def is_finite_only(name: str) -> bool:
 
 
 def takes_width(name: str) -> bool:
-    """Returns whether a network's width can be chosen: not if its name says it."""
+    """Returns whether a network's width can be chosen; it cannot if the name contains it."""
     kind = find(name)
     return kind is None or kind.width is not None
 
@@ -96,7 +96,7 @@ class StudentSpec:
         check_choice("parameterisation", self.parameterisation, PARAMETERISATIONS[:2])
 
     def _check_architecture(self) -> None:
-        """Raises a `UsageError` if the name is no architecture's."""
+        """Raises a `UsageError` if the name is not that of an architecture."""
         if re.fullmatch(r"wrn\d+-\d+", self.name):
             raise UsageError(
                 f"unknown network {self.name!r}: a WideResNet has 10, 16, 22, ... layers and a "

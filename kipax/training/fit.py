@@ -135,7 +135,7 @@ def init_state(
     descent: Descent,
     settings: Sequence[Setting],
 ) -> TrainState:
-    """Makes the state before the first step, with initial parameters and optimiser state.
+    """Returns the state before the first step: drawn parameters and empty optimiser moments.
 
     Args:
         network: a student.

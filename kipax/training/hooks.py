@@ -72,7 +72,7 @@ class Selection(Hook):
             setattr(self, name, value)
 
     def begin(self, state: TrainState) -> TrainState:
-        """Takes the first variables for the best."""
+        """Keeps the variables at the beginning as the best ones until the first evaluation."""
         self.best = self.last = state.variables
         return state
 
@@ -148,7 +148,7 @@ class Checkpoint(Hook):
         return restored
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
-        """Saves the state if the last save is long ago."""
+        """Saves the state if enough seconds have passed since the last save."""
         self._latest = step, state
         if time.monotonic() - self._saved_at >= self._seconds:
             self.save()

@@ -68,11 +68,11 @@ class Objective:
         raise NotImplementedError
 
     def __add__(self, other: Objective) -> Sum:
-        """Returns the objective that is the sum of both; see `Sum`."""
+        """Adds another objective: the loss is then the sum of both losses; see `Sum`."""
         return Sum(_terms(self) + _terms(other))
 
     def __rmul__(self, weight: float) -> Sum:
-        """Returns the objective times a number; see `Sum`."""
+        """Multiplies the objective by a number: its loss is then that multiple; see `Sum`."""
         return Sum(tuple((weight * own, term) for own, term in _terms(self)))
 
 
@@ -114,7 +114,7 @@ class Sum(Objective):
         return next((t.averaging for _, t in self.terms if t.averaging is not None), None)
 
     def init(self, key, student, teacher):
-        """Returns the first parameters and states of all terms, by position."""
+        """Draws the first parameters and states of every term, by the position of the term."""
         keys = jax.random.split(key, len(self.terms))
         made = [
             term.init(k, student, teacher) for k, (_, term) in zip(keys, self.terms, strict=True)
@@ -123,7 +123,7 @@ class Sum(Objective):
         return aux, {str(i): one for i, (_, one) in enumerate(made)}
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Returns the sum, the metrics of all terms, and their next states."""
+        """Returns the weighted sum of the terms' losses, their metrics and their next states."""
         total = jnp.zeros(())
         metrics: dict[str, jax.Array] = {}
         after: dict[str, Any] = {}
@@ -142,7 +142,7 @@ class MeanSquare(Objective):
     """Half the mean square over images and classes: ``mean((logits - y)^2) / 2``."""
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Returns half the mean square."""
+        """Returns half the mean squared difference between logits and labels."""
         return 0.5 * jnp.mean((student.logits - batch.y) ** 2), {}, state
 
 
@@ -157,7 +157,7 @@ class CrossEntropy(Objective):
     smoothing: float = 0.0
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Returns the cross-entropy."""
+        """Returns the mean cross-entropy of the logits with the smoothed classes."""
         hard = jax.nn.one_hot(jnp.argmax(batch.y, axis=1), batch.y.shape[1])
         labels = optax.smooth_labels(hard, self.smoothing)
         return jnp.mean(optax.softmax_cross_entropy(student.logits, labels)), {}, state

@@ -15,7 +15,13 @@ __all__ = ["network_file", "save_network"]
 
 
 def network_file(folder: Path, student: StudentSpec, key: str) -> Path:
-    """Returns the file of the network of a finished point with this key."""
+    """Returns the path of the file that keeps the network of a finished point.
+
+    Args:
+        folder: folder of the networks.
+        student: the network.
+        key: the key of the point in the ledger.
+    """
     return folder / f"{student.name}-{key}.npz"
 
 

@@ -162,7 +162,7 @@ class Session:
         return [record for record in found if record is not None]
 
     def _is_finished(self, point: Point, key: str) -> bool:
-        """Returns whether a point has its record and, if networks are kept, its file."""
+        """Returns whether the ledger has a point and, if networks are kept, its file exists."""
         record = self.ledger.get(key)
         if record is None or self._networks is None or record.get("diverged_at") is not None:
             return record is not None

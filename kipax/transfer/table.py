@@ -12,7 +12,7 @@ __all__ = ["align", "caption", "format_table", "percent"]
 
 
 def percent(result: Result) -> str:
-    """Formats the test accuracy of a result: mean ± standard deviation in percent."""
+    """Formats a result's test accuracy in percent: mean ± standard deviation, or diverged."""
     if result.accuracy is None:
         return "diverged"
     cell = f"{100 * result.accuracy:.1f}"

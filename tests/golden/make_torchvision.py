@@ -1,4 +1,4 @@
-"""Recipe of torchvision.json: ``python -m tests.golden.make_torchvision``.
+"""Makes torchvision.json: ``python -m tests.golden.make_torchvision``.
 
 Names and shapes of torchvision's state dictionaries, and its logits of drawn weights. Made with
 Python 3.11, torch 2.14.1, torchvision 0.29.1.
@@ -21,7 +21,7 @@ NAMES = (
 
 
 def compute(name: str) -> dict:
-    """The shapes of a network's weights, and its first eight logits of two images."""
+    """Returns the shapes of a network's weights, and its first eight logits of two images."""
     import torch
     import torchvision
 

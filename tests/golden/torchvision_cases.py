@@ -1,4 +1,4 @@
-"""Weights and images that torchvision and kipax are both given, and where the answers are kept."""
+"""Weights and images for torchvision and kipax alike, and torchvision's logits of them."""
 
 import json
 import pathlib
@@ -11,13 +11,13 @@ SIDES = {"vit_b_16": 224}  # its positions are of this size; the others take any
 
 
 def image(name: str) -> np.ndarray:
-    """Two preprocessed images ``(2, H, W, 3)``; small, since convolutions are of any size."""
+    """Returns two preprocessed images ``(2, H, W, 3)``, small where the network allows it."""
     side = SIDES.get(name, 96)
     return np.random.default_rng(7).standard_normal((2, side, side, 3)).astype(np.float32)
 
 
 def weights(key: str, shape: tuple[int, ...]) -> np.ndarray:
-    """An array of a state dictionary: a function of its name, near its usual size."""
+    """Returns an array of a state dictionary, drawn by a seed that depends on its name."""
     if key.endswith("num_batches_tracked"):
         return np.zeros(shape, np.int64)
     draw = np.random.default_rng(zlib.crc32(key.encode())).standard_normal(shape)
@@ -31,11 +31,11 @@ def weights(key: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def state_of(name: str) -> dict[str, np.ndarray]:
-    """A network's whole state dictionary."""
+    """Returns a network's whole state dictionary."""
     shapes = json.loads(PATH.read_text())[name]["shapes"]
     return {key: weights(key, tuple(shape)) for key, shape in shapes.items()}
 
 
 def answers_of(name: str) -> np.ndarray:
-    """Torchvision's first logits of `image`, ``(2, 8)``."""
+    """Returns torchvision's first eight logits of both images, ``(2, 8)``."""
     return np.array(json.loads(PATH.read_text())[name]["logits"])

@@ -1,5 +1,7 @@
 """A small distillation, a listener, and helpers for interrupted runs."""
 
+import dataclasses
+
 from kipax.errors import OutOfTime
 from kipax.kd import (
     ImageSpace,
@@ -32,3 +34,15 @@ def in_pieces(run, most=200):
 
 def network_files(folder):
     return {f: (folder / f).read_bytes() for f in ("network.npz", "network_last.npz")}
+
+
+def stops_before_the_same_bytes(run, config, folder):
+    """Runs a config whole and in pieces, whose files must be equal; returns the number of stops.
+
+    `run(config, workdir=..., resume=...)` runs it.
+    """
+    whole = run(config, workdir=folder / "whole", resume=False)
+    hurried = dataclasses.replace(config, max_seconds=1e-9)
+    cut, stops = in_pieces(lambda: run(hurried, workdir=folder / "cut", resume=True))
+    assert network_files(cut.workdir) == network_files(whole.workdir)
+    return stops

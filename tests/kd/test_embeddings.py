@@ -38,7 +38,7 @@ def _unit(x):
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def _layers(params, x, relu_last=False):
+def _layers(params, x):
     """A projector without normalisation, in NumPy."""
     for i in range(len(params)):
         layer = params[f"layer{i}"]
@@ -65,7 +65,7 @@ def test_alignment_and_uniformity_are_the_sums(x64):
 
 def test_regressions_are_mean_squares(x64):
     aux, state = _begin(Regression())
-    made = _layers(aux, STUDENT.penultimate)
+    made = _layers({"layer0": aux}, STUDENT.penultimate)
     expected = np.mean((made - TEACHER.penultimate) ** 2)
     assert _loss(Regression(), aux, state) == pytest.approx(expected)
 
@@ -101,7 +101,7 @@ def test_anchors_are_ranked_as_the_teacher_ranks_them(x64, mode, softmax):
     aux, state = _begin(objective)
     t = _unit(TEACHER.penultimate)
     if mode == "1q":
-        s, own = _unit(_layers(aux, STUDENT.penultimate)), np.asarray(state["teacher"])
+        s, own = _unit(_layers({"layer0": aux}, STUDENT.penultimate)), np.asarray(state["teacher"])
     else:
         s, own = _unit(STUDENT.penultimate), np.asarray(state["student"])
     theirs = np.asarray(state["teacher"])

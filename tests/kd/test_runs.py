@@ -1,6 +1,7 @@
 """Distillations: the same bytes when resumed, what they leave, what they refuse."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
@@ -21,7 +22,14 @@ from kipax.kd import (
 from kipax.kd.stored import StoredImages, ask_teacher
 from kipax.networks import load_network
 from kipax.report import Reporter
-from tests.kd.cases import DIGITS, SMALL, Listener, in_pieces, network_files
+from tests.kd.cases import (
+    DIGITS,
+    SMALL,
+    Listener,
+    in_pieces,
+    network_files,
+    stops_before_the_same_bytes,
+)
 
 
 @pytest.mark.pictures
@@ -47,12 +55,8 @@ def test_a_student_learns_from_formulae_what_the_teacher_knows(taught, tmp_path)
 def test_a_distillation_in_pieces_has_the_bytes_of_one_run(taught, tmp_path, cached):
     mix = {"cached": True, "mix": "none"} if cached else {"augmentation": "crop"}
     config = dataclasses.replace(SMALL, steps=8, **mix)
-    common = {"teacher": NetworkTeacher(taught.network)}
-    whole = run_kd(config, workdir=tmp_path / "whole", **common)
-    hurried = dataclasses.replace(config, max_seconds=1e-9)
-    cut, stops = in_pieces(lambda: run_kd(hurried, workdir=tmp_path / "cut", resume=True, **common))
-    assert stops >= 7
-    assert network_files(cut.workdir) == network_files(whole.workdir)
+    run = functools.partial(run_kd, teacher=NetworkTeacher(taught.network))
+    assert stops_before_the_same_bytes(run, config, tmp_path) >= 7
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Images chosen by the teacher's classes, and moved to its boundaries."""
 
 import dataclasses
+import functools
 
 import hypothesis
 import hypothesis.strategies as st
@@ -14,7 +15,7 @@ from kipax.kd import FunctionTeacher, KDConfig, NetworkTeacher, diagnose_source,
 from kipax.kd.boundary import BoundarySettings, boundary_pairs
 from kipax.kd.selection import class_sizes, pseudo_balance
 from kipax.kd.stored import StoredImages
-from tests.kd.cases import DIGITS, SMALL, Listener, in_pieces, network_files
+from tests.kd.cases import DIGITS, SMALL, Listener, stops_before_the_same_bytes
 
 
 @hypothesis.given(
@@ -138,9 +139,5 @@ def test_a_student_is_shown_what_was_chosen_and_moved(taught, tmp_path):
 @pytest.mark.slow
 def test_chosen_and_moved_images_in_pieces_have_the_bytes_of_one_run(taught, tmp_path):
     config = dataclasses.replace(SMALL, images=60, pool=200, boundary=True, steps=6)
-    common = {"teacher": NetworkTeacher(taught.network)}
-    whole = run_kd(config, workdir=tmp_path / "whole", **common)
-    hurried = dataclasses.replace(config, max_seconds=1e-9)
-    cut, stops = in_pieces(lambda: run_kd(hurried, workdir=tmp_path / "cut", resume=True, **common))
-    assert stops >= 4
-    assert network_files(cut.workdir) == network_files(whole.workdir)
+    run = functools.partial(run_kd, teacher=NetworkTeacher(taught.network))
+    assert stops_before_the_same_bytes(run, config, tmp_path) >= 4

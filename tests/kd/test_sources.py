@@ -274,7 +274,7 @@ def test_leaves_cover_a_picture_and_their_radii_follow_a_power_law():
     low, high = 0.03 * 28, 28.0
     assert radii.min() >= low * 0.999
     assert radii.max() <= high * 1.001
-    # P(r > t) of the density r^-3 between low and high.
+    # The share of radii above t, if their density between low and high is proportional to r^-3.
     for t in (1.0, 2.0, 5.0):
         tail = (t**-2 - high**-2) / (low**-2 - high**-2)
         assert np.mean(radii > t) == pytest.approx(tail, abs=0.06)

@@ -39,11 +39,11 @@ class Images:
         return len(self.raw)
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """Returns the images `index`; the seed has no effect."""
+        """Returns the images with these indices; the seed has no effect, as nothing is drawn."""
         return np.asarray(self.raw[index], np.float32)
 
     def describe(self) -> str:
-        """Returns `words`."""
+        """Describes where the images come from and how they were made to fit the teacher."""
         return self.words
 
 
@@ -88,7 +88,7 @@ def from_dataset(
 
 
 def _choose(name: str, dataset: Dataset, part: int, imbalance: float, seed: int) -> np.ndarray:
-    """Returns the numbers of a part's training images, which may repeat in a long tail."""
+    """Chooses the training images of a part; returns indices, which repeat if a class is short."""
     if part > len(dataset.x_train):
         raise UsageError(
             f"{name} has {len(dataset.x_train):,} training images; got a part of {part:,}."

@@ -16,7 +16,7 @@ _TOGETHER = 64  # leaves between two looks at whether everything is covered
 
 
 class _Leaves(NamedTuple):
-    """Leaves: points p with ``|p - centre| <= radius`` and ``normals @ (p - centre) <= offsets``.
+    """Shapes: the points p with ``|p - centre| <= radius``, ``normals @ (p - centre) <= offsets``.
 
     Attributes:
         centre: ``(n, 2)``, column and row.
@@ -75,7 +75,7 @@ def _picture(key: jax.Array, shape: tuple[int, int]) -> jax.Array:
 
 
 def _inside(leaves: _Leaves, columns: jax.Array, rows: jax.Array) -> jax.Array:
-    """Returns which pixels are in which leaves ``(n, H, W)``."""
+    """Returns for each leaf and pixel whether the pixel lies in the leaf ``(n, H, W)``."""
     x = columns[None, None, :] - leaves.centre[:, 0, None, None]
     y = rows[None, :, None] - leaves.centre[:, 1, None, None]
     beyond = x**2 + y**2 - leaves.radius[:, None, None] ** 2
@@ -87,7 +87,7 @@ def _inside(leaves: _Leaves, columns: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def _draw_leaves(key: jax.Array, shape: tuple[int, int]) -> _Leaves:
-    """Draws the next leaves of one picture."""
+    """Draws the next 64 leaves of one picture: places, sizes, shapes and colours."""
     height, width = shape
     longer = max(height, width)
     of_centre, of_radius, of_kind, of_angles, of_colour, of_aspect = jax.random.split(key, 6)
@@ -114,7 +114,7 @@ def _draw_leaves(key: jax.Array, shape: tuple[int, int]) -> _Leaves:
 
 
 def _corners(kind: jax.Array, draws: jax.Array, aspect: jax.Array) -> jax.Array:
-    """Returns the corners of each leaf as angles on its circle ``(n, 4)``, in turns and in order.
+    """Returns the corners of leaves as angles ``(n, 4)``, in rising order, as shares of a turn.
 
     A triangle's last two corners are the same.
 

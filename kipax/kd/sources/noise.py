@@ -44,7 +44,7 @@ class Noise:
         return "noise" if self.kind == "normal" else f"noise:{self.kind}"
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """Draws the noise."""
+        """Draws pixels of the source's kind of noise."""
         chunks = list(draw_in_chunks(index, seed, self._draw))
         return np.concatenate(chunks).astype(np.float32)
 

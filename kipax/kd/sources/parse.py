@@ -45,13 +45,13 @@ class SourceReader:
 
     Attributes:
         space: the images that the teacher takes.
-        own_data: loads the teacher's own data set, if it has one.
+        own_data: loads the teacher's own data set; None if there is none to load.
         data_dir: folder of TensorFlow Datasets.
         seed: seed of parts.
     """
 
     space: ImageSpace
-    own_data: Callable[[], Dataset]
+    own_data: Callable[[], Dataset] | None = None
     data_dir: str | None = None
     seed: int = 0
 
@@ -94,6 +94,10 @@ class SourceReader:
             raise UsageError(
                 "data:N takes a number of images, and data:N:R the largest class over the "
                 f"smallest; got data:{rest}."
+            )
+        if self.own_data is None:
+            raise UsageError(
+                "the source data needs the teacher's own data set; there is none here."
             )
         return from_dataset(
             f"data:{rest}" if rest else "data",

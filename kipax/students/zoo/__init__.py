@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """A network of the zoo, of any number of classes.
+    """What is known of a network of the zoo before its number of classes is.
 
     Attributes:
         build: ``build(classes=..., **options)`` returns the Flax network; options are ``width``,
@@ -75,7 +75,7 @@ class Kind:
 
 
 def _resnet(name: str) -> Kind:
-    """Returns ``resnet18`` and so on, or ``imagenet-resnet18`` and so on."""
+    """Returns the residual network of a name, such as ``resnet18`` or ``imagenet-resnet18``."""
     family, _, depth = name.rpartition("resnet")
     stages = {
         20: (3, 3, 3),

@@ -95,15 +95,8 @@ def _average_to(x: jax.Array, side: int) -> jax.Array:
     """Averages ``(n, H, W, C)`` over a grid of `side` by `side` cells, which may overlap."""
     for axis in (1, 2):
         length = x.shape[axis]
-        cells = [
-            jnp.mean(
-                jax.lax.slice_in_dim(
-                    x, i * length // side, -(-(i + 1) * length // side), axis=axis
-                ),
-                axis=axis,
-            )
-            for i in range(side)
-        ]
+        bounds = [(i * length // side, -(-(i + 1) * length // side)) for i in range(side)]
+        cells = [jax.lax.slice_in_dim(x, a, b, axis=axis).mean(axis) for a, b in bounds]
         x = jnp.stack(cells, axis)
     return x
 
@@ -128,7 +121,7 @@ class PointClassifier(nn.Module):
 
 
 class Planar(nn.Module):
-    """A network that shows an image as a point in a plane.
+    """A network whose features are two numbers, so that images are points in a plane.
 
     Three convolutions, the last with two channels whose means are the point, then three dense
     layers. The paper says no more; channels, normalisation and the pool after each of the first
