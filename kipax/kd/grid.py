@@ -105,10 +105,9 @@ def run_cells(
 ) -> list[CellResult]:
     """Runs the distillation of every cell with every seed, except those that are finished.
 
-    The first seed of every cell comes before the second of any, so that an interrupted table is
-    as wide as possible. Images and answers are drawn once for all cells that show the teacher the
-    same images. Finished distillations are lines of ``results.jsonl`` in the folder, and
-    the one that was interrupted is continued; cells of different tables share it.
+    The first seed of every cell comes before the second of any. Images and answers are drawn once
+    for all cells that show the teacher the same images. Finished distillations are lines of
+    ``results.jsonl`` in the folder, which tables may share; an interrupted one is continued.
 
     Args:
         config: the settings that all cells share.
@@ -123,8 +122,7 @@ def run_cells(
         The results in the order of the cells.
 
     Raises:
-        UsageError: there are no cells, seeds or test data, two cells have one name, or a cell's
-            settings are wrong.
+        UsageError: there are no cells, seeds or test data, or a cell's name or settings are wrong.
     """
     check_arguments(KDConfig, config, resume=True)
     _check_cells(cells, seeds)
@@ -138,8 +136,9 @@ def run_cells(
     found: dict[str, list[dict[str, Any]]] = {cell.name: [] for cell in cells}
     for number, (seed, cell) in enumerate(itertools.product(seeds, cells), 1):
         chosen = dataclasses.replace(config, seed=seed, **cell.changes)
-        quiet = _ProgressAlone(reporter)
-        run = Distillation.open(chosen, teacher=teacher, dataset=data, reporter=quiet)
+        run = Distillation.open(
+            chosen, teacher=teacher, dataset=data, reporter=_ProgressAlone(reporter)
+        )
         reporter.say(f"{cell.name}, seed {seed}: {run.describe()}")
         found[cell.name].append(_finished(ledger, run, folder, [test_hash, examples]))
         reporter.progress(Progress(number, len(seeds) * len(cells), unit="distillation"))
