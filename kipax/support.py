@@ -18,6 +18,7 @@ from kipax import exports, files, plots, rendering, ridge, support_checks, suppo
 from kipax.architectures import Architecture
 from kipax.data import Dataset, Preprocessor
 from kipax.data.raw import preprocess_raw
+from kipax.data.recipe import Deferred
 from kipax.errors import UsageError
 from kipax.kernels import KernelFn, make_kernel_fn
 from kipax.pixels import PixelFacts
@@ -119,6 +120,23 @@ class SupportSet:
     def with_labels(self, labels: np.ndarray) -> SupportSet:
         """Returns the same images with other labels ``(n, classes)``; raises as `SupportSet`."""
         return dataclasses.replace(self, labels=labels)
+
+    def fitted_on(self, dataset: Dataset) -> SupportSet:
+        """Returns the set with its whitening fitted on `dataset`, if that holds its training data.
+
+        Of other data, and of a preprocessor that the file holds itself, the set is returned as it
+        is. The fit is made when it is first needed.
+
+        Args:
+            dataset: data that may be those which the set was distilled from.
+        """
+        if not isinstance(self.preprocessor, Deferred):
+            return self
+        recipe = self.preprocessor.recipe
+        found = recipe.find_in(dataset)
+        if found is None:
+            return self
+        return dataclasses.replace(self, preprocessor=Deferred(recipe, dataset=found))
 
     def kernel_fn(self) -> KernelFn:
         """Returns the kernel that it was distilled with."""

@@ -11,6 +11,7 @@ from kipax import Dataset, architectures, files, ridge
 from kipax.data import fit_preprocessor
 from kipax.data.recipe import Deferred
 from kipax.errors import FileError, UsageError
+from kipax.kd import KDConfig, run_kd
 from kipax.support import SupportSet
 from kipax.transfer import EvaluateConfig, evaluate
 
@@ -182,3 +183,27 @@ def test_evaluations_fit_it_on_its_own_data_alone(support, npz, tmp_path):
     config = EvaluateConfig(dataset=f"npz:{tmp_path / 'others.npz'}")
     with pytest.raises(FileError, match="fitted again on toys, which could not be loaded"):
         evaluate(tmp_path / "set.npz", config)
+
+
+def test_a_whitened_set_teaches_where_its_data_are_named(small, npz, tmp_path):
+    config = KDConfig(
+        teacher=str(small),
+        source="data",
+        student="fc1",
+        width=4,
+        images=20,
+        steps=2,
+        batch_size=8,
+        data_dir=str(tmp_path),
+    )
+    with pytest.raises(FileError, match=r"could not be loaded.*--dataset=npz:PATH"):
+        run_kd(config, workdir=tmp_path / "without")
+    assert not (tmp_path / "without").exists()
+    found = run_kd(dataclasses.replace(config, dataset=f"npz:{npz}"), workdir=tmp_path / "run")
+    raw = _images(30, 1)
+    network = kipax.load_network(tmp_path / "run")  # holds the whitening itself
+    np.testing.assert_allclose(network.predict(raw), found.network.predict(raw))
+    whitened = network.preprocess(raw)
+    np.testing.assert_allclose(
+        whitened, kipax.load(small, dataset=f"npz:{npz}").preprocess(raw), atol=1e-5
+    )

@@ -25,7 +25,12 @@ from kipax.kd.config import FORMULAS, KDConfig, given, identify, resolve
 from kipax.kd.diagnosis import Diagnosis, diagnose
 from kipax.kd.gathering import ASKED, Answers, gather, index_of
 from kipax.kd.objectives import Distil
-from kipax.kd.opening import check_fits, find_own_data, open_teacher, open_test_data
+from kipax.kd.opening import (
+    check_preprocessing,
+    find_own_data,
+    load_own_data,
+    open_teacher_and_data,
+)
 from kipax.kd.pictures import draw_seen
 from kipax.kd.sources import Source, SourceReader
 from kipax.kd.stored import StoredImages, ask, asked_live, remembered
@@ -142,21 +147,14 @@ class Distillation:
         reporter: Reporter,
     ) -> Distillation:
         """Opens teacher, test data and source, and describes them; see `run_kd`."""
-        if teacher is None:
-            teacher = open_teacher(config.teacher, data_dir=config.data_dir, reporter=reporter)
+        teacher, data = open_teacher_and_data(
+            config, teacher=teacher, dataset=dataset, reporter=reporter
+        )
+        check_preprocessing(teacher)
         config = resolve(config, preset="bridge" if isinstance(teacher, KernelTeacher) else None)
         reporter.say(f"teacher: {teacher.describe()}")
-        where: dict[str, Any] = {"data_dir": config.data_dir, "image_size": config.image_size}
-        if dataset is not None:
-            check_fits(dataset, teacher)
-            data: Dataset | None = dataset
-        else:
-            data = open_test_data(config.dataset, teacher, reporter=reporter, **where)
         own = functools.partial(
-            find_own_data,
-            teacher,
-            data,
-            lambda: open_test_data(None, teacher, reporter=Reporter(), **where),
+            find_own_data, teacher, data, lambda: load_own_data(teacher, config, Reporter())
         )
         reader = SourceReader(teacher.domain.space, own, config.data_dir, config.seed)
         source = reader.read(config.source)

@@ -16,7 +16,7 @@ from kipax.data import Dataset
 from kipax.errors import UsageError
 from kipax.kd.config import KDConfig
 from kipax.kd.distilling import Distillation
-from kipax.kd.opening import open_teacher, open_test_data
+from kipax.kd.opening import open_teacher_and_data
 from kipax.kd.teachers import Teacher
 from kipax.ledger import Ledger, array_hash, key_of
 from kipax.report import SAME_COMMAND, Progress, Reporter, limit_time
@@ -149,9 +149,9 @@ def _open(
     config: KDConfig, teacher: Teacher | None, dataset: Dataset | None, reporter: Reporter
 ) -> tuple[Teacher, Dataset]:
     """Returns the teacher and the data to test on, opened where they are not given."""
-    where: dict[str, Any] = {"data_dir": config.data_dir, "reporter": reporter}
-    teacher = teacher or open_teacher(config.teacher, **where)
-    data = dataset or open_test_data(config.dataset, teacher, image_size=config.image_size, **where)
+    teacher, data = open_teacher_and_data(
+        config, teacher=teacher, dataset=dataset, reporter=reporter
+    )
     if data is None:
         raise UsageError("a table needs images to test on: name them with --dataset.")
     return teacher, data

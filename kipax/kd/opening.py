@@ -7,34 +7,82 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from kipax import files, shipped
 from kipax.data import Dataset, load_dataset
 from kipax.data.testing import check_test_data
 from kipax.errors import FileError, KipaxError, UsageError
+from kipax.kd.config import KDConfig
 from kipax.kd.teachers import NetworkTeacher, Teacher, kernel_teacher
 from kipax.loading import load
 from kipax.networks import NETWORK_FILE, load_network
 from kipax.report import Reporter
 
-__all__ = ["check_fits", "find_own_data", "open_teacher", "open_test_data"]
+__all__ = [
+    "check_fits",
+    "check_preprocessing",
+    "find_own_data",
+    "load_own_data",
+    "open_teacher",
+    "open_teacher_and_data",
+]
 
 _PYTHON = "python:"
 
 
-def open_teacher(text: str, *, data_dir: str | None, reporter: Reporter) -> Teacher:
+def open_teacher_and_data(
+    config: KDConfig,
+    *,
+    teacher: Teacher | None = None,
+    dataset: Dataset | None = None,
+    reporter: Reporter,
+) -> tuple[Teacher, Dataset | None]:
+    """Opens the teacher and the data to test on that a config names.
+
+    Args:
+        config: the config.
+        teacher: the teacher, if it is open already.
+        dataset: the data, if they are loaded already.
+        reporter: is told why the teacher's own data are not available.
+
+    Returns:
+        The teacher, and the data: those of ``config.dataset``, else the teacher's own; None if
+        there are none.
+
+    Raises:
+        UsageError: there is no such teacher, or the data do not fit it.
+        FileError: a file is damaged, or a distilled set's whitening cannot be fitted here.
+    """
+    if dataset is None and config.dataset not in (None, "none"):
+        dataset = load_dataset(
+            str(config.dataset), data_dir=config.data_dir, image_size=config.image_size
+        )
+    if teacher is None:
+        teacher = open_teacher(config.teacher, dataset=dataset, data_dir=config.data_dir)
+    if dataset is not None:
+        check_fits(dataset, teacher)
+    elif config.dataset is None:
+        dataset = load_own_data(teacher, config, reporter)
+    return teacher, dataset
+
+
+def open_teacher(
+    text: str, *, dataset: Dataset | None = None, data_dir: str | None = None
+) -> Teacher:
     """Opens the teacher that a text names.
 
     Args:
         text: a network's file or run, a distilled set's file, run or shipped name, or
             ``python:MODULE:NAME``, a `Teacher` or a function that returns one.
-        data_dir: folder of TensorFlow Datasets.
-        reporter: is told how a distilled set's scores became logits.
+        dataset: data that may be a distilled set's own; a whitening that it keeps as a recipe is
+            then fitted on them.
+        data_dir: folder of TensorFlow Datasets, where the whitening's data are looked up otherwise.
 
     Raises:
         UsageError: there is no such teacher, or the Python object is not a `Teacher`.
-        FileError: a file is damaged.
+        FileError: a file is damaged, or a whitening's data are not here.
     """
     if text.startswith(_PYTHON):
         return _of_python(text.removeprefix(_PYTHON))
@@ -48,7 +96,9 @@ def open_teacher(text: str, *, data_dir: str | None, reporter: Reporter) -> Teac
             f"a distilled set that comes with kipax ({names})."
         )
     support = load(text, data_dir=data_dir)
-    return kernel_teacher(support, _validation_data(support.metadata, data_dir, reporter))
+    if dataset is not None:
+        support = support.fitted_on(dataset)
+    return kernel_teacher(support)
 
 
 def _is_network(path: Path) -> bool:
@@ -79,47 +129,23 @@ def _of_python(text: str) -> Teacher:
     return made
 
 
-def _validation_data(facts: Any, data_dir: str | None, reporter: Reporter) -> Dataset | None:
-    """Returns a distilled set's own data with held-out images; None if they are not available."""
-    try:
-        data = load_dataset(str(facts["dataset"]), data_dir=data_dir)
-        return data.hold_out(min(500, len(data.x_train) // 10))
-    except (KipaxError, ImportError) as error:
-        reporter.say(f"the set's scores are multiplied by 10, chosen on no data: {error}")
-        return None
-
-
-def open_test_data(
-    name: str | None,
-    teacher: Teacher,
-    *,
-    data_dir: str | None,
-    image_size: int | None = None,
-    reporter: Reporter,
-) -> Dataset | None:
-    """Loads the data that a student is tested on.
+def load_own_data(teacher: Teacher, config: KDConfig, reporter: Reporter) -> Dataset | None:
+    """Returns the data that a teacher was trained on; None if it names none or they are not here.
 
     Args:
-        name: the name that the user gave; None for the teacher's own data, "none" for none.
-        teacher: the student's teacher, which the data must fit.
-        data_dir: folder of TensorFlow Datasets.
-        image_size: side in pixels of pictures of differing sizes.
-        reporter: is told why the teacher's own data are not available.
-
-    Returns:
-        The data; None if there are none.
+        teacher: the teacher.
+        config: says where data lie.
+        reporter: is told why they are not here.
 
     Raises:
-        UsageError: the data do not fit the teacher.
+        UsageError: the data of that name do not fit the teacher.
     """
     own = teacher.domain.dataset
-    if name == "none" or (name is None and not own):
+    if not own:
         return None
     try:
-        data = load_dataset(name or own, data_dir=data_dir, image_size=image_size)
+        data = load_dataset(own, data_dir=config.data_dir, image_size=config.image_size)
     except (KipaxError, ImportError) as error:
-        if name is not None:
-            raise
         reporter.say(f"no test accuracy, unless --dataset says where the data lie: {error}")
         return None
     check_fits(data, teacher)
@@ -144,6 +170,20 @@ def check_fits(data: Dataset, teacher: Teacher) -> None:
         images_hash=domain.images_hash,
         origin="trained on",
     )
+
+
+def check_preprocessing(teacher: Teacher) -> None:
+    """Preprocesses one blank image, so that a whitening that cannot be fitted here is told early.
+
+    Raises:
+        FileError: the data that the whitening is fitted on are not here.
+    """
+    domain = teacher.domain
+    blank = np.full((1, *domain.space.shape), domain.space.low, np.float32)
+    try:
+        domain.preprocessor.apply(blank)
+    except FileError as error:
+        raise FileError(f"{error} A command line says so with --dataset=npz:PATH.") from error
 
 
 def find_own_data(

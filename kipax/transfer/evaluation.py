@@ -14,7 +14,6 @@ import numpy as np
 from kipax import files
 from kipax.data import Dataset
 from kipax.data.datasets import check_dataset
-from kipax.data.recipe import Deferred
 from kipax.errors import FailedRunError, OutOfTime, UsageError
 from kipax.ledger import Ledger, array_hash
 from kipax.loading import load
@@ -204,7 +203,7 @@ def open_session(
         )
     else:
         subjects.check_data(support, dataset)
-    support = _fitted_here(support, dataset)
+    support = support.fitted_on(dataset)
     training = len(dataset.x_train) + len(dataset.x_validation)
     held = support.metadata.get("config", {}).get("validation_examples") or 0
     protocol = config.resolve_protocol(training_examples=training, held_out=held)
@@ -222,17 +221,6 @@ def open_session(
     )
     reporter.say(_describe_data(support, session, protocol))
     return Opened(support, path, protocol, session)
-
-
-def _fitted_here(support: SupportSet, dataset: Dataset) -> SupportSet:
-    """Returns the set whose whitening, if kept as a recipe, is fitted on `dataset` if it fits."""
-    kept = support.preprocessor
-    if not isinstance(kept, Deferred):
-        return support
-    found = kept.recipe.find_in(dataset)
-    if found is None:
-        return support
-    return dataclasses.replace(support, preprocessor=Deferred(kept.recipe, dataset=found))
 
 
 def _default_out(path: Path | None) -> Path | None:
