@@ -25,7 +25,7 @@ import os
 import typing
 from collections.abc import Callable
 from types import NoneType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -44,6 +44,7 @@ __all__ = [
     "check_values",
     "config_field",
     "field_types",
+    "given",
     "resolved_defaults",
 ]
 
@@ -146,6 +147,15 @@ def check_arguments(kind: type, config: Any, *, resume: Any) -> None:
         raise UsageError(f"this run takes a {kind.__name__}; got a {type(config).__name__}.")
     if not isinstance(resume, bool):
         raise UsageError(f"resume is True or False; got {resume!r}.")
+
+
+Value = TypeVar("Value")
+
+
+def given(value: Value | None) -> Value:
+    """Returns the value of a field that has been filled in."""
+    assert value is not None
+    return value
 
 
 def changeable(config: Any) -> set[str]:

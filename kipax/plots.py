@@ -142,9 +142,12 @@ def draw_curve(
     steps = [m["step"] for m in metrics if "train_loss" in m]
     losses = [m["train_loss"] for m in metrics if "train_loss" in m]
     lines = loss_axes.plot(steps, losses, color="0.6", label="training loss")
-    loss_axes.set(xlabel="step", ylabel="training loss", yscale="log")
+    positive = min(losses) > 0  # a sum of objectives may fall below 0
+    scale = "log" if positive else "linear"
+    loss_axes.set(xlabel="step", ylabel="training loss", yscale=scale)
     loss_axes.set_title(title, parse_math=False)  # a data set's name may contain a $
-    if max(losses) < 10 * min(losses):  # powers of ten alone would leave the axis without numbers
+    if positive and max(losses) < 10 * min(losses):
+        # Powers of ten alone would leave the axis without numbers.
         locator = ticker.LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8), numticks=20)
         loss_axes.yaxis.set_major_locator(locator)
         loss_axes.yaxis.set_major_formatter("{x:g}")

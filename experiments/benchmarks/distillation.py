@@ -120,8 +120,8 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
         seed=0,
     )
     batch = batches(0)
-    answers = np.asarray(teacher.logits(batch.x_teacher, batch.x))
-    still = remembered(np.tile(answers[:1], (_IMAGES, 1)))
+    answers = teacher.outputs(np.asarray(batch.x_teacher), np.asarray(batch.x))
+    still = remembered(jax.tree.map(lambda a: np.tile(np.asarray(a)[:1], (_IMAGES, 1)), answers))
     ask = functools.partial(asked_live(teacher), batch)
     parts: dict[str, Callable[[], float]] = {
         "whole": lambda: _loop(asked_live(teacher), batches),

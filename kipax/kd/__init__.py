@@ -3,13 +3,13 @@
 from kipax.kd.config import KDConfig, TeacherConfig
 from kipax.kd.diagnosis import Diagnosis, diagnose, relative_entropy
 from kipax.kd.distilling import Distillation, diagnose_source, run_kd
+from kipax.kd.function_teacher import FunctionTeacher
 from kipax.kd.grid import Cell, CellResult, run_cells
 from kipax.kd.objectives import Distil
 from kipax.kd.sources import SOURCES, ImageSpace, Source, SourceReader
 from kipax.kd.teachers import (
     Domain,
     Ensemble,
-    FunctionTeacher,
     KernelTeacher,
     NetworkTeacher,
     Teacher,

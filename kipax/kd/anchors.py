@@ -12,7 +12,9 @@ from kipax.errors import UsageError, check_choice
 from kipax.kd.projectors import apply_linear, init_linear, unit
 from kipax.training import Objective
 
-__all__ = ["Anchors", "enqueue"]
+__all__ = ["ANCHOR_MODES", "Anchors", "enqueue"]
+
+ANCHOR_MODES = ("1q", "2q")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Anchors(Objective):
     softmax: bool = True
 
     def __post_init__(self) -> None:
-        check_choice("mode", self.mode, ("1q", "2q"))
+        check_choice("mode", self.mode, ANCHOR_MODES)
         if not self.tau > 0 or self.queue < 1:
             raise UsageError(f"tau and queue must be positive; got {self.tau} and {self.queue}.")
         if not 0 <= self.momentum < 1:

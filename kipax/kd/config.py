@@ -20,37 +20,31 @@ from kipax.config import (
     check_seed,
     check_values,
     config_field,
+    given,
     resolved_defaults,
 )
 from kipax.data import fit
 from kipax.errors import UsageError, check_choice
-from kipax.kd.objectives import LOSSES, SIGNALS
+from kipax.kd.objectives import SIGNALS
 from kipax.kd.presets import OPTIMIZERS, PRESETS, SCHEDULES, TEACHER_PRESETS, make_descent
+from kipax.kd.term_config import TermConfig
+from kipax.kd.terms import TERMS, parse_loss
 from kipax.kd.views import LEVELS, MIXES
 from kipax.runs import Identity
 from kipax.students import StudentSpec, is_finite_only
 from kipax.training import Descent, Setting
 from kipax.version import __version__
 
-__all__ = ["FORMULAS", "KDConfig", "TeacherConfig", "given", "identify", "resolve"]
+__all__ = ["FORMULAS", "KDConfig", "TeacherConfig", "identify", "resolve"]
 
 FORMULAS = 1  # increased when results change, so that older ones are neither used nor resumed
 _CHOICES = {
     "augmentation": LEVELS,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
-    "loss": LOSSES,
     "signal": SIGNALS,
     "mix": MIXES,
 }
-
-Value = TypeVar("Value")
-
-
-def given(value: Value | None) -> Value:
-    """Returns the value of a field that `resolve` has filled in."""
-    assert value is not None
-    return value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,7 +138,7 @@ class TeacherConfig(TrainingConfig):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class KDConfig(TrainingConfig):
+class KDConfig(TrainingConfig, TermConfig):
     """The settings of a network distilled from a teacher; ``--help`` explains each field.
 
     Raises:
@@ -162,7 +156,9 @@ class KDConfig(TrainingConfig):
         "images to distil on: data, data:N, data:N:R, dataset:NAME, support:FILE, photo, "
         "photo:FILE, shaders, leaves, fractals, noise, noise:uniform, blend:W:A,B or concat:A,B",
     )
-    student: str = config_field("convnet1", "the network, see kipax.students.student_names()")
+    student: str | None = config_field(
+        None, "the network, see kipax.students.student_names() (by preset)"
+    )
     dataset: str | None = config_field(
         None, "data set to test on, or none (the teacher's own)", may_change=True
     )
@@ -180,10 +176,15 @@ class KDConfig(TrainingConfig):
     boundary: bool = config_field(
         False, "move each image to a class boundary of the teacher: four images on its two sides"
     )
-    loss: str | None = config_field(None, f"{', '.join(LOSSES)} (by preset)")
-    temperature: float | None = config_field(None, "tau of the softmax (by preset)")
+    epochs: int | None = config_field(
+        None, "passes over the images, which give the number of steps (by preset)"
+    )
+    loss: str | None = config_field(
+        None, f"a term or a sum such as ce+0.5*kl; terms: {', '.join(TERMS)} (by preset)"
+    )
+    temperature: float | None = config_field(None, "tau of kl, l1 and l2 (by preset)")
     scale: float | None = config_field(
-        None, "factor of the loss; tau^2 keeps gradients the same size (by preset)"
+        None, "factor of these terms; tau^2 keeps gradients the same size (by preset)"
     )
     signal: str = config_field(
         "full", f"the part of the teacher's answer that is used: {', '.join(SIGNALS)}"
@@ -203,20 +204,62 @@ class KDConfig(TrainingConfig):
         super().__post_init__()
         if self.preset:
             check_choice("preset", self.preset, tuple(PRESETS))
-        sizes = ("image_size", "images", "pool", "temperature", "scale", "mix_alpha")
+        sizes = ("image_size", "images", "epochs", "pool", "temperature", "scale", "mix_alpha")
         check_positive(self, *sizes)
+        self.check_terms()
+        if self.loss is not None:
+            parse_loss(self.loss)
+        if self.epochs is not None and self.steps is not None:
+            raise UsageError(
+                "epochs and steps both say how long to train; got "
+                f"{self.epochs} and {self.steps}: leave one out."
+            )
         given_one = self.imbalance >= 1 and math.isfinite(self.imbalance)
         if not given_one or (self.imbalance > 1 and self.pool is None):
             raise UsageError(
                 "imbalance is the largest class over the smallest, from 1 on, of images chosen "
                 f"from a pool; got {self.imbalance} and pool {self.pool}."
             )
-        _ = self.spec  # raises for a network that does not exist
+        if self.student is not None:
+            _ = self.spec  # raises for a network that does not exist
 
     @property
     def spec(self) -> StudentSpec:
-        """The student."""
-        return _spec(self.student, self.width, self.normalisation, default_width=32)
+        """The student, of a config that names it."""
+        return _spec(given(self.student), self.width, self.normalisation, default_width=32)
+
+    @property
+    def terms(self) -> tuple[tuple[float, str], ...]:
+        """Weights and names of the loss's terms, of a resolved config."""
+        return parse_loss(given(self.loss))
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a term of the loss asks the teacher, in a resolved config."""
+        return any(TERMS[name].logits or TERMS[name].embeddings for _, name in self.terms)
+
+    @property
+    def embeds(self) -> bool:
+        """Whether a term of the loss compares embeddings, in a resolved config."""
+        return any(TERMS[name].embeddings for _, name in self.terms)
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether a term of the loss uses the images' labels, in a resolved config."""
+        return any(TERMS[name].labels for _, name in self.terms)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether a term of the loss trains the student's logits, in a resolved config."""
+        return any(TERMS[name].classifies for _, name in self.terms)
+
+    def with_steps(self, images: int) -> KDConfig:
+        """Returns the config with the number of steps that its epochs over `images` take."""
+        if self.epochs is None:
+            return self
+        batch = min(given(self.batch_size), images)
+        steps = max(1, round(self.epochs * images / batch))
+        return dataclasses.replace(self, epochs=None, steps=steps)
 
 
 def _spec(
@@ -249,6 +292,9 @@ def resolve(config: Config, *, preset: str | None = None) -> Config:
     name = config.preset or preset or "small"
     presets: dict[str, Any] = TEACHER_PRESETS if isinstance(config, TeacherConfig) else PRESETS
     values = presets[name]()
+    for own, other in (("steps", "epochs"), ("epochs", "steps")):
+        if getattr(config, own, None) is not None:  # one of the two says how long to train
+            values.pop(other, None)
     missing = {k: v for k, v in values.items() if getattr(config, k) is None}
     return dataclasses.replace(config, preset=name, **missing)
 

@@ -14,17 +14,17 @@ import flax.linen as nn
 import numpy as np
 
 from kipax import files
-from kipax.config import check_arguments
+from kipax.config import check_arguments, given
 from kipax.data import Dataset
 from kipax.data.datasets import check_dataset
 from kipax.data.known import may_be_mirrored
 from kipax.errors import UsageError
 from kipax.files import hash_arrays
 from kipax.kd.checks import check_settings
-from kipax.kd.config import FORMULAS, KDConfig, given, identify, resolve
+from kipax.kd.config import FORMULAS, KDConfig, identify, resolve
 from kipax.kd.diagnosis import Diagnosis, diagnose
 from kipax.kd.gathering import ASKED, Answers, gather, index_of
-from kipax.kd.objectives import Distil
+from kipax.kd.objectives import LOSSES
 from kipax.kd.opening import (
     check_preprocessing,
     find_own_data,
@@ -32,8 +32,10 @@ from kipax.kd.opening import (
     open_teacher_and_data,
 )
 from kipax.kd.pictures import draw_seen
+from kipax.kd.preparing import CHOSEN_BY, prepare_trainee
 from kipax.kd.sources import Source, SourceReader
-from kipax.kd.stored import StoredImages, ask, asked_live, remembered
+from kipax.kd.sources.base import classes_of
+from kipax.kd.stored import StoredImages, ask, ask_outputs
 from kipax.kd.teachers import KernelTeacher, Teacher
 from kipax.kd.trainee import (
     Trainee,
@@ -42,17 +44,16 @@ from kipax.kd.trainee import (
     tested_network,
     train_in_folder,
 )
-from kipax.kd.views import ViewedBatches, Views
+from kipax.kd.views import Views
 from kipax.networks import NETWORK_FILE, TrainedNetwork
 from kipax.report import Reporter, limit_time
 from kipax.runs import Identity, RunFolder
-from kipax.training import Epochs, Selection
+from kipax.training import Selection
 from kipax.version import __version__
 
 __all__ = ["Distillation", "diagnose_source", "run_kd"]
 
 _FINGERPRINT = 8  # images that identify an unlimited source, or a teacher by its answers
-_CHOSEN_BY = "held-out agreement"
 _NOT_RECORDED = ("teacher", "dataset", "data_dir", "max_seconds", "eval_examples")
 
 
@@ -89,7 +90,7 @@ def run_kd(
         reporter or Reporter(), config.max_seconds, remedy="continue with --resume"
     )
     run = Distillation.open(config, teacher=teacher, dataset=dataset, reporter=reporter)
-    return run.train(workdir or _default_workdir(config), resume=resume)
+    return run.train(workdir or _default_workdir(run.config), resume=resume)
 
 
 def diagnose_source(
@@ -104,7 +105,11 @@ def _default_workdir(config: KDConfig) -> str:
     teacher = Path(config.teacher)
     if teacher.name == NETWORK_FILE:
         teacher = teacher.parent
-    words = [teacher.name.removesuffix(".npz"), config.source.rsplit("/", 1)[-1], config.student]
+    words = [
+        teacher.name.removesuffix(".npz"),
+        config.source.rsplit("/", 1)[-1],
+        given(config.student),
+    ]
     kind = config.source.partition(":")[0]
     if "/" in config.source and kind not in words[1]:
         words[1] = f"{kind}-{words[1]}"
@@ -116,7 +121,7 @@ class _Seen(NamedTuple):
 
     images: StoredImages
     answers: Answers
-    diagnosis: Diagnosis
+    diagnosis: Diagnosis | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -156,17 +161,20 @@ class Distillation:
         own = functools.partial(
             find_own_data, teacher, data, lambda: load_own_data(teacher, config, Reporter())
         )
-        reader = SourceReader(teacher.domain.space, own, config.data_dir, config.seed)
+        reader = SourceReader(
+            teacher.domain.space, own, config.data_dir, config.seed, teacher.domain.class_names
+        )
         source = reader.read(config.source)
         reporter.say(f"source: {source.describe()}")
         if config.mirror is None:  # images of unknown content are not mirrored
             known = teacher.domain.dataset or (data.name if data else "")
             mirror = bool(known) and may_be_mirrored(known)
             config = dataclasses.replace(config, mirror=mirror)
+        config = config.with_steps(len(index_of(config, source)))
         run = cls(config, teacher, source, data, reporter)
         reporter.say(run.describe())
         _ = run.module  # raises for images too small
-        check_settings(run.config, teacher, run.objective, run.views)
+        check_settings(run.config, teacher, run.views)
         return run
 
     def diagnose(self) -> Diagnosis:
@@ -200,8 +208,10 @@ class Distillation:
             drawn.mkdir(parents=True, exist_ok=True)
         with folder.open(self.identity, resume=resume):
             images, answers = self.draw(drawn or folder.path)
-            diagnosis = diagnose(answers.of_sampled)
-            self.reporter.say(diagnosis.describe())
+            diagnosis = None
+            if self.teacher.known_classes != 0:
+                diagnosis = diagnose(np.asarray(answers.of_sampled.logits))
+                self.reporter.say(diagnosis.describe())
             selection = train_in_folder(folder, self.trainee(images, answers), self.reporter)
             return self._finish(folder, selection, _Seen(images, answers, diagnosis))
 
@@ -210,19 +220,6 @@ class Distillation:
         """The student's Flax network."""
         domain = self.teacher.domain
         return self.config.spec.build(len(domain.class_names), domain.space.shape)
-
-    @property
-    def objective(self) -> Distil:
-        """The objective of the student."""
-        config = self.config
-        return Distil(
-            loss=given(config.loss),
-            temperature=given(config.temperature),
-            scale=given(config.scale),
-            signal=config.signal,
-            top_k=config.top_k,
-            smoothing=config.smoothing,
-        )
 
     @property
     def views(self) -> Views:
@@ -242,13 +239,23 @@ class Distillation:
         mirrored = f" ({'' if views.mirror else 'not '}mirrored)" if views.level != "none" else ""
         return (
             f"student: {config.spec.describe()} · {config.steps:,} steps of {config.batch_size} · "
-            f"{config.optimizer} {config.learning_rate:g}, {config.schedule} · {config.loss}"
-            f" at {config.temperature:g} times {config.scale:g}, signal {config.signal} · "
-            f"augmentation {config.augmentation}{mirrored}, mix {config.mix}"
+            f"{config.optimizer} {config.learning_rate:g}, {config.schedule} · {self._loss_words}"
+            f" · augmentation {config.augmentation}{mirrored}, mix {config.mix}"
             + (" · the teacher is asked once" if config.cached else "")
             + (f" · chosen from {config.pool:,}" if config.pool else "")
             + (" · at the teacher's boundaries" if config.boundary else "")
         )
+
+    @property
+    def _loss_words(self) -> str:
+        """The loss, and the settings of its terms that compare logits."""
+        config = self.config
+        words = f"{config.loss}"
+        if any(name in LOSSES for _, name in config.terms):
+            words += f" at {config.temperature:g} times {config.scale:g}, signal {config.signal}"
+        if config.labels < 1 and config.uses_labels:
+            words += f", {config.labels:g} of the labels"
+        return words
 
     @functools.cached_property
     def identity(self) -> Identity:
@@ -266,10 +273,12 @@ class Distillation:
     def _source_hash(self) -> str:
         """The hash of a finite source's images, or of the first images of an unlimited one."""
         index = self.index if self.source.size is not None else self.index[:_FINGERPRINT]
-        images = self.source.images(index, seed=self.config.seed)
-        return hash_arrays({"images": images, "space": np.array(str(self.teacher.domain.space))})[
-            :16
-        ]
+        arrays = {
+            "images": self.source.images(index, seed=self.config.seed),
+            "space": np.array(str(self.teacher.domain.space)),
+        }
+        classes = classes_of(self.source, index) if self.config.uses_labels else None
+        return hash_arrays(arrays if classes is None else arrays | {"classes": classes})[:16]
 
     @property
     def _teacher_hash(self) -> str:
@@ -278,7 +287,11 @@ class Distillation:
         facts: dict[str, Any] = {"facts": teacher.facts, "names": teacher.domain.class_names}
         if "teacher_hash" not in teacher.facts:
             first = self.source.images(self.index[:_FINGERPRINT], seed=self.config.seed)
-            facts["answers"] = np.round(ask(teacher, first), 2).tolist()
+            embeddings = teacher.embedding_size is not None
+            answers = ask_outputs(teacher, first, embeddings=embeddings)
+            facts["answers"] = np.round(np.asarray(answers.logits), 2).tolist()
+            if embeddings:
+                facts["embeddings"] = np.round(np.asarray(answers.penultimate), 2).tolist()
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def draw(self, folder: Path) -> tuple[StoredImages, Answers]:
@@ -287,32 +300,8 @@ class Distillation:
 
     def trainee(self, images: StoredImages, answers: Answers) -> Trainee:
         """Returns the student with its batches, objective and optimiser."""
-        config, teacher, domain = self.config, self.teacher, self.teacher.domain
-        trained, held = images.hold_out()
-        epochs = Epochs(len(trained), given(config.batch_size), seed=config.seed)
-        batches = ViewedBatches(
-            images.raw,
-            lambda step: trained[epochs(step)],
-            space=domain.space,
-            preprocessor=domain.preprocessor,
-            views=self.views,
-            seed=config.seed,
-        )
-        chosen_by = None
-        if len(held):
-            raw = images.raw(held)
-            logits = ask(teacher, raw) if answers.of_all is None else answers.of_all[held]
-            chosen_by = domain.preprocessor.apply(raw), np.argmax(logits, axis=1)
-        return Trainee(
-            module=self.module,
-            batches=batches,
-            objective=self.objective,
-            descent=config.descent,
-            setting=config.setting,
-            teacher=(asked_live(teacher) if answers.of_all is None else remembered(answers.of_all)),
-            chosen_by=chosen_by,
-            what=_CHOSEN_BY,
-        )
+        parts = self.config, self.teacher, self.module, self.views
+        return prepare_trainee(*parts, images, answers)
 
     def _finish(self, folder: RunFolder, selection: Selection, seen: _Seen) -> TrainingResult:
         """Tests, saves and draws the best and the last student."""
@@ -321,24 +310,26 @@ class Distillation:
         def tested(variables: Any, own: dict[str, Any]) -> TrainedNetwork:
             spec, preprocessor = self.config.spec, domain.preprocessor
             network = TrainedNetwork(spec, variables, preprocessor, facts | own)
-            return tested_network(network, self.data, self.config.eval_examples)
+            data = self.data if self.config.classifies else None
+            return tested_network(network, data, self.config.eval_examples)
 
         result = finish_training(
             folder,
             selection,
             tested,
-            chosen_by=_CHOSEN_BY,
+            chosen_by=CHOSEN_BY,
             title=f"{self.config.student} from {self.source.name}",
             reporter=self.reporter,
         )
         images, answers, diagnosis = seen
-        shown = answers.sampled, answers.of_sampled
-        draw_seen(folder, images, *shown, result.network, domain.space, self.reporter)
+        if diagnosis is not None and self.config.classifies:
+            shown = answers.sampled, np.asarray(answers.of_sampled.logits)
+            draw_seen(folder, images, *shown, result.network, domain.space, self.reporter)
         agreement = float(selection.accuracies[0, selection.steps.index(result.best_step)])
         further = {
             "agreement": None if math.isnan(agreement) else agreement,
-            "relative_entropy": diagnosis.relative_entropy,
-            "verdict": diagnosis.verdict,
+            "relative_entropy": diagnosis.relative_entropy if diagnosis else None,
+            "verdict": diagnosis.verdict if diagnosis else None,
         }
         return dataclasses.replace(result, facts=further)
 
@@ -357,7 +348,8 @@ class Distillation:
             "source": self.source.describe(),
             "source_images": len(seen.images),
             "teacher": teacher.facts,
-            "diagnosis": seen.diagnosis.to_dict(),
+            "diagnosis": seen.diagnosis.to_dict() if seen.diagnosis else None,
+            "classifies": self.config.classifies,
             "config": {k: v for k, v in config.items() if k not in _NOT_RECORDED},
             "kipax_version": __version__,
         }

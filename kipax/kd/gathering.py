@@ -5,16 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
+from kipax.config import given
 from kipax.errors import UsageError
 from kipax.kd.boundary import boundary_pairs
-from kipax.kd.config import KDConfig, given
+from kipax.kd.config import KDConfig
 from kipax.kd.selection import pseudo_balance
 from kipax.kd.sources import Source
 from kipax.kd.stored import (
     StoredImages,
     ask,
+    ask_outputs,
     ask_teacher,
     chosen_index,
     draw_images,
@@ -24,10 +27,12 @@ from kipax.kd.stored import (
 from kipax.kd.teachers import Teacher
 from kipax.ledger import array_hash
 from kipax.report import Reporter
+from kipax.students import Outputs
 
 __all__ = ["ASKED", "Answers", "gather", "index_of"]
 
 ASKED = 1000  # images that the teacher is asked about if not about all
+_COLLAPSED = 1e-5  # below it, differences of embeddings are rounding
 
 
 class Answers(NamedTuple):
@@ -35,13 +40,13 @@ class Answers(NamedTuple):
 
     Attributes:
         sampled: numbers of at most a thousand images.
-        of_sampled: logits of these images.
-        of_all: logits of all images; None if the teacher was not asked about all.
+        of_sampled: the teacher's outputs for these images.
+        of_all: its outputs for all images; None if it was not asked about all.
     """
 
     sampled: np.ndarray
-    of_sampled: np.ndarray
-    of_all: np.ndarray | None
+    of_sampled: Outputs
+    of_all: Outputs | None
 
 
 def index_of(config: KDConfig, source: Source) -> np.ndarray:
@@ -64,7 +69,8 @@ def gather(
         reporter: is told sentences and progress.
 
     Raises:
-        UsageError: the teacher has no gradients, or no image could be moved to its boundaries.
+        UsageError: the teacher has no gradients, no image could be moved to its boundaries, or
+            its embeddings of all images are the same.
         FailedRunError: the teacher's answers are not finite.
     """
     index = index_of(config, source)
@@ -76,10 +82,26 @@ def gather(
     if config.boundary:
         images = _move(config, teacher, images, folder, reporter)
     sampled = np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(int)
-    if not config.cached:
-        return images, Answers(sampled, ask(teacher, images.raw(sampled)), None)
-    logits = ask_teacher(folder, teacher, images, reporter)
-    return images, Answers(sampled, logits[sampled], logits)
+    if config.cached:
+        of_all = ask_teacher(folder, teacher, images, embeddings=config.embeds, reporter=reporter)
+        answers = Answers(sampled, jax.tree.map(lambda a: a[sampled], of_all), of_all)
+    else:
+        found = ask_outputs(teacher, images.raw(sampled), embeddings=config.embeds)
+        answers = Answers(sampled, found, None)
+    if config.embeds:
+        _check_embeddings(np.asarray(answers.of_sampled.penultimate))
+    return images, answers
+
+
+def _check_embeddings(embeddings: np.ndarray) -> None:
+    """Raises a `UsageError` for embeddings ``(n, d)`` that do not tell images apart."""
+    deviation = float(np.sqrt(np.mean(np.var(embeddings, axis=0))))
+    size = float(np.sqrt(np.mean(embeddings**2)))
+    if deviation <= _COLLAPSED * size:
+        raise UsageError(
+            "a teacher's embeddings must differ between images; these have the standard deviation "
+            f"{deviation:.2g} at a size of {size:.2g}: the teacher has collapsed."
+        )
 
 
 def _choose(

@@ -18,6 +18,7 @@ from kipax.kd.config import KDConfig
 from kipax.kd.distilling import Distillation
 from kipax.kd.opening import open_teacher_and_data
 from kipax.kd.teachers import Teacher
+from kipax.kd.term_config import TermConfig
 from kipax.ledger import Ledger, array_hash, key_of
 from kipax.report import SAME_COMMAND, Progress, Reporter, limit_time
 
@@ -182,6 +183,21 @@ class _ProgressAlone(Reporter):
         self._reporter.progress(progress)
 
 
+def _effective(config: KDConfig) -> dict[str, Any]:
+    """Returns the settings that decide a result: not at their default, and of use to the loss.
+
+    What is left out says nothing, so that a setting which is new to kipax loses no record.
+    """
+    unused = set(changeable(config))
+    if not (config.embeds or config.uses_labels):
+        unused |= {field.name for field in dataclasses.fields(TermConfig)}
+    return {
+        field.name: value
+        for field in dataclasses.fields(config)
+        if field.name not in unused and (value := getattr(config, field.name)) != field.default
+    }
+
+
 def _finished(
     ledger: Ledger, run: Distillation, folder: Path, tested_on: list[Any]
 ) -> dict[str, Any]:
@@ -193,9 +209,9 @@ def _finished(
         folder: the table's folder.
         tested_on: hash of the test images, and the number of them that are used.
     """
-    identity, free = run.identity, changeable(run.config)
+    identity = run.identity
     facts = {
-        "config": {k: v for k, v in identity.config.items() if k not in free},
+        "config": _effective(run.config),
         "hashes": dict(identity.hashes),
     }
     source = files.plain_name(run.config.source)[-60:]

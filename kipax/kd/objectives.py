@@ -11,7 +11,7 @@ import optax
 from kipax.errors import UsageError, check_choice
 from kipax.training import Objective
 
-__all__ = ["LOSSES", "SIGNALS", "Distil", "teacher_probabilities"]
+__all__ = ["LOSSES", "SIGNALS", "Distil", "KnownLabels", "teacher_probabilities"]
 
 LOSSES = ("kl", "l1", "l2", "hard")
 SIGNALS = ("full", "top_k", "argmax", "smoothed", "standardised")
@@ -118,3 +118,18 @@ class Distil(Objective):
             return jnp.mean(optax.kl_divergence(log_q, p))
         gap = (student - teacher) / self.temperature
         return jnp.mean(jnp.abs(gap) if self.loss == "l1" else gap**2)
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownLabels(Objective):
+    """Softmax cross-entropy with the labels that are known.
+
+    A row of zeros in ``batch.y`` is an image without a label. The loss is the mean over the
+    labelled images of a batch, and 0 in a batch without any.
+    """
+
+    def __call__(self, aux, state, student, teacher, batch, averaged=None):
+        """Returns the mean cross-entropy of the labelled images."""
+        each = -jnp.sum(batch.y * jax.nn.log_softmax(student.logits), axis=-1)
+        labelled = jnp.sum(jnp.any(batch.y != 0, axis=-1))
+        return jnp.sum(each) / jnp.maximum(labelled, 1), {}, state

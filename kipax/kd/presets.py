@@ -8,12 +8,13 @@ from typing import Any
 
 import optax
 
+from kipax.kd.embedding_presets import EMBEDDING_PRESETS
 from kipax.training import Descent
 
 __all__ = ["OPTIMIZERS", "PRESETS", "SCHEDULES", "TEACHER_PRESETS", "make_descent"]
 
 OPTIMIZERS = ("adam", "momentum", "nesterov")
-SCHEDULES = ("constant", "cosine", "steps")
+SCHEDULES = ("constant", "cosine", "steps", "late_steps")
 
 
 @functools.cache
@@ -30,17 +31,20 @@ def make_descent(optimizer: str, schedule: str, *, steps: int, weight_decay: flo
 
     Args:
         optimizer: ``adam`` (with weight decay: AdamW), ``momentum`` or ``nesterov`` (0.9).
-        schedule: ``constant``, ``cosine`` to 0, or ``steps``: a fifth after 30, 60 and 80 % of
-            the steps.
+        schedule: ``constant``, ``cosine`` to 0, ``steps``: a fifth after 30, 60 and 80 % of the
+            steps, or ``late_steps``: a fifth after 90/130 and 120/130 of them.
         steps: number of updates.
         weight_decay: factor of the weights that are added to the gradient (adam: to the update).
     """
+
+    def fifths(*shares: float) -> optax.Schedule:
+        return optax.piecewise_constant_schedule(1.0, {round(s * steps): 0.2 for s in shares})
+
     schedules: dict[str, optax.Schedule] = {
         "constant": optax.constant_schedule(1.0),
         "cosine": optax.cosine_decay_schedule(1.0, steps),
-        "steps": optax.piecewise_constant_schedule(
-            1.0, {round(share * steps): 0.2 for share in (0.3, 0.6, 0.8)}
-        ),
+        "steps": fifths(0.3, 0.6, 0.8),
+        "late_steps": fifths(90 / 130, 120 / 130),
     }
     return Descent(_direction(optimizer, weight_decay), schedules[schedule], steps)
 
@@ -192,14 +196,23 @@ def surrogate() -> dict[str, Any]:
     }
 
 
+def _complete(preset: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return {"student": "convnet1", "anchor_mode": "2q", "momentum": 0.999} | preset()
+
+
 TEACHER_PRESETS: dict[str, Callable[[], dict[str, Any]]] = {
     "small": small_teacher,
     "single_image": single_image_teacher,
     "surrogate": surrogate_teacher,
 }
-PRESETS: dict[str, Callable[[], dict[str, Any]]] = {
+_KD_PRESETS: dict[str, Callable[[], dict[str, Any]]] = {
     "small": small,
     "bridge": bridge,
     "single_image": single_image,
     "surrogate": surrogate,
+    **EMBEDDING_PRESETS,
+}
+# Every preset names a student, and says how anchors are compared if the user's loss has them.
+PRESETS: dict[str, Callable[[], dict[str, Any]]] = {
+    name: functools.partial(_complete, preset) for name, preset in _KD_PRESETS.items()
 }

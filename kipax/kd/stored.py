@@ -15,7 +15,7 @@ from kipax import files
 from kipax.errors import FailedRunError
 from kipax.files import hash_arrays
 from kipax.kd.sources.arrays import Images
-from kipax.kd.sources.base import ImageSpace, Source
+from kipax.kd.sources.base import ImageSpace, Source, classes_of
 from kipax.kd.teachers import Teacher
 from kipax.ledger import array_hash
 from kipax.report import Progress, Reporter
@@ -25,6 +25,7 @@ from kipax.training import Batch
 __all__ = [
     "StoredImages",
     "ask",
+    "ask_outputs",
     "ask_teacher",
     "asked_live",
     "chosen_index",
@@ -39,7 +40,7 @@ _PART = 1024  # images drawn, or asked about, between two progresses
 _PIXELS = 2**22  # pixels that a teacher is asked about at once: 1,024 images of 64 x 64
 _HELD_OUT = 500  # images that measure agreement: at most a tenth of all
 _LEAST = 100  # of fewer images none is held out
-_FILE, _ANSWERS = "source.npz", "answers.npz"
+_FILE, _ANSWERS, _EMBEDDINGS = "source.npz", "answers.npz", "embeddings.npz"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,11 +52,13 @@ class StoredImages:
         levels_of: the space whose range the levels divide; None for raw images.
         origins: a number for each image ``(n,)``, the same for copies of one image and for
             images made from it; None if all are different.
+        classes: the label of each image ``(n,)``, -1 where it has none; None if no image has one.
     """
 
     pixels: np.ndarray
     levels_of: ImageSpace | None = None
     origins: np.ndarray | None = None
+    classes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -125,9 +128,10 @@ def draw_images(
         seed: seed of the images.
         reporter: is told the progress.
     """
+    classes = classes_of(source, index)
     if isinstance(source, Images):
         origins = index if source.origins is None else source.origins[index]
-        return StoredImages(source.raw[index], origins=origins)
+        return StoredImages(source.raw[index], origins=origins, classes=classes)
     levels = make_in_parts(
         folder / _FILE,
         np.array([source.name, array_hash(index), str(seed), str(space)]),
@@ -136,7 +140,7 @@ def draw_images(
         unit="image",
         reporter=reporter,
     )
-    return StoredImages(levels, space, index)
+    return StoredImages(levels, space, index, classes)
 
 
 def whole_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:
@@ -156,41 +160,75 @@ def ask(teacher: Teacher, raw: np.ndarray) -> np.ndarray:
     Raises:
         FailedRunError: an answer is not finite.
     """
+    return _ask_rows(teacher, raw, embeddings=False)
+
+
+def ask_outputs(teacher: Teacher, raw: np.ndarray, *, embeddings: bool = True) -> Outputs:
+    """Asks a teacher about raw images; returns its logits and embeddings, float32 NumPy arrays.
+
+    Args:
+        teacher: the teacher.
+        raw: images in its units.
+        embeddings: False leaves embeddings of length 0.
+
+    Raises:
+        FailedRunError: an answer is not finite.
+    """
+    return _split(_ask_rows(teacher, raw, embeddings=embeddings), teacher)
+
+
+def _split(rows: np.ndarray, teacher: Teacher) -> Outputs:
+    classes = len(teacher.domain.class_names)
+    return Outputs(rows[:, :classes], rows[:, classes:], {})
+
+
+def _ask_rows(teacher: Teacher, raw: np.ndarray, *, embeddings: bool) -> np.ndarray:
+    """Returns a row for each image, ``(n, classes)`` or ``(n, classes + embedding_size)``."""
     parts = np.array_split(raw, -(-len(raw) // images_at_once(teacher.domain.space)))
     preprocess = teacher.domain.preprocessor.apply
-    logits = np.concatenate(
-        [np.asarray(teacher.logits(part, preprocess(part)), np.float32) for part in parts]
-    )
-    wrong = ~np.all(np.isfinite(logits), axis=1)
+    rows = []
+    for part in parts:
+        out = teacher.outputs(part, preprocess(part))
+        kept = (out.logits, out.penultimate) if embeddings else (out.logits,)
+        rows.append(np.concatenate([np.asarray(a, np.float32) for a in kept], axis=1))
+    answers = np.concatenate(rows)
+    wrong = ~np.all(np.isfinite(answers), axis=1)
     if wrong.any():
         raise FailedRunError(
-            f"the teacher's answers must be finite; {int(wrong.sum())} of {len(logits)} are not."
+            f"the teacher's answers must be finite; {int(wrong.sum())} of {len(answers)} are not."
         )
-    return logits
+    return answers
 
 
 def ask_teacher(
-    folder: Path, teacher: Teacher, images: StoredImages, reporter: Reporter
-) -> np.ndarray:
-    """Returns the teacher's logits of every stored image, float32 ``(n, classes)``; asked once.
+    folder: Path,
+    teacher: Teacher,
+    images: StoredImages,
+    *,
+    embeddings: bool = False,
+    reporter: Reporter,
+) -> Outputs:
+    """Asks a teacher about every stored image, once; returns its outputs, float32 NumPy arrays.
 
     Args:
-        folder: where ``answers.npz`` is written, and read if it is this teacher's.
+        folder: where the answers are written, and read if they are this teacher's.
         teacher: the teacher that is asked.
         images: the images that it is asked about.
+        embeddings: whether embeddings are kept too.
         reporter: is told the progress.
 
     Raises:
         FailedRunError: an answer is not finite.
     """
-    return make_in_parts(
-        folder / _ANSWERS,
+    rows = make_in_parts(
+        folder / (_EMBEDDINGS if embeddings else _ANSWERS),
         np.array([images.hash, str(teacher.facts)]),
-        lambda part: ask(teacher, images.raw(part)),
+        lambda part: _ask_rows(teacher, images.raw(part), embeddings=embeddings),
         count=len(images),
         unit="answer",
         reporter=reporter,
     )
+    return _split(rows, teacher)
 
 
 def make_in_parts(
@@ -248,23 +286,20 @@ def asked_live(teacher: Teacher) -> Callable[[Batch], Outputs]:
     """
 
     def answer(batch: Batch) -> Outputs:
-        return _as_outputs(jnp.asarray(teacher.logits(batch.x_teacher, batch.x), jnp.float32))
+        out = teacher.outputs(batch.x_teacher, batch.x)
+        return jax.tree.map(lambda a: jnp.asarray(a, jnp.float32), out)
 
     return answer
 
 
-def remembered(answers: np.ndarray) -> Callable[[Batch], Outputs]:
+def remembered(answers: Outputs) -> Callable[[Batch], Outputs]:
     """Returns a function for `kipax.training.fit` that gives saved answers for each batch.
 
     Args:
-        answers: a teacher's logits ``(n, classes)`` of all images, in the images' order.
+        answers: a teacher's outputs for all images, in the images' order.
     """
 
     def answer(batch: Batch) -> Outputs:
-        return _as_outputs(jnp.asarray(answers[batch.index]))
+        return jax.tree.map(lambda a: jnp.asarray(a[batch.index]), answers)
 
     return answer
-
-
-def _as_outputs(logits: jax.Array) -> Outputs:
-    return Outputs(logits, logits, {})

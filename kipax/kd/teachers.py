@@ -1,11 +1,11 @@
-"""Teachers: a trained network, a distilled set, any function, several of them."""
+"""Teachers: a trained network, a distilled set, several of them; see also `FunctionTeacher`."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,19 +13,19 @@ import jax
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
-from kipax.data import Dataset, Preprocessor, Standard
-from kipax.errors import FailedRunError, UsageError
+from kipax.data import Dataset, Preprocessor
+from kipax.errors import UsageError
 from kipax.files import hash_arrays
 from kipax.kd.sources.base import ImageSpace
 from kipax.networks import TrainedNetwork
 from kipax.pixels import PixelFacts
+from kipax.students import Outputs
 from kipax.support import SupportSet
 from kipax.trees import tree_to_arrays
 
 __all__ = [
     "Domain",
     "Ensemble",
-    "FunctionTeacher",
     "KernelTeacher",
     "NetworkTeacher",
     "Teacher",
@@ -97,15 +97,25 @@ class Teacher(abc.ABC):
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Returns logits ``(n, classes)`` of images, given both raw and preprocessed (`x`)."""
 
+    @property
+    def embedding_size(self) -> int | None:
+        """The length of its embeddings; None if it gives none."""
+        return None
+
+    def outputs(self, raw: np.ndarray, x: np.ndarray) -> Outputs:
+        """Returns logits and embeddings ``(n, embedding_size)``, of length 0 if it gives none."""
+        logits = np.asarray(self.logits(raw, x), np.float32)
+        return Outputs(logits, np.zeros((len(logits), 0), np.float32), {})
+
     @abc.abstractmethod
     def describe(self) -> str:
         """Describes the teacher in words."""
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(module: nn.Module, variables: dict[str, Any], x: jax.Array) -> jax.Array:
+def _apply(module: nn.Module, variables: dict[str, Any], x: jax.Array) -> Outputs:
     out: Any = module.apply(variables, x)
-    return out.logits
+    return Outputs(out.logits, out.penultimate.reshape(len(x), -1), {})
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,6 +138,18 @@ class NetworkTeacher(Teacher):
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Returns the network's logits ``(n, classes)`` of preprocessed images `x`."""
+        return self.outputs(raw, x).logits
+
+    @functools.cached_property
+    def embedding_size(self) -> int:
+        """The length of the network's penultimate activations."""
+        network = self.network
+        one = jax.ShapeDtypeStruct((1, *network.image_shape), np.float32)
+        out = jax.eval_shape(functools.partial(_apply, network.module, network.variables), one)
+        return out.penultimate.shape[-1]
+
+    def outputs(self, raw: np.ndarray, x: np.ndarray) -> Outputs:
+        """Returns the network's logits and penultimate activations of preprocessed images `x`."""
         return _apply(self.network.module, self.network.variables, x)
 
     def describe(self) -> str:
@@ -200,81 +222,6 @@ def kernel_teacher(support: SupportSet, dataset: Dataset | None = None) -> Kerne
     best = float(factors[int(np.argmin(losses))])
     rule = f"lowest cross-entropy on {len(scores):,} validation images"
     return KernelTeacher(support, round(best, 3), rule)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FunctionTeacher(Teacher):
-    """Any function of raw images.
-
-    Attributes:
-        function: ``function(raw float32 (n, H, W, C))`` returns logits ``(n, classes)``, or
-            probabilities if `probabilities`.
-        space: the images that it takes.
-        class_names: names of its classes, in order.
-        name: name that identifies it, also in the run's record.
-        probabilities: whether it returns probabilities, whose logarithms are then the logits; an
-            API may give those of the five most likely classes, and 0 for the others.
-        known_classes: the number of likeliest classes that it gives, such as 5; None for all. A
-            student that needs more is refused.
-
-    Raises:
-        UsageError: `known_classes` is not a number of its classes.
-    """
-
-    function: Callable[[np.ndarray], Any]
-    space: ImageSpace
-    class_names: tuple[str, ...]
-    name: str = "function"
-    probabilities: bool = False
-    known_classes: int | None = None
-
-    def __post_init__(self) -> None:
-        known, classes = self.known_classes, len(self.class_names)
-        if known is not None and not 1 <= known <= classes:
-            raise UsageError(f"known_classes is a number of the {classes} classes; got {known}.")
-
-    @functools.cached_property
-    def domain(self) -> Domain:
-        """`space` and `class_names`; images are standardised by the space's mean and deviation.
-
-        Without these, the middle of the range counts as the mean, and a quarter of it as the
-        deviation.
-        """
-        space = self.space
-        middle, quarter = (space.low + space.high) / 2, (space.high - space.low) / 4
-        mean = np.array(space.mean or (middle,) * space.shape[-1])
-        deviation = np.array(space.deviation or (quarter,) * space.shape[-1])
-        pixels = PixelFacts("", space.low, space.high, space.mean, space.deviation)
-        preprocessor = Standard(mean, deviation, space.low, space.high)
-        return Domain(space, self.class_names, preprocessor, pixels)
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The function's name."""
-        return {"teacher": self.name}
-
-    def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Calls the function with raw images; returns logits ``(n, classes)``.
-
-        Raises:
-            UsageError: its result has another shape.
-            FailedRunError: its result is not finite.
-        """
-        out = np.asarray(self.function(np.array(raw, np.float32)), np.float32)  # a copy of its own
-        expected = len(raw), len(self.class_names)
-        if out.shape != expected:
-            raise UsageError(
-                f"a teacher gives a row of {expected[1]} numbers an image, here {expected}; "
-                f"{self.name} gave {out.shape}."
-            )
-        if not np.all(np.isfinite(out)):
-            raise FailedRunError(f"the teacher {self.name} gave what is not finite.")
-        return np.log(np.maximum(out, 1e-8)) if self.probabilities else out
-
-    def describe(self) -> str:
-        """Describes the function by its name and whether it returns logits or probabilities."""
-        kind = "probabilities" if self.probabilities else "logits"
-        return f"the function {self.name}, {kind} of {len(self.class_names)} classes"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

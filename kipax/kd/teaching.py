@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kipax import ridge
-from kipax.config import check_arguments
+from kipax.config import check_arguments, given
 from kipax.data import Dataset, Preprocessor, fit_preprocessor, load_dataset
 from kipax.data.datasets import check_dataset
 from kipax.data.known import may_be_mirrored, short_name
-from kipax.kd.config import FORMULAS, TeacherConfig, given, identify, resolve
+from kipax.kd.config import FORMULAS, TeacherConfig, identify, resolve
 from kipax.kd.sources.base import ImageSpace
 from kipax.kd.trainee import (
     Trainee,

@@ -128,6 +128,7 @@ class ViewedBatches:
         preprocessor: makes the student's inputs.
         views: how images are changed.
         seed: seed of the changes.
+        labels: labels ``(n, classes)`` of all images; None without labels.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class ViewedBatches:
         preprocessor: Preprocessor,
         views: Views,
         seed: int,
+        labels: np.ndarray | None = None,
     ):
         if views.level in LEVELS[2:] and space.shape[-1] not in (1, 3, 4):
             raise UsageError(
@@ -146,7 +148,7 @@ class ViewedBatches:
                 f"{space.shape[-1]}: take none or crop."
             )
         self._raw, self._space, self._preprocessor = raw, space, preprocessor
-        self._views, self._epochs = views, epochs
+        self._views, self._epochs, self._labels = views, epochs, labels
         self._key = jax.random.fold_in(jax.random.key(seed), 4)
         self._on_device = device_preprocessing(preprocessor)
 
@@ -156,7 +158,8 @@ class ViewedBatches:
         raw = jnp.asarray(self._raw(index))
         if self._views.changes:
             raw = _view(self._views, self._space, jax.random.fold_in(self._key, step), raw)
-        return Batch(self._preprocess(raw), index=index, x_teacher=raw)
+        labels = None if self._labels is None else self._labels[index]
+        return Batch(self._preprocess(raw), labels, index, x_teacher=raw)
 
     def _preprocess(self, raw: jax.Array) -> jax.Array:
         if self._on_device is None:

@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from kipax.probes.features import count_classes, normalise
 
-__all__ = ["cluster_alignment", "find_clusters"]
+__all__ = ["cluster_alignment", "find_clusters", "nearest_centre"]
 
 _ITERATIONS = 20
 
@@ -60,17 +60,22 @@ def cluster_alignment(
     """
     classes = count_classes(train, train_classes, test, test_classes)
     centres = find_clusters(train, classes, seed=seed)
-    members = _nearest_centre(train, centres)
+    members = nearest_centre(train, centres)
     score = np.zeros((classes, classes))
     np.add.at(score, (members, np.asarray(train_classes)), 1.0)
     score /= np.maximum(score.sum(axis=1, keepdims=True), 1.0)
     clusters, names = linear_sum_assignment(score, maximize=True)
     named = np.empty(classes, int)
     named[clusters] = names
-    return float(np.mean(named[_nearest_centre(test, centres)] == test_classes))
+    return float(np.mean(named[nearest_centre(test, centres)] == test_classes))
 
 
-def _nearest_centre(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Returns the number of the nearest centre for each row of features, scaled to length 1."""
+def nearest_centre(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Returns the number of the nearest centre for each row of features, scaled to length 1.
+
+    Args:
+        features: ``(n, d)``.
+        centres: the result of `find_clusters`.
+    """
     distance = np.sum(centres**2, axis=1) - 2 * normalise(features) @ centres.T
     return np.argmin(distance, axis=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -26,7 +26,7 @@ PARAMETERISATIONS = ("standard", "ntk", "uniform", "lecun")
 
 
 class Outputs(NamedTuple):
-    """The outputs of a student for one batch.
+    """The outputs of a network for one batch: JAX's arrays, or NumPy's where it was called so.
 
     Attributes:
         logits: ``(n, classes)``.
@@ -34,9 +34,9 @@ class Outputs(NamedTuple):
         features: intermediate activations by name, in order of depth.
     """
 
-    logits: jax.Array
-    penultimate: jax.Array
-    features: dict[str, jax.Array]
+    logits: Any
+    penultimate: Any
+    features: dict[str, Any]
 
 
 def _initialisers(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -26,12 +27,14 @@ class Images:
         raw: images in the teacher's units, float32 or uint8 ``(n, H, W, C)``.
         words: where they come from and how they were made to fit.
         origins: a number for each image ``(n,)``, the same for copies; None without copies.
+        labels: the teacher's class of each image ``(n,)``, -1 for none; None without labels.
     """
 
     name: str
     raw: np.ndarray
     words: str
     origins: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
     @property
     def size(self) -> int:
@@ -41,6 +44,10 @@ class Images:
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
         """Returns the images with these indices; the seed has no effect, as nothing is drawn."""
         return np.asarray(self.raw[index], np.float32)
+
+    def classes(self, index: np.ndarray) -> np.ndarray | None:
+        """Returns the labels of the images; see `kipax.kd.sources.base.classes_of`."""
+        return None if self.labels is None else self.labels[index]
 
     def describe(self) -> str:
         """Describes where the images come from and how they were made to fit the teacher."""
@@ -56,23 +63,26 @@ def from_dataset(
     part: int | None = None,
     imbalance: float = 1.0,
     seed: int = 0,
+    class_names: Sequence[str] = (),
 ) -> Images:
     """Makes a source of a data set's training images, resized and converted if needed.
 
     Args:
         name: its name on a command line.
-        dataset: the data set; its labels are used only for a balanced part.
+        dataset: the data set; its labels choose a balanced part, and are those of the images.
         space: the images that the teacher takes.
         own: whether the teacher was trained on it, so that its pixels are in the teacher's units;
             otherwise they are spread from their range to the teacher's.
         part: number of images, equally many of each class; None for all.
         imbalance: more than 1 gives the part a long tail, see `kipax.kd.selection.class_sizes`.
         seed: seed of the part.
+        class_names: the teacher's classes; images of a class of the same name have its label.
 
     Raises:
         UsageError: the part is larger than the set, or not a multiple of the classes.
     """
     x, words = dataset.x_train, f"{len(dataset.x_train):,} training images of {dataset.name}"
+    labels = _labels(dataset, class_names)
     origins = None
     if part is not None:
         chosen = np.sort(_choose(name, dataset, part, imbalance, seed))
@@ -80,11 +90,19 @@ def from_dataset(
         different = len(np.unique(chosen))
         repeated = "" if different == part else f" ({different:,} different ones)"
         x, words, origins = x[chosen], f"{part:,}{repeated} of the {words}, {kind}", chosen
+        labels = None if labels is None else labels[chosen]
     if not own:
         low, high = dataset.pixels.low, dataset.pixels.high
         words += _changes(x.shape[1:], space)
         x = _fit(x, low, high, space)
-    return Images(name, x, words, origins)
+    return Images(name, x, words, origins, labels)
+
+
+def _labels(dataset: Dataset, class_names: Sequence[str]) -> np.ndarray | None:
+    """Returns the number of the teacher's class of the same name for each training image."""
+    number = {name: place for place, name in enumerate(class_names)}
+    known = np.array([number.get(name, -1) for name in dataset.class_names])
+    return known[np.asarray(dataset.y_train, int)] if np.any(known >= 0) else None
 
 
 def _choose(name: str, dataset: Dataset, part: int, imbalance: float, seed: int) -> np.ndarray:

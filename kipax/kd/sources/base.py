@@ -104,6 +104,21 @@ class Source(Protocol):
         ...
 
 
+def classes_of(source: Source, index: np.ndarray) -> np.ndarray | None:
+    """Returns the labels of a source's images, if it has a method `classes`.
+
+    Args:
+        source: the source.
+        index: indices of the images ``(n,)``.
+
+    Returns:
+        Class numbers of the teacher ``(n,)``, -1 for images without a label; None if no image of
+        the source has a label.
+    """
+    find = getattr(source, "classes", None)
+    return None if find is None else find(index)
+
+
 def keys_for(index: jax.Array, seed: int) -> jax.Array:
     """Returns a key for each image, a function of the seed and its index alone."""
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), index)

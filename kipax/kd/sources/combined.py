@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-from kipax.kd.sources.base import Source
+from kipax.errors import UsageError
+from kipax.kd.sources.base import Source, classes_of
 
-__all__ = ["Blend", "Concatenation"]
+__all__ = ["Blend", "Concatenation", "Join"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -75,6 +77,82 @@ class Concatenation:
             out[places] = images
         return out
 
+    def classes(self, index: np.ndarray) -> np.ndarray | None:
+        """Returns the labels of the images; see `kipax.kd.sources.base.classes_of`."""
+        count = len(self.sources)
+        turns = [(index % count == n, index // count) for n in range(count)]
+        return _classes(self.sources, turns, len(index))
+
     def describe(self) -> str:
         """Returns the sources in their order."""
         return "in turn " + "; ".join(source.describe() for source in self.sources)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Join:
+    """All images of the first source, then all of the second, and so on.
+
+    Raises:
+        UsageError: the number of a source's images is not limited.
+    """
+
+    sources: tuple[Source, ...]
+
+    def __post_init__(self) -> None:
+        for source in self.sources:
+            if source.size is None:
+                raise UsageError(
+                    f"join takes sources of a known number of images; {source.name} has no end: "
+                    "take concat."
+                )
+
+    @property
+    def name(self) -> str:
+        """Its name on a command line."""
+        return "join:" + ",".join(source.name for source in self.sources)
+
+    @property
+    def size(self) -> int:
+        """The sum of the sources' sizes."""
+        return int(self._starts[-1])
+
+    @property
+    def _starts(self) -> np.ndarray:
+        return np.cumsum([0, *(source.size or 0 for source in self.sources)])
+
+    def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
+        """Takes each image from the source that it lies in."""
+        made = [
+            (here, source.images(own[here], seed=seed))
+            for source, (here, own) in zip(self.sources, self._turns(index), strict=True)
+            if here.any()
+        ]
+        out = np.zeros((len(index), *made[0][1].shape[1:]), np.float32)
+        for here, images in made:
+            out[here] = images
+        return out
+
+    def classes(self, index: np.ndarray) -> np.ndarray | None:
+        """Returns the labels of the images; see `kipax.kd.sources.base.classes_of`."""
+        return _classes(self.sources, self._turns(index), len(index))
+
+    def describe(self) -> str:
+        """Returns the sources in their order."""
+        return "together " + "; ".join(source.describe() for source in self.sources)
+
+    def _turns(self, index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Returns which images lie in each source, and their indices there."""
+        bounds = zip(self._starts[:-1], self._starts[1:], strict=True)
+        return [((index >= low) & (index < high), index - low) for low, high in bounds]
+
+
+def _classes(
+    sources: Sequence[Source], turns: Sequence[tuple[np.ndarray, np.ndarray]], count: int
+) -> np.ndarray | None:
+    """Returns the labels of images of several sources, -1 where a source has none."""
+    out, known = np.full(count, -1), False
+    for source, (here, own) in zip(sources, turns, strict=True):
+        found = classes_of(source, own[here])
+        if found is not None:
+            out[here], known = found, True
+    return out if known else None

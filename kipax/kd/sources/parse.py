@@ -15,7 +15,7 @@ from kipax.data.folder import read_picture
 from kipax.errors import UsageError, check_choice
 from kipax.kd.sources.arrays import from_dataset, from_support
 from kipax.kd.sources.base import Drawn, ImageSpace, Source
-from kipax.kd.sources.combined import Blend, Concatenation
+from kipax.kd.sources.combined import Blend, Concatenation, Join
 from kipax.kd.sources.fractals import draw_fractals
 from kipax.kd.sources.leaves import draw_leaves
 from kipax.kd.sources.noise import Noise
@@ -28,6 +28,7 @@ __all__ = ["SOURCES", "SourceReader"]
 SOURCES = {
     "data": "the teacher's own training images; data:N a balanced part, data:N:R a long tail",
     "dataset:NAME": "another data set's training images",
+    "folder:PATH": "pictures in a folder for each class, such as those that a generator wrote",
     "support:FILE": "the images of a distilled set",
     "photo": "patches of the photo that comes with kipax; photo:FILE of another",
     "shaders": "pictures of analytic formulae",
@@ -36,6 +37,7 @@ SOURCES = {
     "noise": "normal noise with the teacher's statistics; noise:uniform",
     "blend:W:A,B": "W times one source and 1 - W times another",
     "concat:A,B": "several sources in turn",
+    "join:A,B": "all images of several sources",
 }
 
 
@@ -48,12 +50,14 @@ class SourceReader:
         own_data: loads the teacher's own data set; None if there is none to load.
         data_dir: folder of TensorFlow Datasets.
         seed: seed of parts.
+        class_names: the teacher's classes, which name the labels of images.
     """
 
     space: ImageSpace
     own_data: Callable[[], Dataset] | None = None
     data_dir: str | None = None
     seed: int = 0
+    class_names: tuple[str, ...] = ()
 
     def read(self, text: str) -> Source:
         """Makes the source that a text names, see `SOURCES`.
@@ -66,6 +70,7 @@ class SourceReader:
         readers: dict[str, Callable[[str], Source]] = {
             "data": self._data,
             "dataset": self._dataset,
+            "folder": self._folder,
             "support": self._support,
             "photo": self._photo,
             "shaders": self._shaders,
@@ -74,6 +79,7 @@ class SourceReader:
             "noise": self._noise,
             "blend": self._blend,
             "concat": self._concat,
+            "join": self._join,
         }
         check_choice("source", kind, tuple(readers))
         if colon and not rest:
@@ -107,13 +113,24 @@ class SourceReader:
             part=part,
             imbalance=imbalance,
             seed=self.seed,
+            class_names=self.class_names,
         )
 
     def _dataset(self, rest: str) -> Source:
         self._check_given("dataset", rest, "NAME")
         data = load_dataset(rest, data_dir=self.data_dir)
         name = f"dataset:{rest}"
-        return from_dataset(name, data, self.space, own=False)
+        return from_dataset(name, data, self.space, own=False, class_names=self.class_names)
+
+    def _folder(self, rest: str) -> Source:
+        self._check_given("folder", rest, "PATH")
+        side = self.space.shape[0] if self.space.shape[0] == self.space.shape[1] else None
+        data = load_dataset(f"folder:{rest}", image_size=side)
+        # A folder that has no test part lends some of its images to one: here all are used.
+        x, y = np.concatenate([data.x_train, data.x_test]), np.append(data.y_train, data.y_test)
+        whole = dataclasses.replace(data, x_train=x, y_train=y)
+        name = f"folder:{rest}"
+        return from_dataset(name, whole, self.space, own=False, class_names=self.class_names)
 
     def _support(self, rest: str) -> Source:
         self._check_given("support", rest, "FILE")
@@ -173,6 +190,12 @@ class SourceReader:
         if len(names) < 2:
             raise UsageError(f"concat takes two sources or more, commas between; got {rest!r}.")
         return Concatenation(tuple(self.read(name) for name in names))
+
+    def _join(self, rest: str) -> Source:
+        names = split_sources(rest)
+        if len(names) < 2:
+            raise UsageError(f"join takes two sources or more, commas between; got {rest!r}.")
+        return Join(tuple(self.read(name) for name in names))
 
     def _check_given(self, kind: str, rest: str, what: str) -> None:
         if not rest:

@@ -1,0 +1,53 @@
+"""The settings of the terms that compare embeddings, which every distillation has."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from kipax.config import check_not_negative, check_positive, config_field
+from kipax.errors import UsageError, check_choice
+from kipax.kd.anchors import ANCHOR_MODES
+from kipax.kd.projectors import PROJECTORS
+
+__all__ = ["TermConfig"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TermConfig:
+    """The settings of embeddings' terms; a term that the loss lacks has no use for its own."""
+
+    labels: float = config_field(
+        1.0, "share of the images, balanced, whose labels the term ce knows"
+    )
+    projector: str = config_field(
+        "mocov2", f"of align_uniform and crd, on both sides: {', '.join(PROJECTORS)}"
+    )
+    features: int = config_field(128, "length of a projection")
+    anchor_mode: str | None = config_field(
+        None, "of anchors: a queue of each side (2q), or the teacher's alone (1q) (by preset)"
+    )
+    anchor_temperature: float = config_field(0.04, "tau of anchors")
+    queue: int | None = config_field(
+        None, "anchors, or negatives of queued_crd (half of the images; 128,000 and 16,384 at most)"
+    )
+    momentum: float | None = config_field(
+        None, "of the student's averaged copy, for anchors of 2q; 0 for no copy (by preset)"
+    )
+    contrast_temperature: float = config_field(0.07, "tau of crd and queued_crd")
+    negatives: int = config_field(4096, "other images that crd compares an image with")
+    clusters: int | None = config_field(
+        None, "number of clusters of the term clusters (an eightieth of the images)"
+    )
+
+    def check_terms(self) -> None:
+        """Raises a `UsageError` for a value that is out of range."""
+        check_choice("projector", self.projector, PROJECTORS)
+        if self.anchor_mode is not None:
+            check_choice("anchor_mode", self.anchor_mode, ANCHOR_MODES)
+        sizes = ("features", "anchor_temperature", "queue", "contrast_temperature", "negatives")
+        check_positive(self, *sizes, "clusters")
+        check_not_negative(self, "momentum")
+        if self.momentum is not None and self.momentum >= 1:
+            raise UsageError(f"momentum runs from 0 to below 1; got {self.momentum}.")
+        if not 0 < self.labels <= 1:
+            raise UsageError(f"labels is a share, above 0 and at most 1; got {self.labels}.")

@@ -1,0 +1,317 @@
+"""Losses as sums of terms, labels, embeddings of teachers, and the presets that use them."""
+
+import dataclasses
+import functools
+import json
+
+import numpy as np
+import pytest
+
+import kipax
+from kipax.data import load_dataset
+from kipax.errors import FailedRunError, UsageError
+from kipax.kd import (
+    FunctionTeacher,
+    KDConfig,
+    NetworkTeacher,
+    SourceReader,
+    TeacherConfig,
+    run_kd,
+    run_teacher,
+)
+from kipax.kd.anchors import Anchors
+from kipax.kd.config import resolve
+from kipax.kd.contrast import CRD
+from kipax.kd.objectives import Distil
+from kipax.kd.presets import PRESETS
+from kipax.kd.sources.base import classes_of
+from kipax.kd.terms import TERMS, Material, build_objective, parse_loss
+from kipax.training import Sum
+from tests.kd.cases import DIGITS, SMALL, stops_before_the_same_bytes
+
+NAMES = tuple("0123456789")
+EMBEDDED = dataclasses.replace(SMALL, source="data", steps=4, mix="none")
+
+
+def _built(count=100, **fields):
+    return build_objective(resolve(KDConfig(**fields)), Material(count))
+
+
+def test_a_loss_of_one_term_is_that_term():
+    assert _built(loss="kl") == Distil("kl", temperature=8.0, scale=64.0)
+    both = _built(loss="kl+0.5*anchors")
+    assert isinstance(both, Sum)
+    assert [weight for weight, _ in both.terms] == [1.0, 0.5]
+    assert both.terms[1][1] == Anchors("2q", queue=50)
+
+
+def test_a_queue_holds_at_most_the_images():
+    assert _built(10**6, loss="anchors").queue == 128_000
+    assert _built(10**6, loss="queued_crd").queue == 16_384
+    assert _built(loss="anchors", queue=100).queue == 100
+    with pytest.raises(UsageError, match="at most 100 here; got 101: take a smaller --queue"):
+        _built(loss="anchors", queue=101)
+
+
+def test_negatives_are_of_other_classes_where_all_classes_are_known():
+    config = resolve(KDConfig(loss="crd"))
+    classes = np.arange(100) % 10
+    known = build_objective(config, Material(100, classes))
+    assert isinstance(known, CRD)
+    np.testing.assert_array_equal(known.classes, classes)
+    some = np.where(np.arange(100) < 50, classes, -1)
+    assert build_objective(config, Material(100, some)).classes is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("kll", "unknown loss 'kll'"),
+        ("kl+kl", "each term once; got kl twice"),
+        ("x*kl", r"a positive number; got 'x\*kl'"),
+        ("0*kl", "a positive number"),
+        ("", "unknown loss ''"),
+    ],
+)
+def test_wrong_losses_are_refused(text, message):
+    with pytest.raises(UsageError, match=message):
+        parse_loss(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"labels": 0.0}, "labels is a share, above 0 and at most 1; got 0.0"),
+        ({"momentum": 1.0}, "momentum runs from 0 to below 1"),
+        ({"anchor_mode": "3q"}, "unknown anchor_mode '3q'"),
+        ({"projector": "none"}, "unknown projector 'none'"),
+        ({"epochs": 3, "steps": 4}, "got 3 and 4: leave one out"),
+        ({"negatives": 0}, "negatives must be positive"),
+    ],
+)
+def test_wrong_settings_are_refused(fields, message):
+    with pytest.raises(UsageError, match=message):
+        KDConfig(**fields)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_is_whole(name):
+    config = resolve(KDConfig(preset=name))
+    optional = {
+        *("width", "normalisation", "dataset", "data_dir", "image_size", "pool", "queue"),
+        *("eval_examples", "max_seconds", "mirror", "clusters"),
+    }
+    left = {k for k, v in dataclasses.asdict(config).items() if v is None} - optional
+    assert left in ({"epochs"}, {"steps"})
+    assert all(name in TERMS for _, name in config.terms)
+    assert config.with_steps(1000).steps
+
+
+def test_epochs_give_the_steps():
+    config = resolve(KDConfig(preset="dapt"))
+    assert config.with_steps(640).steps == 250 * 10
+    assert config.with_steps(32).steps == 250  # one batch of all images
+    assert resolve(KDConfig(preset="dapt", steps=7)).with_steps(640).steps == 7
+    assert resolve(KDConfig(epochs=2)).with_steps(1280).steps == 20
+
+
+# -- labels of sources ---------------------------------------------------------------------------
+
+
+def _reader(names=NAMES):
+    return SourceReader(DIGITS, lambda: load_dataset("digits"), class_names=names)
+
+
+def test_images_have_the_labels_of_their_data():
+    digits = load_dataset("digits")
+    index = np.array([5, 900, 3])
+    source = _reader().read("data")
+    np.testing.assert_array_equal(classes_of(source, index), digits.y_train[index])
+    swapped = (*NAMES[:3], "8", *NAMES[4:8], "3", "9")
+    there = classes_of(_reader(swapped).read("data"), index)
+    np.testing.assert_array_equal(np.array(swapped)[there], np.array(NAMES)[digits.y_train[index]])
+    part = _reader().read("data:100")
+    assert np.bincount(classes_of(part, np.arange(100))).tolist() == [10] * 10
+    assert classes_of(_reader(tuple("abcdefghij")).read("data"), index) is None
+    assert classes_of(_reader().read("shaders"), index) is None
+
+
+def test_sources_together_keep_their_labels_apart():
+    digits = load_dataset("digits")
+    turns = _reader().read("concat:data,shaders")
+    found = classes_of(turns, np.array([0, 1, 2, 3]))
+    np.testing.assert_array_equal(found, [digits.y_train[0], -1, digits.y_train[1], -1])
+    assert classes_of(_reader().read("concat:noise,shaders"), np.arange(3)) is None
+    both = _reader().read("join:data:10,data")
+    assert both.size == 10 + len(digits.x_train)
+    index = np.array([1446, 2, 10])
+    np.testing.assert_array_equal(both.images(index, seed=0)[[0, 2]], digits.x_train[[1436, 0]])
+    np.testing.assert_array_equal(classes_of(both, index)[[0, 2]], digits.y_train[[1436, 0]])
+    with pytest.raises(UsageError, match="shaders has no end: take concat"):
+        _reader().read("join:data,shaders")
+    with pytest.raises(UsageError, match="two sources or more"):
+        _reader().read("join:data")
+
+
+def test_a_folder_of_a_generator_has_the_labels_of_its_classes(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    for name, grey in (("3", 30), ("7", 200)):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            picture = np.full((20, 20, 3), grey, np.uint8)
+            image.fromarray(picture).save(tmp_path / name / f"{number}.png")
+    source = _reader().read(f"folder:{tmp_path}")
+    images, classes = source.images(np.arange(4), seed=0), classes_of(source, np.arange(4))
+    assert images.shape == (4, 8, 8, 1)
+    assert sorted(classes.tolist()) == [3, 3, 7, 7]
+    assert set(np.rint(images[classes == 7].ravel()).tolist()) == {16.0}  # of 0 to 16
+    with pytest.raises(UsageError, match="folder needs a name, as in folder:PATH"):
+        _reader().read("folder")
+
+
+# -- teachers' embeddings ------------------------------------------------------------------------
+
+
+def test_a_network_gives_its_penultimate_outputs(taught):
+    teacher = NetworkTeacher(taught.network)
+    x = taught.network.preprocess(load_dataset("digits").x_test[:5])
+    out = teacher.outputs(x, x)
+    expected = taught.network.outputs(x)
+    np.testing.assert_allclose(out.logits, expected.logits, rtol=1e-5)
+    np.testing.assert_allclose(out.penultimate, expected.penultimate.reshape(5, -1), rtol=1e-5)
+    assert teacher.embedding_size == out.penultimate.shape[1]
+
+
+def _function(function, **fields):
+    return FunctionTeacher(function, DIGITS, NAMES, **fields)
+
+
+def _features(raw):
+    return raw.reshape(len(raw), -1)[:, 10:14]
+
+
+def test_a_function_gives_a_pair_or_embeddings_alone():
+    raw = load_dataset("digits").x_test[:6].astype(np.float32)
+    pair = _function(lambda x: (np.ones((len(x), 10)), _features(x)), embedding_size=4)
+    out = pair.outputs(raw, raw)
+    np.testing.assert_array_equal(out.logits, np.ones((6, 10)))
+    np.testing.assert_array_equal(out.penultimate, _features(raw))
+    assert "logits of 10 classes and embeddings of length 4" in pair.describe()
+    alone = _function(_features, known_classes=0, embedding_size=4)
+    assert alone.outputs(raw, raw).penultimate.shape == (6, 4)
+    with pytest.raises(UsageError, match="gives a pair, logits and embeddings"):
+        _function(_features, embedding_size=4).outputs(raw, raw)
+    with pytest.raises(UsageError, match=r"row of 5 numbers an image, here \(6, 5\)"):
+        _function(_features, known_classes=0, embedding_size=5).outputs(raw, raw)
+    with pytest.raises(UsageError, match="known_classes is a number"):
+        _function(_features, known_classes=0)
+    with pytest.raises(FailedRunError, match="not finite"):
+        _function(lambda x: _features(x) * np.nan, known_classes=0, embedding_size=4).outputs(
+            raw, raw
+        )
+
+
+@pytest.mark.parametrize(
+    ("fields", "teacher", "message"),
+    [
+        ({"loss": "anchors"}, {}, "embeddings of length 2 or more.*length 0"),
+        ({"loss": "kl"}, {"known_classes": 0, "embedding_size": 4}, "a teacher that classifies"),
+        ({"loss": "anchors", "queue": 301}, {"embedding_size": 4}, "at most 300 here"),
+        ({"loss": "clusters"}, {"embedding_size": 4}, "take --cached"),
+        ({"loss": "ce", "mix": "mixup"}, {}, "neither mixed nor moved"),
+        ({"loss": "ce", "source": "shaders"}, {}, "these images have none"),
+        (
+            {"loss": "anchors+kl", "cached": True, "augmentation": "crop"},
+            {"embedding_size": 4},
+            "asked about images as they are",
+        ),
+    ],
+)
+def test_losses_that_teacher_or_images_cannot_serve(fields, teacher, message, tmp_path):
+    def function(raw):
+        logits, features = np.ones((len(raw), 10)), _features(raw)
+        if "embedding_size" not in teacher:
+            return logits
+        return features if teacher.get("known_classes") == 0 else (logits, features)
+
+    config = dataclasses.replace(EMBEDDED, **fields)
+    with pytest.raises(UsageError, match=message):
+        run_kd(
+            config,
+            teacher=_function(function, **teacher),
+            dataset=load_dataset("digits"),
+            workdir=tmp_path / "run",
+        )
+
+
+def test_a_collapsed_teacher_is_told(tmp_path):
+    teacher = _function(lambda x: np.ones((len(x), 4)), known_classes=0, embedding_size=4)
+    with pytest.raises(UsageError, match=r"standard deviation 0 at a size of 1: the teacher has"):
+        run_kd(
+            dataclasses.replace(EMBEDDED, loss="anchors"),
+            teacher=teacher,
+            dataset=load_dataset("digits"),
+            workdir=tmp_path,
+        )
+
+
+# -- runs ----------------------------------------------------------------------------------------
+
+
+def test_a_student_of_embeddings_alone_does_not_classify(tmp_path):
+    teacher = _function(_features, known_classes=0, embedding_size=4)
+    config = dataclasses.replace(EMBEDDED, loss="anchors", source="shaders")
+    result = run_kd(config, teacher=teacher, workdir=tmp_path)
+    assert result.test_accuracy is None
+    assert result.network.metadata["classifies"] is False
+    assert result.facts == {"agreement": None, "relative_entropy": None, "verdict": None}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"loss": "anchors", "augmentation": "crop", "cached": True},
+        {"loss": "ce+crd+kl", "labels": 0.5, "negatives": 20},
+        {"loss": "queued_crd+anchors", "anchor_mode": "1q"},
+    ],
+    ids=["anchors", "crd", "queues"],
+)
+def test_queues_and_memories_survive_a_stop(taught, tmp_path, fields):
+    config = dataclasses.replace(EMBEDDED, **fields)
+    run = functools.partial(
+        run_kd, teacher=NetworkTeacher(taught.network), dataset=load_dataset("digits")
+    )
+    assert stops_before_the_same_bytes(run, config, tmp_path) >= 3
+
+
+@pytest.mark.parametrize("loss", ["clusters", "similarities", "srrl", "regression_bn"])
+def test_every_other_term_trains(taught, tmp_path, loss):
+    pytest.importorskip("sklearn")
+    config = dataclasses.replace(EMBEDDED, loss=loss, cached=loss == "clusters", steps=12)
+    result = run_kd(
+        config,
+        teacher=NetworkTeacher(taught.network),
+        dataset=load_dataset("digits"),
+        workdir=tmp_path,
+    )
+    losses = [line["train_loss"] for line in _lines(tmp_path)]
+    assert losses[-1] < losses[0]
+    assert result.last.metadata["step"] == 12
+
+
+def _lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_few_labels_and_a_teacher_beat_few_labels(tmp_path):
+    digits = load_dataset("digits").hold_out(100)
+    taught = run_teacher(
+        TeacherConfig(width=16, steps=500), dataset=digits, workdir=tmp_path / "teacher"
+    )
+    common = {"source": "data", "labels": 0.02, "steps": 1200, "width": 16}
+    run = functools.partial(run_kd, teacher=NetworkTeacher(taught.network), dataset=digits)
+    few = run(KDConfig(preset="scratch", **common), workdir=tmp_path / "scratch")
+    more = run(KDConfig(preset="dapt", **common), workdir=tmp_path / "dapt")
+    assert more.test_accuracy > few.test_accuracy + 0.05
+    assert kipax.load_network(tmp_path / "dapt").metadata["config"]["labels"] == 0.02
