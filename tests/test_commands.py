@@ -54,7 +54,7 @@ def test_the_version(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("evalute", "unknown command 'evalute'; did you mean evaluate? Choices: analyse, checkpoints, "),
+        ("evalute", "unknown command 'evalute'; did you mean evaluate? Choices: analyse, "),
         ("label-slove", "unknown command 'label-slove'; did you mean label_solve?"),
         ("nonsense", "unknown command 'nonsense'. Choices: analyse, checkpoints, evaluate, kd"),
         ("__init__", "unknown command '__init__'."),

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from kipax.analysis.dimension import (
-    distinct_points,
     gradient_distances,
     linear_dimension,
     linear_dimension_of_kernel,
@@ -111,31 +110,28 @@ def analyse(
         raise UsageError("an analysis needs at least one set; got none.")
     for one in sets.values():
         one.check_fits(dataset)
-    rows = []
-    for number, (name, one) in enumerate(sets.items(), 1):
-        rows.append({"set": name} | _dimensions(one))
-        reporter.progress(Progress(number, len(sets), unit="set"))
-    last = list(sets.values())[-1]
+    *_, last = sets.values()
     x, y = dataset.test_part(config.eval_examples)
     targets = last.preprocess(x)
-    result: dict[str, Any] = {"dimension": rows, "spectrum": {}, "subsampling": {}}
-    for name in dict.fromkeys([next(iter(sets)), list(sets)[-1]]):
-        spectrum, parts = _regressions(sets[name], targets, y, config)
-        result["spectrum"][name], result["subsampling"][name] = spectrum, parts
+    result: dict[str, Any] = {"dimension": [], "spectrum": {}, "subsampling": {}}
+    for number, (name, one) in enumerate(sets.items(), 1):
+        kernel_fn = make_kernel_fn(one.architecture, kind="ntk", backend=one.backend)
+        ntk = np.asarray(kernel_fn(one.images))
+        result["dimension"].append({"set": name} | _dimensions(one, ntk))
+        if number in (1, len(sets)):
+            k_ss = ntk if one.kernel == "ntk" else np.asarray(one.kernel_fn()(one.images))
+            spectrum, parts = _regressions(one, k_ss, (targets, y), config)
+            result["spectrum"][name], result["subsampling"][name] = spectrum, parts
+        reporter.progress(Progress(number, len(sets), unit="set"))
     result["labels"] = _labels(last)
     result["nearest"] = _nearest(last, dataset, targets[:_COMPARED], reporter)
     facts = {"images": len(last), "test_examples": len(x), "config": dataclasses.asdict(config)}
     return result | facts
 
 
-def _dimensions(support: SupportSet) -> dict[str, Any]:
+def _dimensions(support: SupportSet, ntk: np.ndarray) -> dict[str, Any]:
     """Returns the dimensions of a set's images and of the wide network's gradients at them."""
-    squared = squared_distances(support.images)
-    of_images = two_nn(squared)
-    # Equal images are told by their pixels: kernels in float32 may tell them apart by rounding.
-    distinct = support.images[distinct_points(squared)]
-    kernel_fn = make_kernel_fn(support.architecture, kind="ntk", backend=support.backend)
-    ntk = np.asarray(kernel_fn(distinct))
+    of_images = two_nn(squared_distances(support.images))
     return {
         "step": support.metadata.get("step"),
         "intrinsic_dimension": round(of_images.dimension, 3),
@@ -149,10 +145,13 @@ def _dimensions(support: SupportSet) -> dict[str, Any]:
 
 
 def _regressions(
-    support: SupportSet, targets: np.ndarray, classes: np.ndarray, config: AnalyseConfig
+    support: SupportSet,
+    k_ss: np.ndarray,
+    test: tuple[np.ndarray, np.ndarray],
+    config: AnalyseConfig,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns the accuracies of a set's spectral bands, and of its parts by percentage."""
-    k_ss = np.asarray(support.kernel_fn()(support.images))
+    targets, classes = test
     k_ts = np.concatenate([block for _, block in support.kernel_blocks(targets)])
     found = spectral_bands(k_ss, k_ts, support.labels, classes, bands=config.bands)
     spectrum = {

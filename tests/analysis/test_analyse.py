@@ -61,7 +61,8 @@ def test_a_run_is_told_over_its_checkpoints(run, tmp_path):
         assert name in done.stderr
 
 
-def test_the_numbers_are_those_of_the_functions(run):
+def test_the_numbers_are_those_of_the_functions(run, monkeypatch):
+    monkeypatch.setattr("kipax.analysis.sets._ROWS", 500)  # training images in three parts
     sets, dataset = _open(str(run), AnalyseConfig(), ConsoleReporter())
     result = analysis.analyse(sets, dataset, SMALL)
     support = sets["step 5"]

@@ -50,7 +50,9 @@ def test_nearest_images_are_those_of_a_plain_loop(monkeypatch):
     assert found.distances[[2, 4]].tolist() == [0.0, 0.0]
 
 
-def test_of_equally_near_images_the_first_is_named():
+@pytest.mark.parametrize("rows", [2, 4])
+def test_of_equally_near_images_the_first_is_named(monkeypatch, rows):
+    monkeypatch.setattr("kipax.analysis.nearest._ROWS", rows)
     real = np.array([[5.0], [1.0], [-1.0], [1.0]])
     assert analysis.nearest_images(np.array([[0.0]]), real).indices.tolist() == [1]
 
