@@ -333,8 +333,16 @@ def draw_lines(
         axes = figure.add_subplot(1, len(panels), position)
         for number, (name, (values, deviations)) in enumerate(lines.items()):
             shift = 0.06 * number if deviations is not None else 0.0  # error bars side by side
+            style = "--" if number else "-"  # one line shows below another
             axes.errorbar(
-                places + shift, values, deviations, marker="o", ms=4, capsize=2, label=name
+                places + shift,
+                values,
+                deviations,
+                ls=style,
+                marker="o",
+                ms=4,
+                capsize=2,
+                label=name,
             )
         look: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(ticks) > 8 else {}
         axes.set_xticks(places, ticks, fontsize=7, **look)

@@ -46,7 +46,7 @@ def _command(reporter: console.ConsoleReporter, run_or_set: str) -> dict[str, An
     config: AnalyseConfig = config_flags.config_from_flags(AnalyseConfig)
     name = files.plain_name(Path(run_or_set).stem)
     folder = files.expand(flags.FLAGS.workdir or f"runs/{name}-analysis")
-    sets, dataset = _open(run_or_set, config, reporter)
+    sets, dataset = open_sets(run_or_set, config, reporter)
     _make_folder(folder)  # before the work, which would be lost
     result = {"name": run_or_set} | analyse(sets, dataset, config, reporter=reporter)
     reporter.close()
@@ -57,10 +57,23 @@ def _command(reporter: console.ConsoleReporter, run_or_set: str) -> dict[str, An
     return result
 
 
-def _open(
+def open_sets(
     run_or_set: str, config: AnalyseConfig, reporter: console.ConsoleReporter
 ) -> tuple[dict[str, SupportSet], Dataset]:
-    """Returns the sets by name, those that they are compared with first, and their data."""
+    """Opens what an analysis compares.
+
+    Args:
+        run_or_set: a run's folder, a set's file, or the name of a set that comes with kipax.
+        config: says where the data lie.
+        reporter: is told what was opened.
+
+    Returns:
+        The sets by name, and their data: the checkpoints of a run in the order of their steps, its
+        set last; or as many random real images, and the set.
+
+    Raises:
+        UsageError, FileError: it is no run or set, or the data do not fit.
+    """
     path = find_support(run_or_set)
     last = load(path, data_dir=config.data_dir)
     dataset = load_test_data(

@@ -13,7 +13,7 @@ from PIL import Image
 import kipax
 from kipax import analysis
 from kipax.analysis import AnalyseConfig
-from kipax.commands.analyse import _open
+from kipax.commands.analyse import open_sets
 from kipax.console import ConsoleReporter
 from kipax.errors import FileError, UsageError
 
@@ -63,7 +63,7 @@ def test_a_run_is_told_over_its_checkpoints(run, tmp_path):
 
 def test_the_numbers_are_those_of_the_functions(run, monkeypatch):
     monkeypatch.setattr("kipax.analysis.sets._ROWS", 500)  # training images in three parts
-    sets, dataset = _open(str(run), AnalyseConfig(), ConsoleReporter())
+    sets, dataset = open_sets(str(run), AnalyseConfig(), ConsoleReporter())
     result = analysis.analyse(sets, dataset, SMALL)
     support = sets["step 5"]
     row = result["dimension"][-1]
@@ -90,7 +90,7 @@ def test_the_numbers_are_those_of_the_functions(run, monkeypatch):
 def test_a_set_alone_stands_beside_real_images(run, tmp_path, monkeypatch):
     alone = tmp_path / "alone.npz"
     kipax.load(run).save(alone)
-    sets, dataset = _open(str(alone), AnalyseConfig(), ConsoleReporter())
+    sets, dataset = open_sets(str(alone), AnalyseConfig(), ConsoleReporter())
     assert list(sets) == ["random real", "KIP"]
     result = analysis.analyse(sets, dataset, SMALL)
     assert len(result["dimension"]) == 2
@@ -98,7 +98,7 @@ def test_a_set_alone_stands_beside_real_images(run, tmp_path, monkeypatch):
     real = analysis.analyse({"real": sets["random real"]}, dataset, SMALL)
     assert real["nearest"]["median"] == 0  # they are training images
     assert real["labels"]["shares_most_with"] == [None] * 10
-    sets, _ = _open("digits-convnet-10", AnalyseConfig(), ConsoleReporter())
+    sets, _ = open_sets("digits-convnet-10", AnalyseConfig(), ConsoleReporter())
     assert list(sets) == ["random real", "KIP"]
 
 
@@ -119,10 +119,10 @@ def test_repeated_images_are_left_out(run):
 def test_what_is_no_run_or_set(run, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"holds no support\.npz: finish its run, or name a file"):
-        _open(str(tmp_path / "empty"), AnalyseConfig(), ConsoleReporter())
+        open_sets(str(tmp_path / "empty"), AnalyseConfig(), ConsoleReporter())
     (tmp_path / "text.npz").write_text("no set")
     with pytest.raises(FileError, match=r"text\.npz"):
-        _open(str(tmp_path / "text.npz"), AnalyseConfig(), ConsoleReporter())
+        open_sets(str(tmp_path / "text.npz"), AnalyseConfig(), ConsoleReporter())
     done = _kipax("nothing")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("there is no file nothing and no shipped set of that name")
@@ -132,7 +132,7 @@ def test_what_is_no_run_or_set(run, tmp_path):
     np.savez(tmp_path / "other.npz", x_train=x, y_train=y, x_test=x + 1, y_test=y)
     other = AnalyseConfig(dataset=f"npz:{tmp_path / 'other.npz'}")
     with pytest.raises(UsageError, match=r"takes images \(8, 8, 1\) of 10 classes"):
-        _open(str(run), other, ConsoleReporter())
+        open_sets(str(run), other, ConsoleReporter())
 
 
 @pytest.mark.parametrize(
