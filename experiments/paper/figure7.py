@@ -7,7 +7,7 @@ Command:  kipax kip --dataset=digits --architecture=fc2 --support=100 --steps=40
               --learn_labels=false --workdir=runs/fc2
           python -m experiments.paper.figure7 runs/fc2
 Expected: 8.3 at step 0 and 16.4 at step 400, real draws 6.7 ± 0.9: holds; 23 and 4 s on 2 CPU
-          cores. Ten digits with the ConvNet kernel, 60 steps: 11.8 and 27.3, real 11.4 ± 3.6: holds.
+          cores. Ten digits, ConvNet kernel, 60 steps: 11.8 and 27.3, real 11.4 ± 3.6: holds.
           The paper: 500 images without whitening, CIFAR-10, SVHN, MNIST and others.
 
 Source: Nguyen et al. 2021, Figure 7, arXiv:2107.13034; `kipax analyse` draws it.
