@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Plane",
+    "draw_bars",
     "draw_curve",
     "draw_guesses",
     "draw_histograms",
     "draw_images",
     "draw_labels",
+    "draw_lines",
     "draw_planes",
     "draw_scaling",
     "draw_sheets_and_bars",
@@ -309,6 +311,85 @@ def draw_scaling(
         axes.tick_params(labelsize=7)
         axes.grid(alpha=0.3)
     figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def draw_lines(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float] | None]]],
+    ticks: Sequence[str],
+    label: str,
+) -> Figure:
+    """Draws lines over evenly spaced places, in one panel for each quantity.
+
+    Args:
+        panels: by the name of the quantity, by the name of the line: a value for each place, and
+            its standard deviations (None for none).
+        ticks: names of the places, from left to right.
+        label: what the places are.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    figure = _new_figure(3.6 * len(panels), 3)
+    places = np.arange(len(ticks))
+    for position, (quantity, lines) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(1, len(panels), position)
+        for number, (name, (values, deviations)) in enumerate(lines.items()):
+            shift = 0.06 * number if deviations is not None else 0.0  # error bars side by side
+            style = "--" if number else "-"  # one line shows below another
+            axes.errorbar(
+                places + shift,
+                values,
+                deviations,
+                ls=style,
+                marker="o",
+                ms=4,
+                capsize=2,
+                label=name,
+            )
+        look: dict[str, Any] = {"rotation": 30, "ha": "right"} if len(ticks) > 8 else {}
+        axes.set_xticks(places, ticks, fontsize=7, **look)
+        axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+        axes.set_xlim(-0.4, len(ticks) - 0.6)
+        axes.set_xlabel(label, fontsize=8)
+        axes.set_ylabel(quantity, fontsize=8)
+        axes.tick_params(axis="y", labelsize=7)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7)
+    return figure
+
+
+def draw_bars(
+    groups: Mapping[str, Sequence[float]],
+    ticks: Sequence[str],
+    labels: tuple[str, str],
+    *,
+    wholes: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draws bars side by side at each place.
+
+    Args:
+        groups: by name, a value for each place.
+        ticks: names of the places, from left to right.
+        labels: what the places and what the values are.
+        wholes: by name, a value that is drawn as a dashed line, the whole of a group's parts.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    figure = _new_figure(max(4.5, 0.9 * len(ticks)), 3)
+    axes = figure.add_subplot()
+    width = 0.8 / len(groups)
+    for number, (name, values) in enumerate(groups.items()):
+        places = np.arange(len(ticks)) + (number - (len(groups) - 1) / 2) * width
+        axes.bar(places, values, width, color=f"C{number}", label=name)
+        if wholes is not None:
+            axes.axhline(wholes[name], color=f"C{number}", ls="--", lw=1, label=f"{name}, whole")
+    axes.set_xticks(np.arange(len(ticks)), ticks, fontsize=7)
+    axes.set_xlabel(labels[0], fontsize=8)
+    axes.set_ylabel(labels[1], fontsize=8)
+    axes.tick_params(axis="y", labelsize=7)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7)
     return figure
 
 

@@ -34,7 +34,7 @@ def _main(monkeypatch, *words):
 
 def test_the_commands():
     assert {"kip", "label_solve", "subsets", "evaluate", "plan", "checkpoints"} <= set(NAMES)
-    assert {"part", "released"} <= set(NAMES)
+    assert {"analyse", "part", "released"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)], ids=str)
@@ -54,9 +54,9 @@ def test_the_version(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("evalute", "unknown command 'evalute'; did you mean evaluate? Choices: checkpoints, "),
+        ("evalute", "unknown command 'evalute'; did you mean evaluate? Choices: analyse, "),
         ("label-slove", "unknown command 'label-slove'; did you mean label_solve?"),
-        ("nonsense", "unknown command 'nonsense'. Choices: checkpoints, evaluate, kd"),
+        ("nonsense", "unknown command 'nonsense'. Choices: analyse, checkpoints, evaluate, kd"),
         ("__init__", "unknown command '__init__'."),
         ("", "unknown command ''."),
         ("--dataset=digits", "a command comes before its flags; got '--dataset=digits'"),

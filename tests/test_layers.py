@@ -37,6 +37,7 @@ ROOMS = [
     "support",
     "loading",
     "released",
+    "analysis",
     "blocks",
     "distill",
     "students",
@@ -140,7 +141,7 @@ def test_import_is_light_and_changes_no_settings():
     assert out.stdout.splitlines() == ["[]", "set()"]
 
 
-@pytest.mark.parametrize("room", ["augment", "students", "training", "transfer"])
+@pytest.mark.parametrize("room", ["analysis", "augment", "students", "training", "transfer"])
 def test_what_a_room_promises_is_there(room):
     module = importlib.import_module(f"kipax.{room}")
     assert [name for name in module.__all__ if not hasattr(module, name)] == []

@@ -108,6 +108,8 @@ def test_a_killed_grid_goes_on_where_it_stopped(folder, tmp_path):
             marks=pytest.mark.slow,
         ),
         ("figure4", [*NETWORK[1:], "--steps=4"], "above natural"),
+        ("figure7", [], "random real, 20 draws"),
+        ("figure8", ["--eval_examples=60"], "band 5"),
     ],
 )
 def test_the_papers_scripts_run(folder, script, flags, shown):

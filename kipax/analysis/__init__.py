@@ -1,0 +1,41 @@
+"""What distilled images and labels are: arrays in, numbers out (Nguyen et al. 2021, section 4)."""
+
+from kipax.analysis.dimension import (
+    TwoNN,
+    distinct_points,
+    gradient_distances,
+    intrinsic_dimension,
+    intrinsic_dimension_of_distances,
+    linear_dimension,
+    linear_dimension_of_kernel,
+    squared_distances,
+    two_nn,
+)
+from kipax.analysis.labels import label_entropy, label_shares, shared_classes
+from kipax.analysis.nearest import Nearest, nearest_images
+from kipax.analysis.sets import AnalyseConfig, analyse
+from kipax.analysis.spectrum import SpectralBands, spectral_bands
+from kipax.analysis.subsets import random_parts, subsampling
+
+__all__ = [
+    "AnalyseConfig",
+    "Nearest",
+    "SpectralBands",
+    "TwoNN",
+    "analyse",
+    "distinct_points",
+    "gradient_distances",
+    "intrinsic_dimension",
+    "intrinsic_dimension_of_distances",
+    "label_entropy",
+    "label_shares",
+    "linear_dimension",
+    "linear_dimension_of_kernel",
+    "nearest_images",
+    "random_parts",
+    "shared_classes",
+    "spectral_bands",
+    "squared_distances",
+    "subsampling",
+    "two_nn",
+]
