@@ -39,6 +39,7 @@ class Table:
         orders: names of cells in the order of the accuracies that the paper claims.
         equals: pairs of names whose accuracies are the same in the paper.
         gaps: two pairs of names; the first pair differs more than the second in the paper.
+        measure: what is compared; see `kipax.kd.run_cells`.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Table:
     orders: tuple[tuple[str, ...], ...] = ()
     equals: tuple[tuple[str, str], ...] = ()
     gaps: tuple[tuple[tuple[str, str], tuple[str, str]], ...] = ()
+    measure: str = "test_accuracy"
 
     @property
     def compares_sources(self) -> bool:
@@ -59,7 +61,8 @@ Drawing = Callable[[KDConfig, Mapping[str, list[CellResult]]], None]
 
 
 def _format(table: Table, results: list[CellResult]) -> str:
-    lines = [[table.title, "test accuracy", "last step", "agreement", "rel. entropy", "paper"]]
+    measure = table.measure.replace("_", " ")
+    lines = [[table.title, measure, "last step", "agreement", "rel. entropy", "paper"]]
     for result in results:
         spread = "" if result.deviation is None else f" ± {100 * result.deviation:.1f}"
         published, agreement = table.paper.get(result.name), result.agreements.mean()
@@ -67,7 +70,7 @@ def _format(table: Table, results: list[CellResult]) -> str:
             [
                 result.name,
                 f"{100 * result.accuracy:.1f}{spread}",
-                f"{100 * result.last.mean():.1f}",
+                "" if np.isnan(result.last).any() else f"{100 * result.last.mean():.1f}",
                 "" if np.isnan(agreement) else f"{100 * agreement:.1f}",
                 f"{result.relative_entropies.mean():.2f}",
                 "" if published is None else f"{published:.1f}",
@@ -115,7 +118,14 @@ def _run(
     config: KDConfig = config_flags.config_from_flags(KDConfig)
     seeds, where = range(config.seed, config.seed + chosen.seeds), chosen.workdir
     results = {
-        name: run_cells(config, table.cells, seeds=seeds, workdir=where, reporter=reporter)
+        name: run_cells(
+            config,
+            table.cells,
+            seeds=seeds,
+            workdir=where,
+            measure=table.measure,
+            reporter=reporter,
+        )
         for name, table in known.items()
     }
     reporter.close()

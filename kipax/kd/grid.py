@@ -13,16 +13,21 @@ import numpy as np
 from kipax import files
 from kipax.config import changeable, check_arguments
 from kipax.data import Dataset
-from kipax.errors import UsageError
+from kipax.errors import UsageError, check_choice
 from kipax.kd.config import KDConfig
 from kipax.kd.distilling import Distillation
 from kipax.kd.opening import open_teacher_and_data
 from kipax.kd.teachers import Teacher
 from kipax.kd.term_config import TermConfig
 from kipax.ledger import Ledger, array_hash, key_of
+from kipax.networks import TrainedNetwork
+from kipax.probes import ProbeConfig, probe
 from kipax.report import SAME_COMMAND, Progress, Reporter, limit_time
 
-__all__ = ["Cell", "CellResult", "run_cells"]
+__all__ = ["MEASURES", "Cell", "CellResult", "run_cells"]
+
+_PROBES = ("knn", "linear", "cluster_alignment")  # of the students' features
+MEASURES = ("test_accuracy", *_PROBES)
 
 _OF_IMAGES = ("images", "pool", "imbalance", "boundary", "seed")  # fields that decide them
 # Fields that all cells of a table share: its teacher, test data and time limit; and its seeds.
@@ -56,8 +61,8 @@ class CellResult:
 
     Attributes:
         name: its name in the table.
-        accuracies: test accuracies of the chosen steps, as fractions ``(seeds,)``.
-        last: test accuracies after the last steps ``(seeds,)``.
+        accuracies: the table's measure of the chosen steps' students, as fractions ``(seeds,)``.
+        last: test accuracies after the last steps ``(seeds,)``; NaN for a probe.
         agreements: agreements with the teacher on held-out images of the source ``(seeds,)``.
         relative_entropies: relative entropies of the teacher's classes ``(seeds,)``.
         test_examples: number of test images.
@@ -102,6 +107,7 @@ def run_cells(
     workdir: Path | str,
     teacher: Teacher | None = None,
     dataset: Dataset | None = None,
+    measure: str = "test_accuracy",
     reporter: Reporter | None = None,
 ) -> list[CellResult]:
     """Runs the distillation of every cell with every seed, except those that are finished.
@@ -117,6 +123,7 @@ def run_cells(
         workdir: folder of the ledger and of the runs.
         teacher: the teacher of all cells; None opens ``config.teacher``.
         dataset: the data to test on; None takes those of the config or of the teacher.
+        measure: one of `MEASURES`: the students' test accuracy, or a probe of their features.
         reporter: is told sentences and progress.
 
     Returns:
@@ -127,6 +134,7 @@ def run_cells(
     """
     check_arguments(KDConfig, config, resume=True)
     _check_cells(cells, seeds)
+    check_choice("measure", measure, MEASURES)
     reporter = limit_time(reporter or Reporter(), config.max_seconds, remedy=SAME_COMMAND)
     config = dataclasses.replace(config, max_seconds=None)  # the limit of the whole table
     teacher, data = _open(config, teacher, dataset, reporter)
@@ -141,9 +149,10 @@ def run_cells(
             chosen, teacher=teacher, dataset=data, reporter=_ProgressAlone(reporter)
         )
         reporter.say(f"{cell.name}, seed {seed}: {run.describe()}")
-        found[cell.name].append(_finished(ledger, run, folder, [test_hash, examples]))
+        record = _finished(ledger, run, folder, [test_hash, examples], probed=measure in _PROBES)
+        found[cell.name].append(record)
         reporter.progress(Progress(number, len(seeds) * len(cells), unit="distillation"))
-    return [_collect(name, records) for name, records in found.items()]
+    return [_collect(name, records, measure) for name, records in found.items()]
 
 
 def _open(
@@ -199,7 +208,7 @@ def _effective(config: KDConfig) -> dict[str, Any]:
 
 
 def _finished(
-    ledger: Ledger, run: Distillation, folder: Path, tested_on: list[Any]
+    ledger: Ledger, run: Distillation, folder: Path, tested_on: list[Any], *, probed: bool
 ) -> dict[str, Any]:
     """Returns the ledger's record of a distillation; runs the distillation if there is none.
 
@@ -208,6 +217,7 @@ def _finished(
         run: the distillation.
         folder: the table's folder.
         tested_on: hash of the test images, and the number of them that are used.
+        probed: whether the student's features are probed, too.
     """
     identity = run.identity
     facts = {
@@ -218,24 +228,37 @@ def _finished(
     images = {k: identity.config[k] for k in _OF_IMAGES} | facts["hashes"]
 
     def train() -> dict[str, Any]:
-        summary = run.train(
+        result = run.train(
             folder / f"{source}-{key_of(facts)}",
             resume=True,
             drawn=folder / f"drawn-{source}-{key_of(images)}",
-        ).summary()
+        )
+        summary = result.summary()
         del summary["workdir"]
+        if probed:
+            summary |= {"probes": _probe(result.network, run)}
         return summary | {"test_examples": tested_on[1]}
 
-    return ledger.remember(facts | {"tested_on": tested_on}, train)
+    more = {"probes": list(_PROBES)} if probed else {}
+    return ledger.remember(facts | {"tested_on": tested_on, **more}, train)
 
 
-def _collect(name: str, records: Sequence[Mapping[str, Any]]) -> CellResult:
+def _probe(network: TrainedNetwork, run: Distillation) -> dict[str, float]:
+    """Probes a student's features with all training and test images."""
+    assert run.data is not None
+    config = ProbeConfig(probes=",".join(_PROBES), eval_examples=run.config.eval_examples)
+    found = probe(network, run.data, config)
+    return {name: found[name] for name in _PROBES} | {"knn": found["knn"]["accuracy"]}
+
+
+def _collect(name: str, records: Sequence[Mapping[str, Any]], measure: str) -> CellResult:
     def column(key: str) -> np.ndarray:
         return np.array([np.nan if r[key] is None else r[key] for r in records], float)
 
+    of_probe = measure in _PROBES
     return CellResult(
         name,
-        column("test_accuracy"),
+        np.array([r["probes"][measure] for r in records]) if of_probe else column(measure),
         column("test_accuracy_last"),
         column("agreement"),
         column("relative_entropy"),

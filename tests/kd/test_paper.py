@@ -32,6 +32,14 @@ def _table(script, teacher, folder, *flags):
             "shaders, long tail, mix none < shaders, balanced, mix none",
         ),
         ("surrogate", "boundary", ["--attacked=40"], "noise, moved", "noise < noise, moved"),
+        (
+            "compress",
+            "methods",
+            ["--images=100", "--student=convnet1"],
+            "clusters",
+            "regression < CRD without labels",
+        ),
+        ("dapt", "methods,more", ["--part=50"], "SRRL", "labels alone < SRRL"),
     ],
 )
 def test_a_table_is_printed_with_its_claims(taught, tmp_path, script, table, flags, row, claim):
