@@ -22,13 +22,12 @@ from experiments.benchmarks import timing
 from kipax.console import ConsoleReporter, run_command
 from kipax.data import Standard
 from kipax.kd import Distil, ImageSpace, NetworkTeacher, SourceReader, Views
-from kipax.kd.presets import make_descent
 from kipax.kd.stored import asked_live, remembered
 from kipax.kd.views import ViewedBatches
 from kipax.networks import TrainedNetwork
 from kipax.pixels import PixelFacts
 from kipax.students import StudentSpec, init_variables
-from kipax.training import Batch, Epochs, Hook, Setting, TrainState, fit
+from kipax.training import Batch, Epochs
 
 flags.DEFINE_string("teacher", "wrn16-1", "network of the teacher, with weights as drawn")
 flags.DEFINE_string("student", "wrn10-1", "network of the student")
@@ -57,35 +56,11 @@ def _teacher(space: ImageSpace, preprocessor: Standard) -> NetworkTeacher:
     return NetworkTeacher(TrainedNetwork(spec, variables, preprocessor, facts))
 
 
-class _Clock(Hook):
-    """Records the time after the first step of a training, which compiles, and after the last."""
-
-    def __init__(self, last: int):
-        self._last = last
-        self.times: list[float] = []
-
-    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
-        """Waits until the device has finished the step, then records the time."""
-        if step in (1, self._last):
-            jax.block_until_ready((metrics, state.params))
-            self.times.append(time.perf_counter())
-
-
 def _loop(teach: Callable[[Batch], Any], batches: Callable[[int], Batch]) -> float:
-    """Trains a student for some steps; returns the mean seconds of a step after the first one."""
-    chosen = flags.FLAGS
-    clock = _Clock(chosen.steps + 1)
-    shape = batches(0).x.shape[1:]
-    fit(
-        StudentSpec(name=chosen.student).build(_CLASSES, shape),
-        batches,
-        objective=Distil(loss="kl", temperature=8.0, scale=1.0),
-        descent=make_descent("adam", "constant", steps=chosen.steps + 1, weight_decay=0.0),
-        settings=[Setting(1e-3, 0.0, 0)],
-        teacher=teach,
-        hooks=[clock],
-    )
-    return (clock.times[1] - clock.times[0]) / chosen.steps
+    """Returns the mean seconds of a student's step after the first one."""
+    objective = Distil(loss="kl", temperature=8.0, scale=1.0)
+    network = StudentSpec(name=flags.FLAGS.student).build(_CLASSES, batches(0).x.shape[1:])
+    return timing.step_seconds(network, batches, objective, teach, steps=flags.FLAGS.steps)
 
 
 def _tell(reporter: ConsoleReporter, seconds: dict[str, float], ratio: float, drawn: float) -> None:

@@ -1,4 +1,4 @@
-"""Functions that the benchmarks share: noise images, medians, jitted kernels and pullbacks."""
+"""Functions that the benchmarks share: noise images, medians, jitted kernels, training steps."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import statistics
 import time
 from collections.abc import Callable
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kipax.kd.presets import make_descent
 from kipax.kernels import KernelFn, fused
+from kipax.training import Batches, Hook, Objective, Setting, Teacher, TrainState, fit
 
-__all__ = ["functions", "images", "machine", "relative_error", "seconds"]
+__all__ = ["functions", "images", "machine", "relative_error", "seconds", "step_seconds"]
 
 
 def images(n: int, shape: tuple[int, int, int], seed: int) -> jax.Array:
@@ -42,6 +45,42 @@ def seconds(f: Callable, *args, repeats: int = 5) -> float:
         jax.block_until_ready(f(*args))
         times.append(time.perf_counter() - began)
     return statistics.median(times)
+
+
+class _Clock(Hook):
+    """Records the time after the first step of a training, which compiles, and after the last."""
+
+    def __init__(self, last: int):
+        self._last = last
+        self.times: list[float] = []
+
+    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
+        """Waits until the device has finished the step, then records the time."""
+        if step in (1, self._last):
+            jax.block_until_ready((metrics, state.params))
+            self.times.append(time.perf_counter())
+
+
+def step_seconds(
+    network: nn.Module,
+    batches: Batches,
+    objective: Objective,
+    teacher: Teacher | None,
+    *,
+    steps: int,
+) -> float:
+    """Trains a network for some steps; returns the mean seconds of a step after the first one."""
+    clock = _Clock(steps + 1)
+    fit(
+        network,
+        batches,
+        objective=objective,
+        descent=make_descent("adam", "constant", steps=steps + 1, weight_decay=0.0),
+        settings=[Setting(1e-3, 0.0, 0)],
+        teacher=teacher,
+        hooks=[clock],
+    )
+    return (clock.times[1] - clock.times[0]) / steps
 
 
 def relative_error(actual, expected) -> float:
