@@ -21,6 +21,11 @@ def check_settings(config: KDConfig, teacher: Teacher, objective: Distil, views:
         objective: the student's objective.
         views: how images are changed before both see them.
     """
+    if not teacher.classifies:
+        raise UsageError(
+            f"the loss {config.loss} compares logits, and the teacher, {teacher.describe()}, gives "
+            "features alone: give it a head with kipax teacher --linear_probe=FILE."
+        )
     if config.cached and views.changes:
         raise UsageError(
             "a cached teacher is asked about images as they are; got augmentation "

@@ -93,6 +93,11 @@ class Teacher(abc.ABC):
         """The number of likeliest classes whose logits it gives; None for all classes."""
         return None
 
+    @property
+    def classifies(self) -> bool:
+        """Whether its logits mean classes; False for a network that was trained without labels."""
+        return True
+
     @abc.abstractmethod
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Returns logits ``(n, classes)`` of images, given both raw and preprocessed (`x`)."""
@@ -127,8 +132,18 @@ class NetworkTeacher(Teacher):
         return {"teacher": self.network.spec.describe(), "teacher_hash": digest[:16]}
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Returns the network's logits ``(n, classes)`` of preprocessed images `x`."""
+        """Returns the network's logits ``(n, classes)`` of preprocessed images `x`.
+
+        Raises:
+            UsageError: the network was trained without labels.
+        """
+        self.network.check_classifies()
         return _apply(self.network.module, self.network.variables, x)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the network was trained from labels."""
+        return self.network.classifies
 
     def describe(self) -> str:
         """Returns the network's own description."""
