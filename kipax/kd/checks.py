@@ -23,8 +23,8 @@ def check_settings(config: KDConfig, teacher: Teacher, objective: Distil, views:
     """
     if not teacher.classifies:
         raise UsageError(
-            f"the loss {config.loss} compares logits, and the teacher, {teacher.describe()}, gives "
-            "features alone: give it a head with kipax teacher --linear_probe=FILE."
+            f"the loss {config.loss} compares logits, and this teacher, trained without labels, "
+            "gives features alone: give it a head with kipax teacher --linear_probe=FILE."
         )
     if config.cached and views.changes:
         raise UsageError(

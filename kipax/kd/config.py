@@ -70,9 +70,9 @@ class TrainingConfig:
     steps: int | None = config_field(None, "number of updates (by preset)")
     batch_size: int | None = config_field(None, "images a step (by preset)")
     learning_rate: float | None = config_field(None, "the first learning rate (by preset)")
-    optimizer: str | None = config_field(None, "adam, momentum or nesterov (by preset)")
+    optimizer: str | None = config_field(None, f"{', '.join(OPTIMIZERS)} (by preset)")
     schedule: str | None = config_field(
-        None, "of the learning rate: constant, cosine or steps (by preset)"
+        None, f"of the learning rate: {', '.join(SCHEDULES)} (by preset)"
     )
     weight_decay: float | None = config_field(
         None, "share of the weights that is subtracted in a step (by preset)"

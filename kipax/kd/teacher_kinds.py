@@ -75,6 +75,10 @@ def check_kind(config: TeacherConfig) -> None:
             f"{kind} compares two different views of an image; got augmentation none: take "
             "contrastive."
         )
+    if kind == "simclr" and config.batch_size == 1:
+        raise UsageError(
+            "simclr tells an image from the others of its batch; got batch_size 1: take 2 or more."
+        )
     if kind == "linear_probe" and config.augmentation not in (None, "none"):
         raise UsageError(
             "a linear probe computes the features of each image once; got augmentation "

@@ -269,11 +269,16 @@ def _unlabelled(config: TeacherConfig, learned: _Learned) -> Trainee:
     data = learned.data
     return Trainee(
         module=learned.spec.build(data.num_classes, data.image_shape),
-        batches=apart(seen) if config.kind == "moco" else seen,
+        batches=apart(seen) if config.kind == "moco" else together(seen),
         objective=objective,
         descent=config.descent,
         setting=config.setting,
     )
+
+
+def together(seen: Callable[[int], Batch]) -> Callable[[int], Batch]:
+    """Returns batches without raw images, for `NTXent`, which takes all views at once."""
+    return lambda step: seen(step)._replace(x_teacher=None)
 
 
 def apart(seen: Callable[[int], Batch]) -> Callable[[int], Batch]:

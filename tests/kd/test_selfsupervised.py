@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -12,7 +15,10 @@ from jax.test_util import check_grads
 import kipax
 from kipax.errors import UsageError
 from kipax.kd import KDConfig, NetworkTeacher, TeacherConfig, Views, run_kd, run_teacher
+from kipax.kd.config import resolve
 from kipax.kd.selfsupervised import MoCo, NTXent
+from kipax.kd.teacher_kinds import KINDS
+from kipax.kd.teacher_presets import TEACHER_PRESETS
 from kipax.kd.teaching import apart
 from kipax.students import Outputs, classifier_of
 from kipax.training import Batch
@@ -247,7 +253,7 @@ def test_labels_teach_nothing(unlabelled, tmp_path):
 def test_a_teacher_of_logits_has_classes(unlabelled, tmp_path):
     teacher = NetworkTeacher(unlabelled[0].network)
     config = KDConfig(source="noise", images=20, steps=1, dataset="none")
-    with pytest.raises(UsageError, match=r"compares logits, .* gives features alone: .*linear_p"):
+    with pytest.raises(UsageError, match=r"loss kl compares logits, .* features alone: .*linear_p"):
         run_kd(config, teacher=teacher, workdir=tmp_path)
     with pytest.raises(UsageError, match="gives classes once it was trained from labels"):
         teacher.logits(np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8, 1), np.float32))
@@ -256,6 +262,40 @@ def test_a_teacher_of_logits_has_classes(unlabelled, tmp_path):
 @pytest.mark.parametrize("config", [MOCO, TeacherConfig(objective="simclr", **SHORT)])
 def test_a_run_in_pieces_has_the_bytes_of_one_run(config, tmp_path):
     assert stops_before_the_same_bytes(run_teacher, config, tmp_path) >= 5
+
+
+_DEVICES = """
+import jax, numpy as np
+from kipax.kd import TeacherConfig, run_teacher
+assert len(jax.devices()) == {count}
+config = TeacherConfig(
+    objective={objective!r}, width=4, steps=4, batch_size=32, optimizer="momentum",
+    queue=40 if {objective!r} == "moco" else None, learning_rate=0.01, weight_decay=0.0,
+)
+run_teacher(config, workdir={out!r})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["simclr", "moco"])
+def test_a_batch_shared_by_devices_has_one_queue(objective, tmp_path):
+    """Of four devices each has a quarter of the views; the state is that of one device."""
+    found = []
+    for count in (1, 4):
+        out = str(tmp_path / f"{count}")
+        flags = os.environ.get("XLA_FLAGS", "")
+        flags += f" --xla_force_host_platform_device_count={count}"
+        subprocess.run(
+            [sys.executable, "-c", _DEVICES.format(count=count, out=out, objective=objective)],
+            env=os.environ | {"XLA_FLAGS": flags},
+            check=True,
+        )
+        with np.load(tmp_path / f"{count}" / "latest.npz") as content:
+            found.append(dict(content))
+    assert set(found[0]) == set(found[1])
+    assert any("keys" in name for name in found[0]) == (objective == "moco")
+    for name, value in found[0].items():
+        np.testing.assert_allclose(found[1][name], value, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 def test_collapsed_features_are_told(tmp_path, monkeypatch):
@@ -283,6 +323,7 @@ def test_a_queue_has_no_more_keys_than_images(tmp_path):
         ({"objective": "moco", "averaging": 1.0}, "averaging runs from 0 to below 1; got 1"),
         ({"objective": "moco", "projector": "mlp"}, "unknown projector 'mlp'"),
         ({"objective": "simclr", "augmentation": "none"}, "two different views .* got augm"),
+        ({"objective": "simclr", "batch_size": 1}, "others of its batch; got batch_size 1"),
         ({"backbone_rate": 0.1}, "backbone_rate is for --fine_tune=FILE; got 0.1"),
         ({"linear_probe": "a", "fine_tune": "b"}, "by --linear_probe or --fine_tune; got lin"),
         ({"linear_probe": "a", "objective": "moco"}, "got linear_probe with objective moco"),
@@ -292,6 +333,19 @@ def test_a_queue_has_no_more_keys_than_images(tmp_path):
 def test_settings_that_contradict_each_other(fields, message):
     with pytest.raises(UsageError, match=message):
         TeacherConfig(**fields)
+
+
+@pytest.mark.parametrize("preset", TEACHER_PRESETS)
+def test_every_preset_has_what_its_kind_of_training_needs(preset):
+    (kind,) = (name for name, kind in KINDS.items() if preset in kind.presets)
+    given = {kind: "x"} if kind in ("linear_probe", "fine_tune") else {"objective": kind}
+    config = resolve(TeacherConfig(preset=preset, **given))
+    assert config.kind == kind
+    assert [name for name in KINDS[kind].settings if getattr(config, name) is None] == []
+    config = dataclasses.replace(config, steps=config.steps or 240)  # a probe's are by data
+    assert config.descent.steps == config.steps
+    assert float(config.descent.schedule(config.steps // 2)) > 0
+    assert resolve(TeacherConfig(**given)).preset == KINDS[kind].presets[0]
 
 
 @pytest.mark.slow
