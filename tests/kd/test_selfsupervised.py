@@ -176,6 +176,8 @@ def test_colours_change_in_eight_of_ten_and_turn_grey_in_two():
     same = np.all(seen == [200, 120, 40], axis=1)
     assert grey.mean() == pytest.approx(0.2, abs=0.07)
     assert same.mean() == pytest.approx(0.2 * 0.8, abs=0.07)
+    plain = np.all(seen == 135, axis=1)  # the luma of the colour: grey, and not changed otherwise
+    assert plain.mean() == pytest.approx(0.2 * 0.2, abs=0.025)
     assert seen.min() >= 0
     assert seen.max() <= 255
 
