@@ -169,7 +169,8 @@ class TrainedNetwork:
             raise UsageError(
                 "a network gives classes once it was trained from labels; this one was "
                 f"{self.metadata.get('method', 'trained without labels')}: give it a head with "
-                "kipax teacher --linear_probe=FILE, or take network.outputs(x).penultimate."
+                "kipax teacher --linear_probe=FILE, or take the features, "
+                "network.outputs(network.preprocess(x)).penultimate."
             )
 
     # -- the file ------------------------------------------------------------------------

@@ -151,7 +151,9 @@ class TeacherConfig(TrainingConfig):
     )
     smoothing: float = config_field(0.0, "label smoothing")
     validation_examples: int | None = config_field(
-        None, "training images held out, which choose the best step (a tenth, at most 5,000)"
+        None,
+        "training images held out, which choose the best step (a tenth, at most 5,000; none for "
+        "simclr, moco and --linear_probe, which keep the last)",
     )
 
     def __post_init__(self) -> None:
@@ -278,12 +280,12 @@ def resolve(config: Config, *, preset: str | None = None) -> Config:
 
     Args:
         config: the config as the user gave it.
-        preset: the preset if the config names none.
+        preset: the preset if the config names none; None for that of what is trained.
     """
-    of_teacher = isinstance(config, TeacherConfig)
-    own = KINDS[config.kind].presets[0] if isinstance(config, TeacherConfig) else "small"
-    name = config.preset or preset or own
-    presets: dict[str, Any] = TEACHER_PRESETS if of_teacher else PRESETS
+    presets: dict[str, Any] = PRESETS
+    if isinstance(config, TeacherConfig):
+        presets, preset = TEACHER_PRESETS, preset or KINDS[config.kind].presets[0]
+    name = config.preset or preset or "small"
     values = presets[name]()
     missing = {k: v for k, v in values.items() if getattr(config, k) is None}
     return dataclasses.replace(config, preset=name, **missing)

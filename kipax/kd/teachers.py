@@ -321,6 +321,11 @@ class Ensemble(Teacher):
                 )
 
     @property
+    def classifies(self) -> bool:
+        """Whether all of them were trained from labels."""
+        return all(teacher.classifies for teacher in self.teachers)
+
+    @property
     def domain(self) -> Domain:
         """The domain of the first teacher."""
         return self.teachers[0].domain

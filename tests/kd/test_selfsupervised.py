@@ -14,7 +14,7 @@ from jax.test_util import check_grads
 
 import kipax
 from kipax.errors import UsageError
-from kipax.kd import KDConfig, NetworkTeacher, TeacherConfig, Views, run_kd, run_teacher
+from kipax.kd import Ensemble, KDConfig, NetworkTeacher, TeacherConfig, Views, run_kd, run_teacher
 from kipax.kd.config import resolve
 from kipax.kd.selfsupervised import MoCo, NTXent
 from kipax.kd.teacher_kinds import KINDS
@@ -254,6 +254,7 @@ def test_labels_teach_nothing(unlabelled, tmp_path):
 
 def test_a_teacher_of_logits_has_classes(unlabelled, tmp_path):
     teacher = NetworkTeacher(unlabelled[0].network)
+    assert not Ensemble([teacher, teacher]).classifies
     config = KDConfig(source="noise", images=20, steps=1, dataset="none")
     with pytest.raises(UsageError, match=r"loss kl compares logits, .* features alone: .*linear_p"):
         run_kd(config, teacher=teacher, workdir=tmp_path)
