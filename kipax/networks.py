@@ -48,7 +48,7 @@ class TrainedNetwork:
         preprocessor: treats new images like the training images.
         metadata: JSON-ready facts: ``dataset``, ``class_names``, ``image_shape``, ``pixels``
             (the training images' `PixelFacts`), ``method``, how it was trained, accuracies with
-            their rule, ``kipax_version``.
+            their rule, ``kipax_version``; ``classifies``, False for one trained without labels.
 
     Raises:
         UsageError: the variables do not fit the network or are not finite, or a metadata field is
@@ -96,6 +96,11 @@ class TrainedNetwork:
         """The facts of the training images' pixels."""
         return PixelFacts.from_metadata(self.metadata["pixels"])
 
+    @property
+    def classifies(self) -> bool:
+        """Whether its logits mean classes; False for a network that was trained without labels."""
+        return bool(self.metadata.get("classifies", True))
+
     @functools.cached_property
     def module(self) -> nn.Module:
         """The Flax network."""
@@ -104,9 +109,10 @@ class TrainedNetwork:
     def __str__(self) -> str:
         m = self.metadata
         height, width, channels = self.image_shape
+        classes = f"{len(self.class_names)} classes" if self.classifies else "features, no classes"
         sentence = (
             f"{self.spec.describe()}, for images of {height}×{width}×{channels} "
-            f"({len(self.class_names)} classes), {m.get('method', 'trained')} "
+            f"({classes}), {m.get('method', 'trained')} "
             f"on {m['dataset'] or 'no data set'}, "
             f"{self.preprocessor.name} preprocessing"
         )
@@ -145,12 +151,27 @@ class TrainedNetwork:
         return predict(self.module, self.variables, x, features=features)
 
     def scores(self, x: np.ndarray) -> np.ndarray:
-        """Returns the logits ``(n, classes)`` of raw images ``(n, H, W[, C])``."""
+        """Returns the logits ``(n, classes)`` of raw images ``(n, H, W[, C])``.
+
+        Raises:
+            UsageError: the images do not fit, or the network was trained without labels.
+        """
+        self.check_classifies()
         return np.asarray(self.outputs(self.preprocess(x)).logits)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Returns the classes ``(n,)`` of raw images."""
+        """Returns the classes ``(n,)`` of raw images; raises as `scores`."""
         return np.argmax(self.scores(x), axis=1)
+
+    def check_classifies(self) -> None:
+        """Raises a `UsageError` for a network that was trained without labels."""
+        if not self.classifies:
+            raise UsageError(
+                "a network gives classes once it was trained from labels; this one was "
+                f"{self.metadata.get('method', 'trained without labels')}: give it a head with "
+                "kipax teacher --linear_probe=FILE, or take the features, "
+                "network.outputs(network.preprocess(x)).penultimate."
+            )
 
     # -- the file ------------------------------------------------------------------------
 

@@ -80,6 +80,7 @@ def test_code_runs(page, place):
         block = block.replace("width=64, steps=300", "width=4, steps=5, eval_examples=20")
         block = block.replace('(dataset="digits")', '(dataset="digits", width=4, steps=5)')
         block = block.replace('(source="shaders")', '(source="shaders", images=100, steps=5)')
+        block = block.replace('objective="simclr"', 'objective="simclr", width=4, steps=5')
         if 'class_names=["cat", "dog"]' in block:
             two = np.arange(12) % 2
             place |= {

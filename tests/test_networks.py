@@ -60,6 +60,22 @@ def test_a_file_gives_the_same_network(network, data, tmp_path):
     np.testing.assert_array_equal(outputs.logits, network.scores(data.x_test))
 
 
+def test_a_network_without_labels_gives_features_alone(network, data, tmp_path):
+    """Files of before have no such fact and classify."""
+    assert network.classifies
+    facts = dict(network.metadata) | {"classifies": False, "method": "trained without labels (x)"}
+    del facts["test_accuracy"]
+    dataclasses.replace(network, metadata=facts).save(tmp_path / "network.npz")
+    again = load_network(tmp_path)
+    assert not again.classifies
+    assert "(features, no classes), trained without labels (x) on made up" in str(again)
+    for use in (again.scores, again.predict):
+        with pytest.raises(UsageError, match=r"without labels \(x\): .*--linear_probe=FILE"):
+            use(data.x_test)
+    x = again.preprocess(data.x_test)
+    np.testing.assert_array_equal(again.outputs(x).penultimate, network.outputs(x).penultimate)
+
+
 def test_images_are_checked_as_a_support_sets_are(network, data):
     with pytest.raises(UsageError, match=r"shape \(n, 8, 8, 1\); got \(2, 4, 4, 1\)"):
         network.predict(np.zeros((2, 4, 4, 1), np.uint8))

@@ -39,7 +39,7 @@ class Table:
         orders: names of cells in the order of the accuracies that the paper claims.
         equals: pairs of names whose accuracies are the same in the paper.
         gaps: two pairs of names; the first pair differs more than the second in the paper.
-        measure: what is compared; see `kipax.kd.run_cells`.
+        measure: what is compared, see `kipax.kd.Cell`.
     """
 
     title: str
@@ -120,10 +120,9 @@ def _run(
     results = {
         name: run_cells(
             config,
-            table.cells,
+            [dataclasses.replace(cell, measure=table.measure) for cell in table.cells],
             seeds=seeds,
             workdir=where,
-            measure=table.measure,
             reporter=reporter,
         )
         for name, table in known.items()

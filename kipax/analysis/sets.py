@@ -85,16 +85,15 @@ def analyse(
     """Measures the dimensions of sets, and the spectrum and the parts of the first and the last.
 
     Args:
-        sets: sets by name, all of one preprocessing: the first is what the others began as or are
-            compared with, the last is the one whose labels and nearest real images are told.
+        sets: sets by name, all of one preprocessing, the first to be compared with, the last the
+            one whose labels and nearest real images are told.
         dataset: its test images measure accuracies, its training images are those compared with.
         config: the settings; None for the defaults.
         reporter: is told the progress.
 
     Returns:
-        JSON-ready: ``dimension`` (a row a set), ``spectrum`` and ``subsampling`` (of the first and
-        the last set, by name), ``labels`` and ``nearest`` (an entry an image of the last set),
-        ``images``, ``test_examples`` and ``config``.
+        JSON-ready: ``dimension`` (a row a set), ``spectrum`` and ``subsampling`` (first and last
+        set), ``labels`` and ``nearest`` (an entry an image), the numbers of images, ``config``.
 
     Raises:
         UsageError: there is no set, a set does not fit the data or has fewer than three distinct
@@ -110,8 +109,7 @@ def analyse(
         raise UsageError("an analysis needs at least one set; got none.")
     for one in sets.values():
         one.check_fits(dataset)
-    *_, last = sets.values()
-    x, y = dataset.test_part(config.eval_examples)
+    last, (x, y) = list(sets.values())[-1], dataset.test_part(config.eval_examples)
     targets = last.preprocess(x)
     result: dict[str, Any] = {"dimension": [], "spectrum": {}, "subsampling": {}}
     for number, (name, one) in enumerate(sets.items(), 1):
@@ -125,8 +123,8 @@ def analyse(
         reporter.progress(Progress(number, len(sets), unit="set"))
     result["labels"] = _labels(last)
     result["nearest"] = _nearest(last, dataset, targets[:_COMPARED], reporter)
-    facts = {"images": len(last), "test_examples": len(x), "config": dataclasses.asdict(config)}
-    return result | facts
+    result |= {"images": len(last), "test_examples": len(x)}
+    return result | {"config": dataclasses.asdict(config)}
 
 
 def _dimensions(support: SupportSet, ntk: np.ndarray) -> dict[str, Any]:

@@ -66,19 +66,23 @@ def spectral_bands(
 
     Source: Nguyen et al. 2021, section 4 and Figure 8.
     """
-    if isinstance(bands, bool) or not isinstance(bands, numbers.Integral) or bands < 1:
-        raise UsageError(f"bands is a whole number from 1; got {bands!r}.")
     values, vectors = kernel_spectrum(k_ss)
     y = check_labels(labels, len(values))
     rank = int(np.count_nonzero(values > rounding_of(k_ss) * values[0]))
-    if rank < bands:
-        raise UsageError(
-            f"every band needs an eigenvalue; the kernel of {len(values)} images has the rank "
-            f"{rank}, below {bands} bands: take at most {rank} bands, or more distinct images."
-        )
+    _check_bands(bands, rank, len(values))
     scores = []
     for band in np.array_split(np.arange(rank), bands):
         alpha = vectors[:, band] @ ((vectors[:, band].T @ y) / values[band, None])
         scores.append(ridge.predict(k_ts, alpha))
     accuracies = tuple(ridge.accuracy(one, classes) for one in scores)
     return SpectralBands(accuracies, ridge.accuracy(np.sum(scores, axis=0), classes), rank)
+
+
+def _check_bands(bands: int, rank: int, images: int) -> None:
+    if isinstance(bands, bool) or not isinstance(bands, numbers.Integral) or bands < 1:
+        raise UsageError(f"bands is a whole number from 1; got {bands!r}.")
+    if rank < bands:
+        raise UsageError(
+            f"every band needs an eigenvalue; the kernel of {images} images has the rank "
+            f"{rank}, below {bands} bands: take at most {rank} bands, or more distinct images."
+        )

@@ -90,12 +90,16 @@ def subsampling(
         raise UsageError("subsampling needs at least one part; got none: see random_parts.")
     accuracies = []
     for part in map(np.asarray, parts):
-        if part.dtype.kind not in "iu" or part.ndim != 1 or not part.size:
-            raise UsageError(f"a part holds positions of images; got {part.tolist()!r}.")
-        if part.min() < 0 or part.max() >= size:
-            raise UsageError(
-                f"a part holds positions from 0 to {size - 1}; got {part.min()} to {part.max()}."
-            )
+        _check_part(part, size)
         alpha = krr.solve(kernel[np.ix_(part, part)], y[part], ridge=ridge).alpha
         accuracies.append(krr.accuracy(krr.predict(targets[:, part], alpha), classes))
     return np.array(accuracies)
+
+
+def _check_part(part: np.ndarray, size: int) -> None:
+    if part.dtype.kind not in "iu" or part.ndim != 1 or not part.size:
+        raise UsageError(f"a part holds positions of images; got {part.tolist()!r}.")
+    if part.min() < 0 or part.max() >= size:
+        raise UsageError(
+            f"a part holds positions from 0 to {size - 1}; got {part.min()} to {part.max()}."
+        )

@@ -24,6 +24,8 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
     names = [name for _, name in config.terms]
     if config.cached:
         _check_cached(config, views, names)
+    if config.boundary or config.pool:
+        _check_classifies(teacher, "a pool and boundaries need")
     if config.boundary:
         check_gradients(teacher)
     for name in names:
@@ -57,14 +59,24 @@ def _check_cached(config: KDConfig, views: Views, names: list[str]) -> None:
         )
 
 
+def _check_classifies(teacher: Teacher, what: str) -> None:
+    """Raises a `UsageError` for a teacher that gives embeddings alone.
+
+    Args:
+        teacher: the teacher.
+        what: subject and verb of the sentence.
+    """
+    if teacher.known_classes == 0:
+        raise UsageError(
+            f"{what} a teacher that classifies; {teacher.describe()} gives embeddings alone: take "
+            "--preset=compress, or give it a head with kipax teacher --linear_probe=FILE."
+        )
+
+
 def _check_logits(config: KDConfig, name: str, teacher: Teacher) -> None:
     """Raises a `UsageError` if a teacher does not give the logits that a term needs."""
+    _check_classifies(teacher, f"loss {config.loss} needs")
     needed, known = distil(config, name).needed, teacher.known_classes
-    if known == 0:
-        raise UsageError(
-            f"loss {config.loss} needs a teacher that classifies; {teacher.describe()} gives "
-            "embeddings alone: take --preset=compress, or fit a classifier to it first."
-        )
     if known is not None and (needed is None or needed > known):
         remedy = "argmax" if known == 1 else f"top_k --top_k={known}"
         raise UsageError(

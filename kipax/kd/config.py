@@ -26,7 +26,10 @@ from kipax.config import (
 from kipax.data import fit
 from kipax.errors import UsageError, check_choice
 from kipax.kd.objectives import SIGNALS
-from kipax.kd.presets import OPTIMIZERS, PRESETS, SCHEDULES, TEACHER_PRESETS, make_descent
+from kipax.kd.presets import OPTIMIZERS, PRESETS, SCHEDULES, make_descent
+from kipax.kd.projectors import PROJECTORS
+from kipax.kd.teacher_kinds import KINDS, OBJECTIVES, check_kind, kind_of
+from kipax.kd.teacher_presets import TEACHER_PRESETS
 from kipax.kd.term_config import TermConfig
 from kipax.kd.terms import TERMS, parse_loss
 from kipax.kd.views import LEVELS, MIXES
@@ -44,6 +47,8 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "signal": SIGNALS,
     "mix": MIXES,
+    "objective": OBJECTIVES,
+    "projector": PROJECTORS,
 }
 
 
@@ -59,9 +64,9 @@ class TrainingConfig:
     steps: int | None = config_field(None, "number of updates (by preset)")
     batch_size: int | None = config_field(None, "images a step (by preset)")
     learning_rate: float | None = config_field(None, "the first learning rate (by preset)")
-    optimizer: str | None = config_field(None, "adam, momentum or nesterov (by preset)")
+    optimizer: str | None = config_field(None, f"{', '.join(OPTIMIZERS)} (by preset)")
     schedule: str | None = config_field(
-        None, "of the learning rate: constant, cosine or steps (by preset)"
+        None, f"of the learning rate: {', '.join(SCHEDULES)} (by preset)"
     )
     weight_decay: float | None = config_field(
         None, "share of the weights that is subtracted in a step (by preset)"
@@ -103,7 +108,7 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TeacherConfig(TrainingConfig):
-    """The settings of a network trained from labels; ``--help`` explains each field.
+    """The settings of a teacher's training; ``--help`` explains each field.
 
     Raises:
         UsageError: a value out of range or an unknown name.
@@ -115,21 +120,52 @@ class TeacherConfig(TrainingConfig):
     image_size: int | None = config_field(None, IMAGE_SIZE_HELP)
     network: str = config_field("convnet1", "the network, see kipax.students.student_names()")
     preprocessing: str = config_field("standard", "standard, zca or zca_paper")
-    preset: str = config_field("small", f"constants of a paper: {', '.join(TEACHER_PRESETS)}")
+    preset: str = config_field(
+        "", f"constants of a paper: {', '.join(TEACHER_PRESETS)} (by what is trained)"
+    )
+    objective: str = config_field(
+        "labels", "what it learns: labels, or without them simclr or moco, which give features"
+    )
+    temperature: float | None = config_field(None, "tau, for simclr and moco (by preset)")
+    queue: int | None = config_field(None, "keys of earlier batches, for moco (by preset)")
+    averaging: float | None = config_field(
+        None, "momentum of the averaged copy, for moco (by preset)"
+    )
+    projector: str | None = config_field(
+        None, f"{', '.join(PROJECTORS)}, for simclr and moco (by preset)"
+    )
+    linear_probe: str | None = config_field(
+        None, "a network's file or run that gets a new head for --dataset, its other layers frozen"
+    )
+    fine_tune: str | None = config_field(
+        None, "a network's file or run that gets a new head and is trained on for --dataset"
+    )
+    backbone_rate: float | None = config_field(
+        None, "rate of all layers but the head, as a share of its rate, for --fine_tune (by preset)"
+    )
     smoothing: float = config_field(0.0, "label smoothing")
     validation_examples: int | None = config_field(
-        None, "training images held out, which choose the best step (a tenth, at most 5,000)"
+        None,
+        "training images held out, which choose the best step (a tenth, at most 5,000; none for "
+        "simclr, moco and --linear_probe, which keep the last)",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("preset", self.preset, tuple(TEACHER_PRESETS))
+        if self.preset:
+            check_choice("preset", self.preset, tuple(TEACHER_PRESETS))
         check_choice("preprocessing", self.preprocessing, fit.names())
-        check_positive(self, "image_size")
+        check_positive(self, "image_size", "temperature", "queue", "backbone_rate")
         check_not_negative(self, "validation_examples")
+        check_kind(self)
         if not 0 <= self.smoothing < 1:
             raise UsageError(f"smoothing runs from 0 to below 1; got {self.smoothing}.")
         _ = self.spec  # raises for a network that does not exist
+
+    @property
+    def kind(self) -> str:
+        """What is trained: an objective, ``linear_probe`` or ``fine_tune``."""
+        return kind_of(self)
 
     @property
     def spec(self) -> StudentSpec:
@@ -287,10 +323,12 @@ def resolve(config: Config, *, preset: str | None = None) -> Config:
 
     Args:
         config: the config as the user gave it.
-        preset: the preset if the config names none.
+        preset: the preset if the config names none; None for that of what is trained.
     """
+    presets: dict[str, Any] = PRESETS
+    if isinstance(config, TeacherConfig):
+        presets, preset = TEACHER_PRESETS, preset or KINDS[config.kind].presets[0]
     name = config.preset or preset or "small"
-    presets: dict[str, Any] = TEACHER_PRESETS if isinstance(config, TeacherConfig) else PRESETS
     values = presets[name]()
     for own, other in (("steps", "epochs"), ("epochs", "steps")):
         if getattr(config, own, None) is not None:  # one of the two says how long to train

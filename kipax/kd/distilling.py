@@ -48,6 +48,7 @@ from kipax.kd.views import Views
 from kipax.networks import NETWORK_FILE, TrainedNetwork
 from kipax.report import Reporter, limit_time
 from kipax.runs import Identity, RunFolder
+from kipax.students import without_classifier
 from kipax.training import Selection
 from kipax.version import __version__
 
@@ -309,9 +310,10 @@ class Distillation:
 
         def tested(variables: Any, own: dict[str, Any]) -> TrainedNetwork:
             spec, preprocessor = self.config.spec, domain.preprocessor
+            if not self.config.classifies:  # nothing taught its last layer
+                variables = without_classifier(self.module, variables)
             network = TrainedNetwork(spec, variables, preprocessor, facts | own)
-            data = self.data if self.config.classifies else None
-            return tested_network(network, data, self.config.eval_examples)
+            return tested_network(network, self.data, self.config.eval_examples)
 
         result = finish_training(
             folder,

@@ -49,10 +49,13 @@ class Cell:
     Attributes:
         name: its name in the table.
         changes: the fields of the table's config that have other values here, and these values.
+        measure: what its accuracies are, one of `MEASURES`: the student's test accuracy, or a
+            probe of its features.
     """
 
     name: str
     changes: Mapping[str, Any]
+    measure: str = "test_accuracy"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +64,7 @@ class CellResult:
 
     Attributes:
         name: its name in the table.
-        accuracies: the table's measure of the chosen steps' students, as fractions ``(seeds,)``.
+        accuracies: the cell's measure of the chosen steps' students, as fractions ``(seeds,)``.
         last: test accuracies after the last steps ``(seeds,)``; NaN for a probe.
         agreements: agreements with the teacher on held-out images of the source ``(seeds,)``.
         relative_entropies: relative entropies of the teacher's classes ``(seeds,)``.
@@ -107,14 +110,13 @@ def run_cells(
     workdir: Path | str,
     teacher: Teacher | None = None,
     dataset: Dataset | None = None,
-    measure: str = "test_accuracy",
     reporter: Reporter | None = None,
 ) -> list[CellResult]:
     """Runs the distillation of every cell with every seed, except those that are finished.
 
-    The first seed of every cell comes before the second of any. Images and answers are drawn once
-    for all cells that show the teacher the same images. Finished distillations are lines of
-    ``results.jsonl`` in the folder, which tables may share; an interrupted one is continued.
+    The first seed of every cell comes first. Images and answers are drawn once for all cells that
+    show the teacher the same images. Finished distillations are lines of ``results.jsonl`` in the
+    folder, which tables may share; an interrupted one is continued.
 
     Args:
         config: the settings that all cells share.
@@ -123,25 +125,23 @@ def run_cells(
         workdir: folder of the ledger and of the runs.
         teacher: the teacher of all cells; None opens ``config.teacher``.
         dataset: the data to test on; None takes those of the config or of the teacher.
-        measure: one of `MEASURES`: the students' test accuracy, or a probe of their features.
         reporter: is told sentences and progress.
 
     Returns:
-        The results in the order of the cells.
+        The results, in the cells' order.
 
     Raises:
         UsageError: there are no cells, seeds or test data, or a cell's name or settings are wrong.
     """
     check_arguments(KDConfig, config, resume=True)
     _check_cells(cells, seeds)
-    check_choice("measure", measure, MEASURES)
     reporter = limit_time(reporter or Reporter(), config.max_seconds, remedy=SAME_COMMAND)
     config = dataclasses.replace(config, max_seconds=None)  # the limit of the whole table
     teacher, data = _open(config, teacher, dataset, reporter)
     folder = files.expand(workdir)
     folder.mkdir(parents=True, exist_ok=True)
-    ledger, test_hash = Ledger(folder / "results.jsonl"), array_hash(data.x_test, data.y_test)
-    examples = min(len(data.x_test), config.eval_examples or len(data.x_test))
+    ledger, count = Ledger(folder / "results.jsonl"), len(data.x_test)
+    tested = [array_hash(data.x_test, data.y_test), min(count, config.eval_examples or count)]
     found: dict[str, list[dict[str, Any]]] = {cell.name: [] for cell in cells}
     for number, (seed, cell) in enumerate(itertools.product(seeds, cells), 1):
         chosen = dataclasses.replace(config, seed=seed, **cell.changes)
@@ -149,10 +149,9 @@ def run_cells(
             chosen, teacher=teacher, dataset=data, reporter=_ProgressAlone(reporter)
         )
         reporter.say(f"{cell.name}, seed {seed}: {run.describe()}")
-        record = _finished(ledger, run, folder, [test_hash, examples], probed=measure in _PROBES)
-        found[cell.name].append(record)
+        found[cell.name].append(_finished(ledger, run, folder, _tests(cell, tested)))
         reporter.progress(Progress(number, len(seeds) * len(cells), unit="distillation"))
-    return [_collect(name, records, measure) for name, records in found.items()]
+    return [_collect(cell, found[cell.name]) for cell in cells]
 
 
 def _open(
@@ -176,6 +175,7 @@ def _check_cells(cells: Sequence[Cell], seeds: Sequence[int]) -> None:
         raise UsageError(f"cells of a table have different names; got {twice[0]!r} twice.")
     free = {f.name for f in dataclasses.fields(KDConfig)} - _OF_TABLE
     for cell in cells:
+        check_choice("measure", cell.measure, MEASURES)
         if wrong := sorted(set(cell.changes) - free):
             raise UsageError(
                 f"a cell changes what its distillation alone has; {cell.name!r} changes {wrong[0]}."
@@ -208,7 +208,7 @@ def _effective(config: KDConfig) -> dict[str, Any]:
 
 
 def _finished(
-    ledger: Ledger, run: Distillation, folder: Path, tested_on: list[Any], *, probed: bool
+    ledger: Ledger, run: Distillation, folder: Path, tests: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the ledger's record of a distillation; runs the distillation if there is none.
 
@@ -216,8 +216,8 @@ def _finished(
         ledger: the finished distillations.
         run: the distillation.
         folder: the table's folder.
-        tested_on: hash of the test images, and the number of them that are used.
-        probed: whether the student's features are probed, too.
+        tests: ``tested_on``, hash of the test images and the number of them that are used, and
+            ``probes``, if the student's features are probed too.
     """
     identity = run.identity
     facts = {
@@ -235,12 +235,17 @@ def _finished(
         )
         summary = result.summary()
         del summary["workdir"]
-        if probed:
+        if "probes" in tests:
             summary |= {"probes": _probe(result.network, run)}
-        return summary | {"test_examples": tested_on[1]}
+        return summary | {"test_examples": tests["tested_on"][1]}
 
-    more = {"probes": list(_PROBES)} if probed else {}
-    return ledger.remember(facts | {"tested_on": tested_on, **more}, train)
+    return ledger.remember(facts | tests, train)
+
+
+def _tests(cell: Cell, tested_on: list[Any]) -> dict[str, Any]:
+    """Returns what a cell's student is tested by; see `_finished`."""
+    probes = {"probes": list(_PROBES)} if cell.measure in _PROBES else {}
+    return {"tested_on": tested_on} | probes
 
 
 def _probe(network: TrainedNetwork, run: Distillation) -> dict[str, float]:
@@ -251,13 +256,13 @@ def _probe(network: TrainedNetwork, run: Distillation) -> dict[str, float]:
     return {name: found[name] for name in _PROBES} | {"knn": found["knn"]["accuracy"]}
 
 
-def _collect(name: str, records: Sequence[Mapping[str, Any]], measure: str) -> CellResult:
+def _collect(cell: Cell, records: Sequence[Mapping[str, Any]]) -> CellResult:
     def column(key: str) -> np.ndarray:
         return np.array([np.nan if r[key] is None else r[key] for r in records], float)
 
-    of_probe = measure in _PROBES
+    measure, of_probe = cell.measure, cell.measure in _PROBES
     return CellResult(
-        name,
+        cell.name,
         np.array([r["probes"][measure] for r in records]) if of_probe else column(measure),
         column("test_accuracy_last"),
         column("agreement"),

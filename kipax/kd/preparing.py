@@ -10,13 +10,14 @@ from kipax.errors import UsageError
 from kipax.kd.config import KDConfig
 from kipax.kd.gathering import Answers
 from kipax.kd.stored import StoredImages, ask, asked_live, remembered
-from kipax.kd.teachers import Teacher
+from kipax.kd.teachers import NetworkTeacher, Teacher
 from kipax.kd.terms import TERMS, Material, build_objective
 from kipax.kd.trainee import Trainee
-from kipax.kd.views import ViewedBatches, Views
+from kipax.kd.views import ViewedBatches, Views, labelled
 from kipax.probes.clusters import find_clusters, nearest_centre
 from kipax.probes.few import labelled_part
-from kipax.training import Epochs
+from kipax.students import classifier_of
+from kipax.training import Batches, Epochs
 
 __all__ = ["CHOSEN_BY", "prepare_trainee"]
 
@@ -45,41 +46,52 @@ def prepare_trainee(
     Raises:
         UsageError: the loss needs labels that the images do not have, or more images.
     """
-    domain = teacher.domain
     trained, held = images.hold_out()
-    labels = None
+    batches = _batches(config, teacher, views, images, trained)
+    answer = None
+    if config.teaches:
+        answer = asked_live(teacher) if answers.of_all is None else remembered(answers.of_all)
+    agrees = any(TERMS[name].logits for _, name in config.terms)
+    return Trainee(
+        module=module,
+        batches=batches,
+        objective=build_objective(config, _material(config, teacher, images, answers)),
+        descent=config.descent,
+        setting=config.setting,
+        teacher=answer,
+        chosen_by=_held_out(teacher, images, held, answers) if agrees and len(held) else None,
+        what=CHOSEN_BY,
+    )
+
+
+def _batches(
+    config: KDConfig, teacher: Teacher, views: Views, images: StoredImages, trained: np.ndarray
+) -> Batches:
+    """Returns batches of the images to train on, with their labels if the loss uses them."""
+    domain, labels = teacher.domain, None
     if config.uses_labels:
         labels = _labels(config, images, trained, len(domain.class_names))
         if not config.teaches:  # images without a label would not count
             trained = np.flatnonzero(labels.any(axis=1))
     epochs = Epochs(len(trained), given(config.batch_size), seed=config.seed)
-    batches = ViewedBatches(
+    seen = ViewedBatches(
         images.raw,
         lambda step: trained[epochs(step)],
         space=domain.space,
         preprocessor=domain.preprocessor,
         views=views,
         seed=config.seed,
-        labels=labels,
     )
-    answer = None
-    if config.teaches:
-        answer = asked_live(teacher) if answers.of_all is None else remembered(answers.of_all)
-    chosen_by = None
-    if len(held) and any(TERMS[name].logits for _, name in config.terms):
-        raw = images.raw(held)
-        logits = ask(teacher, raw) if answers.of_all is None else answers.of_all.logits[held]
-        chosen_by = domain.preprocessor.apply(raw), np.argmax(logits, axis=1)
-    return Trainee(
-        module=module,
-        batches=batches,
-        objective=build_objective(config, _material(config, images, answers)),
-        descent=config.descent,
-        setting=config.setting,
-        teacher=answer,
-        chosen_by=chosen_by,
-        what=CHOSEN_BY,
-    )
+    return seen if labels is None else labelled(seen, labels)
+
+
+def _held_out(
+    teacher: Teacher, images: StoredImages, held: np.ndarray, answers: Answers
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns held-out images, preprocessed, and the classes that the teacher gives them."""
+    raw = images.raw(held)
+    logits = ask(teacher, raw) if answers.of_all is None else answers.of_all.logits[held]
+    return teacher.domain.preprocessor.apply(raw), np.argmax(logits, axis=1)
 
 
 def _labels(
@@ -100,7 +112,9 @@ def _labels(
     return rows
 
 
-def _material(config: KDConfig, images: StoredImages, answers: Answers) -> Material:
+def _material(
+    config: KDConfig, teacher: Teacher, images: StoredImages, answers: Answers
+) -> Material:
     """Returns what the objective must know of the images."""
     clusters = None
     if "clusters" in [name for _, name in config.terms]:
@@ -113,4 +127,8 @@ def _material(config: KDConfig, images: StoredImages, answers: Answers) -> Mater
             )
         centres = find_clusters(embeddings, count, seed=config.seed)
         clusters = nearest_centre(embeddings, centres)
-    return Material(len(images), images.classes, clusters)
+    classifier = None
+    if isinstance(teacher, NetworkTeacher) and teacher.known_classes is None:
+        kernel, bias = classifier_of(teacher.network.module, teacher.network.variables)
+        classifier = np.asarray(kernel), np.asarray(bias)
+    return Material(len(images), images.classes, clusters, classifier)

@@ -1,4 +1,4 @@
-"""Constants of teachers' trainings and of distillations, each with its source."""
+"""Optimisers and schedules by name, and constants of distillations, each with its source."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from kipax.kd.embedding_presets import EMBEDDING_PRESETS
+from kipax.probes.linear import tenths
 from kipax.training import Descent
 
-__all__ = ["OPTIMIZERS", "PRESETS", "SCHEDULES", "TEACHER_PRESETS", "make_descent"]
+__all__ = ["OPTIMIZERS", "PRESETS", "SCHEDULES", "make_descent", "with_slow_backbone"]
 
-OPTIMIZERS = ("adam", "momentum", "nesterov")
-SCHEDULES = ("constant", "cosine", "steps", "late_steps")
+OPTIMIZERS = ("adam", "momentum", "nesterov", "lars")
+SCHEDULES = ("constant", "cosine", "steps", "late_steps", "warmup", "tenths")
 
 
 @functools.cache
@@ -23,16 +26,27 @@ def _direction(optimizer: str, weight_decay: float) -> optax.GradientTransformat
     decay = optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity()
     if optimizer == "adam":  # decay apart from the moments: AdamW
         return optax.chain(optax.scale_by_adam(), decay)
+    if optimizer == "lars":
+        scaled = optax.chain(decay, optax.scale_by_trust_ratio(trust_coefficient=0.001))
+        return optax.chain(optax.masked(scaled, _kernels), optax.trace(decay=0.9))
     return optax.chain(decay, optax.trace(decay=0.9, nesterov=optimizer == "nesterov"))
+
+
+def _kernels(params: Any) -> Any:
+    """Marks the parameters that LARS scales: neither biases nor those of a normalisation."""
+    return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
 
 def make_descent(optimizer: str, schedule: str, *, steps: int, weight_decay: float) -> Descent:
     """Makes optimiser and schedule from their names.
 
     Args:
-        optimizer: ``adam`` (with weight decay: AdamW), ``momentum`` or ``nesterov`` (0.9).
+        optimizer: ``adam`` (with weight decay: AdamW), ``momentum`` or ``nesterov`` (0.9), or
+            ``lars`` (momentum 0.9, trust coefficient 0.001, You et al. 2017, arXiv:1708.03888;
+            biases and normalisations are neither scaled nor decayed).
         schedule: ``constant``, ``cosine`` to 0, ``steps``: a fifth after 30, 60 and 80 % of the
-            steps, or ``late_steps``: a fifth after 90/130 and 120/130 of them.
+            steps, ``late_steps``: a fifth after 90/130 and 120/130, ``tenths``: a tenth after
+            15/40 and 30/40, or ``warmup``: linear from 0 over a hundredth, then cosine to 0.
         steps: number of updates.
         weight_decay: factor of the weights that are added to the gradient (adam: to the update).
     """
@@ -45,58 +59,34 @@ def make_descent(optimizer: str, schedule: str, *, steps: int, weight_decay: flo
         "cosine": optax.cosine_decay_schedule(1.0, steps),
         "steps": fifths(0.3, 0.6, 0.8),
         "late_steps": fifths(90 / 130, 120 / 130),
+        "warmup": optax.warmup_cosine_decay_schedule(0.0, 1.0, steps // 100, steps),
+        "tenths": tenths(steps),
     }
     return Descent(_direction(optimizer, weight_decay), schedules[schedule], steps)
 
 
-def small_teacher() -> dict[str, Any]:
-    """Returns our own preset for two cores: Adam 2e-3, cosine, 1,500 steps of 128, crops."""
-    return {
-        "steps": 1500,
-        "batch_size": 128,
-        "learning_rate": 2e-3,
-        "optimizer": "adam",
-        "schedule": "cosine",
-        "weight_decay": 1e-4,
-        "augmentation": "crop",
-    }
+@functools.cache
+def with_slow_backbone(
+    direction: optax.GradientTransformation, head: tuple[str, ...], share: float
+) -> optax.GradientTransformation:
+    """Returns a direction whose updates are smaller, except those of a network's head.
 
+    Equal arguments give the same object, so that it is compiled once.
 
-def single_image_teacher() -> dict[str, Any]:
-    """Returns the preset of the WideResNet teachers of Asano & Saeed 2023.
-
-    Source: arXiv:2112.00725, appendix C.4.2.
-
-    SGD with Nesterov momentum 0.9, learning rate 0.1, a fifth after 30, 60 and 80 % of 80,000
-    steps of 128 images, weight decay 5e-4, flips and crops (their cutout is left out).
+    Args:
+        direction: the direction of the head.
+        head: keys of the head in the parameters; see `kipax.students.classifier_path`.
+        share: the rate of all other parameters as a share of the head's.
     """
-    return {
-        "steps": 80_000,
-        "batch_size": 128,
-        "learning_rate": 0.1,
-        "optimizer": "nesterov",
-        "schedule": "steps",
-        "weight_decay": 5e-4,
-        "augmentation": "crop",
-    }
 
+    def backbone(tree: Any) -> Any:
+        def outside(path: tuple[Any, ...], _: Any) -> bool:
+            keys = tuple(entry.key for entry in path)
+            return keys[: len(head) + 1] != ("params", *head)
 
-def surrogate_teacher() -> dict[str, Any]:
-    """Returns the preset of the teachers of Frank & Davis 2025.
+        return jax.tree_util.tree_map_with_path(outside, tree)
 
-    SGD 0.1, momentum 0.9, weight decay 1e-4, cosine.
-
-    400 epochs of 50,000 images in batches of 256: 78,125 steps; RandAugment(2, 14), flips, crops.
-    """
-    return {
-        "steps": 78_125,
-        "batch_size": 256,
-        "learning_rate": 0.1,
-        "optimizer": "momentum",
-        "schedule": "cosine",
-        "weight_decay": 1e-4,
-        "augmentation": "standard",
-    }
+    return optax.chain(direction, optax.masked(optax.scale(share), backbone))
 
 
 def small() -> dict[str, Any]:
@@ -200,11 +190,6 @@ def _complete(preset: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return {"student": "convnet1", "anchor_mode": "2q", "momentum": 0.999} | preset()
 
 
-TEACHER_PRESETS: dict[str, Callable[[], dict[str, Any]]] = {
-    "small": small_teacher,
-    "single_image": single_image_teacher,
-    "surrogate": surrogate_teacher,
-}
 _KD_PRESETS: dict[str, Callable[[], dict[str, Any]]] = {
     "small": small,
     "bridge": bridge,

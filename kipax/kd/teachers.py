@@ -90,7 +90,7 @@ class Teacher(abc.ABC):
 
     @property
     def known_classes(self) -> int | None:
-        """The number of likeliest classes whose logits it gives; None for all classes."""
+        """The number of likeliest classes whose logits it gives; None for all, 0 for none."""
         return None
 
     @abc.abstractmethod
@@ -137,8 +137,18 @@ class NetworkTeacher(Teacher):
         return {"teacher": self.network.spec.describe(), "teacher_hash": digest[:16]}
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Returns the network's logits ``(n, classes)`` of preprocessed images `x`."""
+        """Returns the network's logits ``(n, classes)`` of preprocessed images `x`.
+
+        Raises:
+            UsageError: the network was trained without labels.
+        """
+        self.network.check_classifies()
         return self.outputs(raw, x).logits
+
+    @property
+    def known_classes(self) -> int | None:
+        """0 for a network that was trained without labels, None for another."""
+        return None if self.network.classifies else 0
 
     @functools.cached_property
     def embedding_size(self) -> int:

@@ -65,6 +65,7 @@ class Trainee:
         teacher: gives the teacher's outputs for a batch; None without a teacher.
         chosen_by: preprocessed images and classes that choose the best step; None for the last.
         what: what the choice goes by, such as "validation accuracy".
+        start: returns the variables to begin with, given the ones that were drawn; None for these.
     """
 
     module: nn.Module
@@ -75,6 +76,7 @@ class Trainee:
     teacher: Teacher | None = None
     chosen_by: tuple[np.ndarray, np.ndarray] | None = None
     what: str = "validation accuracy"
+    start: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +120,19 @@ class TrainingResult:
             **self.facts,
             "workdir": str(self.workdir),
         }
+
+
+class _Start(Hook):
+    """Begins with other variables than the drawn ones; stands before every other hook."""
+
+    def __init__(self, start: Callable[[dict[str, Any]], dict[str, Any]]):
+        self._start = start
+
+    def begin(self, state: TrainState) -> TrainState:
+        variables = dict(self._start(state.variables))
+        params = variables.pop("params")
+        copy = params if jax.tree.leaves(state.averaged) else state.averaged
+        return state._replace(params=params, batch_stats=variables, averaged=copy)
 
 
 class _Truncation(Hook):
@@ -213,6 +228,7 @@ def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> 
             teacher=trainee.teacher,
             # Metrics first: what is saved has its line.
             hooks=[
+                *([_Start(trainee.start)] if trainee.start else []),
                 selection,
                 _Metrics(folder, selection, trainee.what),
                 checkpoint,
@@ -268,12 +284,14 @@ def tested_network(
 ) -> TrainedNetwork:
     """Returns the network with its test accuracy in the metadata, if there are test images.
 
+    A network that was trained without labels has none.
+
     Args:
         network: a network.
         data: the data with the test images; None for none.
         eval_examples: number of test images, a fixed balanced part; None for all.
     """
-    if data is None or not len(data.x_test):
+    if data is None or not len(data.x_test) or not network.classifies:
         return network
     x, y = data.test_part(eval_examples)
     found = accuracy(network.module, network.variables, network.preprocessor.apply(x), y)

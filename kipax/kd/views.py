@@ -11,23 +11,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from kipax.augment import (
+    color_jitter,
     cutmix,
     elastic,
     flip,
+    greyscale,
     mixup,
     rand_augment,
     random_crop,
     random_erasing,
+    random_resized_crop,
 )
+from kipax.augment.colour import brightness, contrast
 from kipax.data import Preprocessor
 from kipax.data.on_device import device_preprocessing
 from kipax.errors import UsageError, check_choice
 from kipax.kd.sources.base import ImageSpace
 from kipax.training import Batch
 
-__all__ = ["LEVELS", "MIXES", "ViewedBatches", "Views"]
+__all__ = ["LEVELS", "MIXES", "ViewedBatches", "Views", "labelled"]
 
-LEVELS = ("none", "crop", "standard", "high", "extreme")
+LEVELS = ("none", "crop", "standard", "high", "extreme", "contrastive")
 MIXES = ("none", "mixup", "cutmix")
 _ELASTIC_SIDE = 224  # the pixels that the strength of the paper's elastic changes is for
 
@@ -41,9 +45,14 @@ class Views:
     * ``standard``: RandAugment(2, 14), and ``crop``;
     * ``high``: RandAugment(4, 14), half of the images elastic (alpha 50, sigma 5 at 224 pixels,
       scaled to the side), a tenth inverted, and ``crop``;
-    * ``extreme``: as ``high``, but RandAugment(8, 30), and random erasing.
+    * ``extreme``: as ``high``, but RandAugment(8, 30), and random erasing;
+    * ``contrastive``: a box of 8 to 100 % of the area, resized and mirrored; with probability 0.8
+      brightness, contrast, saturation and hue change by up to 0.4, 0.4, 0.4 and 0.1 (of one
+      channel brightness and contrast), with 0.2 colours turn grey. No blur: SimCLR's for small
+      images (Chen et al. 2020, arXiv:2002.05709, appendix B.9).
 
-    The levels are those of Frank & Davis 2025. RandAugment gets pixels clipped to the range.
+    The other levels are those of Frank & Davis 2025. Operations on colours get pixels clipped to
+    the range.
 
     Attributes:
         level: one of `LEVELS`.
@@ -74,8 +83,37 @@ class Views:
         return self.level != "none" or self.mix != "none"
 
 
+def _contrastive(views: Views, key: jax.Array, x: jax.Array) -> jax.Array:
+    """Returns one image after the level ``contrastive``, with whole values from 0 to 255."""
+    of_box, of_flip, of_use, of_jitter, of_grey = jax.random.split(key, 5)
+    x = random_resized_crop(of_box, x, (x.shape[0], x.shape[1]))
+    x = jnp.where(views.mirror & jax.random.bernoulli(of_flip), flip(x), x)
+    x = jnp.clip(jnp.round(x), 0.0, 255.0)
+    colours = x[..., :3]
+    if colours.shape[-1] == 1:
+        jittered = _jitter_grey(of_jitter, colours)
+        return jnp.where(jax.random.bernoulli(of_use, 0.8), jittered, x)
+    jittered = color_jitter(of_jitter, colours, brightness=0.4, contrast=0.4, saturation=0.4)
+    colours = jnp.where(jax.random.bernoulli(of_use, 0.8), jittered, colours)
+    colours = jnp.where(jax.random.bernoulli(of_grey, 0.2), greyscale(colours), colours)
+    return jnp.concatenate([colours, x[..., 3:]], axis=-1)
+
+
+def _jitter_grey(key: jax.Array, x: jax.Array) -> jax.Array:
+    """Changes brightness and contrast of an image ``(H, W, 1)`` in a random order."""
+    of_order, of_amounts = jax.random.split(key)
+    light, spread = jax.random.uniform(of_amounts, (2,), minval=0.6, maxval=1.4)
+    return jnp.where(
+        jax.random.bernoulli(of_order),
+        contrast(brightness(x, light), spread),
+        brightness(contrast(x, spread), light),
+    )
+
+
 def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Array:
     """Returns one image after the changes of a level, with whole values from 0 to 255."""
+    if views.level == "contrastive":
+        return _contrastive(views, key, x)
     of_policy, of_extra, of_use, of_invert, of_crop, of_erasing = jax.random.split(key, 6)
     number, strength = {"standard": (2, 14), "high": (4, 14), "extreme": (8, 30)}.get(
         views.level, (0, 0)
@@ -128,7 +166,8 @@ class ViewedBatches:
         preprocessor: makes the student's inputs.
         views: how images are changed.
         seed: seed of the changes.
-        labels: labels ``(n, classes)`` of all images; None without labels.
+        count: number of views of each image, changed independently; all first views come before
+            all second ones.
     """
 
     def __init__(
@@ -140,7 +179,7 @@ class ViewedBatches:
         preprocessor: Preprocessor,
         views: Views,
         seed: int,
-        labels: np.ndarray | None = None,
+        count: int = 1,
     ):
         if views.level in LEVELS[2:] and space.shape[-1] not in (1, 3, 4):
             raise UsageError(
@@ -148,7 +187,7 @@ class ViewedBatches:
                 f"{space.shape[-1]}: take none or crop."
             )
         self._raw, self._space, self._preprocessor = raw, space, preprocessor
-        self._views, self._epochs, self._labels = views, epochs, labels
+        self._views, self._epochs, self._count = views, epochs, count
         self._key = jax.random.fold_in(jax.random.key(seed), 4)
         self._on_device = device_preprocessing(preprocessor)
 
@@ -156,10 +195,10 @@ class ViewedBatches:
         """Returns the batch of a step; steps count from 0."""
         index = self._epochs(step)
         raw = jnp.asarray(self._raw(index))
+        raw = jnp.concatenate([raw] * self._count) if self._count > 1 else raw
         if self._views.changes:
             raw = _view(self._views, self._space, jax.random.fold_in(self._key, step), raw)
-        labels = None if self._labels is None else self._labels[index]
-        return Batch(self._preprocess(raw), labels, index, x_teacher=raw)
+        return Batch(self._preprocess(raw), index=index, x_teacher=raw)
 
     def _preprocess(self, raw: jax.Array) -> jax.Array:
         if self._on_device is None:
@@ -169,3 +208,18 @@ class ViewedBatches:
 
 
 _apply = jax.jit(lambda function, constants, raw: function(constants, raw), static_argnums=0)
+
+
+def labelled(seen: Callable[[int], Batch], labels: np.ndarray) -> Callable[[int], Batch]:
+    """Returns batches with the labels of their images.
+
+    Args:
+        seen: ``seen(step)`` returns batches with an `index`.
+        labels: labels ``(n, classes)`` of all images.
+    """
+
+    def batches(step: int) -> Batch:
+        batch = seen(step)
+        return batch._replace(y=labels[batch.index])
+
+    return batches

@@ -6,7 +6,14 @@ import numpy as np
 
 from kipax.errors import UsageError
 
-__all__ = ["check_features", "count_classes", "normalise", "standardise"]
+__all__ = [
+    "check_features",
+    "column_moments",
+    "count_classes",
+    "normalise",
+    "relative_variance",
+    "standardise",
+]
 
 _EPSILON = 1e-5  # added to variances; Koohpayegani et al. 2020, the authors' code
 
@@ -67,6 +74,27 @@ def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...
 
     Source: Koohpayegani et al. 2020, arXiv:2010.14713, linear evaluation.
     """
-    first = normalise(train)
-    mean, deviation = first.mean(axis=0), np.sqrt(first.var(axis=0) + _EPSILON)
+    mean, deviation = column_moments(normalise(train))
     return tuple((normalise(part) - mean) / deviation for part in (train, *others))
+
+
+def column_moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and deviation of each column of features ``(n, d)`` of a length of about 1.
+
+    The deviation is ``sqrt(variance + 1e-5)``, so that a constant column stays finite.
+    """
+    return features.mean(axis=0), np.sqrt(features.var(axis=0) + _EPSILON)
+
+
+def relative_variance(features: np.ndarray) -> float:
+    """Returns the variance of features ``(n, d)`` over images as a share of their mean square.
+
+    It runs from 0, where all images have the same features (they have collapsed), to 1.
+
+    Example:
+        >>> relative_variance(np.array([[1.0, 1.0], [1.0, -1.0]]))
+        0.5
+    """
+    features = np.asarray(features, np.float64)
+    square = float(np.mean(np.sum(features**2, axis=1)))
+    return float(np.sum(features.var(axis=0))) / square if square > 0 else 0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -17,14 +17,31 @@ from kipax.probes.features import count_classes, standardise
 from kipax.students import Outputs, predict
 from kipax.training import CrossEntropy, Descent, Hook, LabelledBatches, Setting, TrainState, fit
 
-__all__ = ["linear_probe", "ridge_probe"]
-
-_BATCH = 256
-_DECAY = 1e-4
+__all__ = ["LINEAR_RULE", "Linear", "LinearRule", "linear_probe", "ridge_probe", "tenths"]
 
 
-class _Linear(nn.Module):
-    """A linear classifier of features, as a Flax network."""
+class LinearRule(NamedTuple):
+    """The constants of `linear_probe`."""
+
+    epochs: int = 40
+    batch_size: int = 256
+    learning_rate: float = 0.01
+    weight_decay: float = 1e-4
+
+    def steps(self, images: int) -> int:
+        """Returns the number of steps of all epochs over a number of images."""
+        return self.epochs * math.ceil(images / self.batch_size)
+
+
+LINEAR_RULE = LinearRule()  # Koohpayegani et al. 2020
+
+
+class Linear(nn.Module):
+    """A linear classifier of features, as a Flax network.
+
+    Attributes:
+        classes: number of outputs.
+    """
 
     classes: int
 
@@ -38,10 +55,11 @@ class _Linear(nn.Module):
 @functools.cache
 def _direction() -> optax.GradientTransformation:
     """Returns the same optax object each time, so that a training step is compiled once."""
-    return optax.chain(optax.add_decayed_weights(_DECAY), optax.trace(decay=0.9))
+    decay = optax.add_decayed_weights(LINEAR_RULE.weight_decay)
+    return optax.chain(decay, optax.trace(decay=0.9))
 
 
-def _tenths(steps: int) -> optax.Schedule:
+def tenths(steps: int) -> optax.Schedule:
     """Returns a schedule: 1, a tenth after 15/40 of the steps, a hundredth after 30/40."""
     drops = {round(share * steps): 0.1 for share in (15 / 40, 30 / 40)}
     return optax.piecewise_constant_schedule(1.0, drops)
@@ -62,8 +80,8 @@ def linear_probe(
     test: np.ndarray,
     test_classes: np.ndarray,
     *,
-    epochs: int = 40,
-    learning_rate: float = 0.01,
+    epochs: int = LINEAR_RULE.epochs,
+    learning_rate: float = LINEAR_RULE.learning_rate,
     seed: int = 0,
 ) -> float:
     """Trains a linear classifier on training features; returns its accuracy on test features.
@@ -91,14 +109,15 @@ def linear_probe(
         given = f"{epochs} and {learning_rate}"
         raise UsageError(f"epochs and learning_rate must be positive; got {given}.")
     x, x_test = (part[:, None, None, :] for part in standardise(train, test))
-    steps = epochs * math.ceil(len(x) / _BATCH)
-    network, last = _Linear(classes), _Last()
+    rule = LINEAR_RULE._replace(epochs=epochs)
+    steps = rule.steps(len(x))
+    network, last = Linear(classes), _Last()
     labels = ridge.one_hot(train_classes, classes)
     fit(
         network,
-        LabelledBatches(x, labels, size=_BATCH, seed=seed),
+        LabelledBatches(x, labels, size=rule.batch_size, seed=seed),
         objective=CrossEntropy(),
-        descent=Descent(_direction(), _tenths(steps), steps),
+        descent=Descent(_direction(), tenths(steps), steps),
         settings=[Setting(learning_rate, 0.0, seed)],
         hooks=[last],
     )

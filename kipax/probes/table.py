@@ -27,7 +27,7 @@ from kipax.probes.linear import linear_probe, ridge_probe
 from kipax.probes.neighbours import knn_accuracy, recall
 from kipax.report import Progress, Reporter
 
-__all__ = ["PROBES", "ProbeConfig", "probe"]
+__all__ = ["PROBES", "ProbeConfig", "check_fits", "probe"]
 
 _RULES = {
     "linear": "linear classifier on standardised features, SGD 0.01, 40 epochs, not augmented",
@@ -100,7 +100,7 @@ def probe(
     """
     config, reporter = config or ProbeConfig(), reporter or Reporter()
     if network is not None:
-        _check_fits(network, dataset)
+        check_fits(network, dataset)
     data = _Features.of(network, dataset, config)
     results: dict[str, Any] = {}
     for number, name in enumerate(config.chosen, 1):
@@ -110,7 +110,8 @@ def probe(
     return results
 
 
-def _check_fits(network: TrainedNetwork, dataset: Dataset) -> None:
+def check_fits(network: TrainedNetwork, dataset: Dataset) -> None:
+    """Raises a `UsageError` for images of another shape or on another scale than a network's."""
     if dataset.image_shape != network.image_shape:
         raise UsageError(
             f"the network takes images {network.image_shape}; {dataset.name} has "

@@ -1,5 +1,11 @@
 """Finite networks in Flax Linen: the kernels' architectures, and those used in other papers."""
 
+from kipax.students.classifier import (
+    classifier_of,
+    classifier_path,
+    with_classifier,
+    without_classifier,
+)
 from kipax.students.feedforward import FeedForward
 from kipax.students.layers import NORMALISATIONS, PARAMETERISATIONS, Outputs
 from kipax.students.ntk import empirical_ntk, largest_eigenvalue
@@ -41,6 +47,8 @@ __all__ = [
     "StudentSpec",
     "VisionTransformer",
     "WideResNet",
+    "classifier_of",
+    "classifier_path",
     "empirical_ntk",
     "init_variables",
     "is_finite_only",
@@ -49,4 +57,6 @@ __all__ = [
     "predict",
     "student_names",
     "takes_width",
+    "with_classifier",
+    "without_classifier",
 ]

@@ -17,6 +17,7 @@ __all__ = [
     "Conv",
     "Dense",
     "Outputs",
+    "affine_scales",
     "conv_before",
     "normalise",
 ]
@@ -56,6 +57,13 @@ def _initialisers(
     return uniform, uniform
 
 
+def affine_scales(
+    parameterisation: str, fan_in: int, W_std: float, b_std: float
+) -> tuple[float, float]:
+    """Returns the factors of weights and biases in the forward pass: 1 unless it is ``ntk``."""
+    return (W_std / math.sqrt(fan_in), b_std) if parameterisation == "ntk" else (1.0, 1.0)
+
+
 class _Affine(nn.Module):
     """Weights and biases of a linear map.
 
@@ -81,7 +89,8 @@ class _Affine(nn.Module):
         kernel = self.param("kernel", of_kernel, shape)
         bias = self.param("bias", of_bias, (self.features,)) if self.use_bias else 0.0
         if self.parameterisation == "ntk":
-            return kernel * (self.W_std / math.sqrt(fan_in)), bias * self.b_std
+            scales = affine_scales("ntk", fan_in, self.W_std, self.b_std)
+            return kernel * scales[0], bias * scales[1]
         return kernel, bias
 
 

@@ -16,7 +16,7 @@ from kipax.training import Epochs
 SPACE = ImageSpace((16, 16, 3), -2.0, 6.0, (1.0, 1.0, 1.0), (2.0, 2.0, 2.0))
 
 
-def _batches(views, n=12, seed=0):
+def _batches(views, n=12, seed=0, count=1):
     rng = np.random.default_rng(0)
     levels = np.round(rng.uniform(0, 255, (n, 16, 16, 3)))
     raw = (SPACE.low + levels * (8.0 / 255)).astype(np.float32)
@@ -28,6 +28,7 @@ def _batches(views, n=12, seed=0):
         preprocessor=preprocessor,
         views=views,
         seed=seed,
+        count=count,
     )
     return batches, raw, preprocessor
 

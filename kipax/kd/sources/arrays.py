@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from kipax.kd.selection import pseudo_balance
 from kipax.kd.sources.base import ImageSpace, luma
 from kipax.support import SupportSet
 
-__all__ = ["Images", "from_dataset", "from_support"]
+__all__ = ["Images", "Part", "from_dataset", "from_support"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,15 +55,27 @@ class Images:
         return self.words
 
 
+class Part(NamedTuple):
+    """A part of a data set.
+
+    Attributes:
+        size: number of images, equally many of each class.
+        imbalance: more than 1 gives it a long tail, see `kipax.kd.selection.class_sizes`.
+        seed: seed of the choice.
+    """
+
+    size: int
+    imbalance: float = 1.0
+    seed: int = 0
+
+
 def from_dataset(
     name: str,
     dataset: Dataset,
     space: ImageSpace,
     *,
     own: bool,
-    part: int | None = None,
-    imbalance: float = 1.0,
-    seed: int = 0,
+    part: Part | None = None,
     class_names: Sequence[str] = (),
 ) -> Images:
     """Makes a source of a data set's training images, resized and converted if needed.
@@ -73,9 +86,7 @@ def from_dataset(
         space: the images that the teacher takes.
         own: whether the teacher was trained on it, so that its pixels are in the teacher's units;
             otherwise they are spread from their range to the teacher's.
-        part: number of images, equally many of each class; None for all.
-        imbalance: more than 1 gives the part a long tail, see `kipax.kd.selection.class_sizes`.
-        seed: seed of the part.
+        part: which part of the images; None for all.
         class_names: the teacher's classes; images of a class of the same name have its label.
 
     Raises:
@@ -85,11 +96,11 @@ def from_dataset(
     labels = _labels(dataset, class_names)
     origins = None
     if part is not None:
-        chosen = np.sort(_choose(name, dataset, part, imbalance, seed))
-        kind = "balanced" if imbalance == 1 else f"a long tail of {imbalance:g} to 1"
+        chosen = np.sort(_choose(name, dataset, part))
+        kind = "balanced" if part.imbalance == 1 else f"a long tail of {part.imbalance:g} to 1"
         different = len(np.unique(chosen))
-        repeated = "" if different == part else f" ({different:,} different ones)"
-        x, words, origins = x[chosen], f"{part:,}{repeated} of the {words}, {kind}", chosen
+        repeated = "" if different == part.size else f" ({different:,} different ones)"
+        x, words, origins = x[chosen], f"{part.size:,}{repeated} of the {words}, {kind}", chosen
         labels = None if labels is None else labels[chosen]
     if not own:
         low, high = dataset.pixels.low, dataset.pixels.high
@@ -105,25 +116,26 @@ def _labels(dataset: Dataset, class_names: Sequence[str]) -> np.ndarray | None:
     return known[np.asarray(dataset.y_train, int)] if np.any(known >= 0) else None
 
 
-def _choose(name: str, dataset: Dataset, part: int, imbalance: float, seed: int) -> np.ndarray:
+def _choose(name: str, dataset: Dataset, part: Part) -> np.ndarray:
     """Chooses the training images of a part; returns indices, which repeat if a class is short."""
-    if part > len(dataset.x_train):
+    size, imbalance, seed = part
+    if size > len(dataset.x_train):
         raise UsageError(
-            f"{name} has {len(dataset.x_train):,} training images; got a part of {part:,}."
+            f"{name} has {len(dataset.x_train):,} training images; got a part of {size:,}."
         )
     if imbalance != 1:
         return pseudo_balance(
             dataset.y_train,
-            part,
+            size,
             num_classes=dataset.num_classes,
             seed=seed,
             imbalance=imbalance,
         )
-    if part % dataset.num_classes:
+    if size % dataset.num_classes:
         raise UsageError(
-            f"a balanced part is a multiple of the {dataset.num_classes} classes; got {part}."
+            f"a balanced part is a multiple of the {dataset.num_classes} classes; got {size}."
         )
-    return np.asarray(balanced_batch(jax.random.key(seed), dataset.y_train, part))
+    return np.asarray(balanced_batch(jax.random.key(seed), dataset.y_train, size))
 
 
 def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:

@@ -13,7 +13,7 @@ from kipax import files
 from kipax.data import Dataset, load_dataset
 from kipax.data.folder import read_picture
 from kipax.errors import UsageError, check_choice
-from kipax.kd.sources.arrays import from_dataset, from_support
+from kipax.kd.sources.arrays import Part, from_dataset, from_support
 from kipax.kd.sources.base import Drawn, ImageSpace, Source
 from kipax.kd.sources.combined import Blend, Concatenation, Join
 from kipax.kd.sources.fractals import draw_fractals
@@ -110,9 +110,7 @@ class SourceReader:
             self.own_data(),
             self.space,
             own=True,
-            part=part,
-            imbalance=imbalance,
-            seed=self.seed,
+            part=None if part is None else Part(part, imbalance, self.seed),
             class_names=self.class_names,
         )
 
