@@ -55,7 +55,8 @@ KNOWN: dict[str, DatasetFacts] = {
 }
 
 # Words in the names of other sets whose pictures are digits or letters.
-_CHARACTERS = {"digits", "emnist", "kmnist", "letters", "mnist", "omniglot", "svhn"}
+_CHARACTERS = {"characters", "chars", "digit", "digits", "letter", "letters"}
+_CHARACTERS |= {"emnist", "kmnist", "mnist", "omniglot", "svhn", "usps"}
 _FASHION_NAMES = {"fashionmnist", "fashion"}
 
 
@@ -63,19 +64,19 @@ def may_be_mirrored(dataset: str) -> bool:
     """Returns whether images of a data set may be mirrored.
 
     For unknown data sets the name decides: one with a word such as ``digits``, ``letters`` or
-    ``mnist`` is taken for characters, which may not.
+    ``mnist``, whatever numbers follow it, is taken for characters, which may not.
 
     Args:
         dataset: its name, with or without a path.
 
     Example:
-        >>> may_be_mirrored("cifar10"), may_be_mirrored("npz:my_digits.npz")
+        >>> may_be_mirrored("cifar10"), may_be_mirrored("npz:my_digits2.npz")
         (True, False)
     """
     name = short_name(dataset)
     if name in KNOWN:
         return KNOWN[name].mirrored
-    words = set(re.split(r"[\W_]+", name.lower()))
+    words = set(re.split(r"[\W\d_]+", name.lower()))
     return bool(words & _FASHION_NAMES) or not words & _CHARACTERS
 
 

@@ -34,7 +34,7 @@ class TermConfig:
         None, "of the student's averaged copy, for anchors of 2q; 0 for no copy (by preset)"
     )
     contrast_temperature: float = config_field(0.07, "tau of crd and queued_crd")
-    negatives: int = config_field(4096, "other images that crd compares an image with")
+    negatives: int = config_field(4096, "other images that crd compares with (at most all)")
     clusters: int | None = config_field(
         None, "number of clusters of the term clusters (an eightieth of the images)"
     )

@@ -183,4 +183,5 @@ def _contrast(name: str, config: KDConfig, material: Material) -> Objective:
         return QueuedCRD(*common, queue=_queue(config, material, 16_384))
     known = material.classes is not None and bool(np.all(material.classes >= 0))
     classes = material.classes if known else None
-    return CRD(*common, images=material.count, classes=classes, negatives=config.negatives)
+    negatives = min(config.negatives, material.count)  # more would come twice on average
+    return CRD(*common, images=material.count, classes=classes, negatives=negatives)
