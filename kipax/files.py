@@ -27,6 +27,7 @@ __all__ = [
     "expand",
     "hash_arrays",
     "lock",
+    "make_folder",
     "read_json",
     "read_npz",
     "reading",
@@ -56,6 +57,20 @@ def expand(path: Path | str) -> Path:
             f"a file's name has at most 255 bytes and no NUL; got {text[:80]!r}: take another."
         )
     return Path(text)
+
+
+def make_folder(path: Path | str) -> Path:
+    """Makes a folder, and those above it, unless it is there; returns its path.
+
+    Raises:
+        FileError: it cannot be made.
+    """
+    folder = expand(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"could not make {folder}: {error.strerror or error}.") from error
+    return folder
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

@@ -28,7 +28,6 @@ from kipax import console, files, plots
 from kipax import flags as config_flags
 from kipax.analysis import AnalyseConfig, analyse
 from kipax.data import Dataset
-from kipax.errors import FileError
 from kipax.loading import load
 from kipax.runs import RunFolder
 from kipax.support import SupportSet
@@ -47,7 +46,7 @@ def _command(reporter: console.ConsoleReporter, run_or_set: str) -> dict[str, An
     name = files.plain_name(Path(run_or_set).stem)
     folder = files.expand(flags.FLAGS.workdir or f"runs/{name}-analysis")
     sets, dataset = open_sets(run_or_set, config, reporter)
-    _make_folder(folder)  # before the work, which would be lost
+    files.make_folder(folder)  # before the work, which would be lost
     result = {"name": run_or_set} | analyse(sets, dataset, config, reporter=reporter)
     reporter.close()
     files.write_json(folder / "analysis.json", result)
@@ -89,13 +88,6 @@ def open_sets(
     step = f"step {last.metadata['step']}"
     sets.pop(step, None)  # it stands last, as the run's set
     return sets | {step: last}, dataset
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"could not make {folder}: {error.strerror or error}.") from error
 
 
 def _draw(folder: Path, result: Mapping[str, Any], reporter: console.ConsoleReporter) -> list[str]:

@@ -1,6 +1,6 @@
 """Evaluators of networks by their features: arrays in, numbers out."""
 
-from kipax.probes.clusters import cluster_alignment, find_clusters
+from kipax.probes.clusters import Alignment, align_clusters, cluster_alignment, find_clusters
 from kipax.probes.cost import Cost, cost
 from kipax.probes.features import normalise, standardise
 from kipax.probes.few import FewShot, few_shot, labelled_part
@@ -10,10 +10,12 @@ from kipax.probes.table import PROBES, ProbeConfig, probe
 
 __all__ = [
     "PROBES",
+    "Alignment",
     "Cost",
     "FewShot",
     "Neighbours",
     "ProbeConfig",
+    "align_clusters",
     "cluster_alignment",
     "cost",
     "few_shot",

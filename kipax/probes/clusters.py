@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from kipax.probes.features import count_classes, normalise
 
-__all__ = ["cluster_alignment", "find_clusters", "nearest_centre"]
+__all__ = ["Alignment", "align_clusters", "cluster_alignment", "find_clusters", "nearest_centre"]
 
 _ITERATIONS = 20
 
@@ -31,14 +33,28 @@ def find_clusters(features: np.ndarray, count: int, *, seed: int = 0) -> np.ndar
     return found.fit(normalise(features)).cluster_centers_
 
 
-def cluster_alignment(
+class Alignment(NamedTuple):
+    """Clusters of images, and how well they agree with classes.
+
+    Attributes:
+        accuracy: the share of test images that lie in the cluster of their class's name.
+        clusters: the cluster of each test image ``(m,)``.
+        names: the class that names each cluster ``(classes,)``.
+    """
+
+    accuracy: float
+    clusters: np.ndarray
+    names: np.ndarray
+
+
+def align_clusters(
     train: np.ndarray,
     train_classes: np.ndarray,
     test: np.ndarray,
     test_classes: np.ndarray,
     *,
     seed: int = 0,
-) -> float:
+) -> Alignment:
     """Clusters training features, names each cluster by a class, and classifies test images.
 
     k-means finds as many clusters of the training images as there are classes. The score of a
@@ -64,10 +80,23 @@ def cluster_alignment(
     score = np.zeros((classes, classes))
     np.add.at(score, (members, np.asarray(train_classes)), 1.0)
     score /= np.maximum(score.sum(axis=1, keepdims=True), 1.0)
-    clusters, names = linear_sum_assignment(score, maximize=True)
-    named = np.empty(classes, int)
-    named[clusters] = names
-    return float(np.mean(named[nearest_centre(test, centres)] == test_classes))
+    clusters, assigned = linear_sum_assignment(score, maximize=True)
+    names = np.empty(classes, int)
+    names[clusters] = assigned
+    found = nearest_centre(test, centres)
+    return Alignment(float(np.mean(names[found] == test_classes)), found, names)
+
+
+def cluster_alignment(
+    train: np.ndarray,
+    train_classes: np.ndarray,
+    test: np.ndarray,
+    test_classes: np.ndarray,
+    *,
+    seed: int = 0,
+) -> float:
+    """Returns the accuracy of `align_clusters`, which has the same arguments and errors."""
+    return align_clusters(train, train_classes, test, test_classes, seed=seed).accuracy
 
 
 def nearest_centre(features: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kipax import files, plots
 from kipax.config import (
     DATA_DIR_HELP,
     EVAL_EXAMPLES_HELP,
@@ -20,11 +22,12 @@ from kipax.data import Dataset, Standard
 from kipax.data.testing import check_units
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.networks import TrainedNetwork
-from kipax.probes.clusters import cluster_alignment
+from kipax.probes.clusters import align_clusters, cluster_alignment
 from kipax.probes.cost import cost
 from kipax.probes.few import few_shot, labelled_part
 from kipax.probes.linear import linear_probe, ridge_probe
 from kipax.probes.neighbours import knn_accuracy, recall
+from kipax.probes.pictures import draw_clusters
 from kipax.report import Progress, Reporter
 
 __all__ = ["PROBES", "ProbeConfig", "check_fits", "probe"]
@@ -58,6 +61,9 @@ class ProbeConfig:
         None, "number of training images, drawn in the classes' proportions (all)"
     )
     eval_examples: int | None = config_field(None, EVAL_EXAMPLES_HELP)
+    pictures: str | None = config_field(
+        None, "folder for pictures of the clusters, with the probe cluster_alignment (none)"
+    )
     seed: int = config_field(0, "seed of every random choice")
 
     def __post_init__(self) -> None:
@@ -66,6 +72,11 @@ class ProbeConfig:
         check_seed(self.seed)
         for name in self.chosen:
             check_choice("probe", name, PROBES)
+        if self.pictures is not None and "cluster_alignment" not in self.chosen:
+            raise UsageError(
+                f"pictures show the probe cluster_alignment; got {self.probes}: add it, or leave "
+                "pictures out."
+            )
 
     @property
     def chosen(self) -> tuple[str, ...]:
@@ -91,7 +102,7 @@ def probe(
         reporter: is told the rules and the progress.
 
     Returns:
-        JSON-ready results by probe.
+        JSON-ready results by probe. Pictures are written if the config names a folder.
 
     Raises:
         UsageError: the images do not fit the network.
@@ -101,13 +112,24 @@ def probe(
     config, reporter = config or ProbeConfig(), reporter or Reporter()
     if network is not None:
         check_fits(network, dataset)
+    if config.pictures is not None:
+        files.make_folder(config.pictures)  # before the work, which would be lost
     data = _Features.of(network, dataset, config)
     results: dict[str, Any] = {}
     for number, name in enumerate(config.chosen, 1):
         results[name] = _measure(name, data, network, config)
         reporter.say(f"{name}: {_RULES[name]}")
         reporter.progress(Progress(number, len(config.chosen), unit="probe"))
+    if config.pictures is not None:
+        _write_pictures(files.expand(config.pictures), data, dataset, config)
     return results
+
+
+def _write_pictures(folder: Path, data: _Features, dataset: Dataset, config: ProbeConfig) -> None:
+    alignment = align_clusters(*data.both, seed=config.seed)
+    raw, classes = dataset.test_part(config.eval_examples)
+    for name, figure in draw_clusters(alignment, dataset, raw, classes).items():
+        files.write_bytes(folder / name, plots.to_png(figure))
 
 
 def check_fits(network: TrainedNetwork, dataset: Dataset) -> None:

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from kipax import probes
-from kipax.errors import UsageError
+from kipax import load_dataset, probes
+from kipax.errors import FileError, UsageError
+from kipax.probes import ProbeConfig, align_clusters, probe
 from kipax.students import StudentSpec, init_variables
 
 
@@ -83,6 +84,33 @@ def test_clusters_of_classes_are_named_after_them():
     assert probes.cluster_alignment(train, renamed[y], test, renamed[z]) == 1.0
     noise = np.random.default_rng(0).normal(size=(300, 8))
     assert probes.cluster_alignment(noise, y, noise, y) < 0.45
+
+
+@pytest.mark.pictures
+def test_clusters_are_drawn_where_a_folder_is_named(tmp_path):
+    pytest.importorskip("sklearn")
+    digits = load_dataset("digits")
+    config = ProbeConfig(probes="cluster_alignment", pictures=str(tmp_path / "new" / "pictures"))
+    found = probe(None, digits, config)
+    assert set(found) == {"cluster_alignment"}
+    for name in ("clusters.png", "cluster_accuracy.png"):
+        assert (tmp_path / "new" / "pictures" / name).stat().st_size > 5000
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileError, match="could not make"):
+        probe(None, digits, ProbeConfig(pictures=str(tmp_path / "file" / "below")))
+    with pytest.raises(UsageError, match="pictures show the probe cluster_alignment; got knn"):
+        ProbeConfig(probes="knn", pictures="here")
+
+
+def test_an_alignment_says_which_cluster_is_which_class():
+    pytest.importorskip("sklearn")
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(3, 8))
+    classes = np.arange(90) % 3
+    x = centres[classes] + 0.05 * rng.normal(size=(90, 8))
+    found = align_clusters(x[:60], classes[:60], x[60:], classes[60:])
+    assert found.accuracy == 1.0
+    np.testing.assert_array_equal(found.names[found.clusters], classes[60:])
 
 
 def test_few_labels_are_drawn_from_each_class():
