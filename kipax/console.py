@@ -14,7 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from absl import flags
 from rich.console import Console
@@ -27,6 +27,9 @@ from kipax.distill import RunResult
 from kipax.distill.config import RunConfig
 from kipax.errors import KipaxError, OutOfTime, UsageError
 
+if TYPE_CHECKING:
+    from kipax.kd import TrainingResult
+
 __all__ = [
     "ConsoleReporter",
     "describe_duration",
@@ -35,6 +38,7 @@ __all__ = [
     "run_command",
     "run_experiment",
     "summarise",
+    "tell_next",
 ]
 
 flags.disclaim_key_flags()  # the calling program owns the flags
@@ -256,3 +260,23 @@ def fail(message: str, *, status: int) -> NoReturn:
     with contextlib.suppress(OSError):
         print(message, file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def tell_next(
+    reporter: report.Reporter, result: TrainingResult, of_classes: str, dataset: str | None = None
+) -> None:
+    """Tells the next command, or the next call, for a network that a command has trained.
+
+    Args:
+        reporter: is told.
+        result: the training's result.
+        of_classes: what to do with a network that classifies.
+        dataset: the data set as the user named it; None for the network's own name of it.
+    """
+    if result.network.classifies:
+        reporter.say(f"next: {of_classes}")
+        return
+    where = shlex.quote(str(result.workdir))
+    probed = f" --dataset={shlex.quote(dataset)}" if dataset else ""
+    reporter.say(f"it gives features and no classes; next: kipax probe {where}{probed}")
+    reporter.say(f"      kipax teacher --linear_probe={where} --dataset=...")

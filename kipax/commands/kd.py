@@ -1,4 +1,4 @@
-"""Distil a network, or a distilled set, into a small network, without its data.
+"""Distil a network, or a distilled set, into a small network, with or without its data.
 
 Claim: a student that has seen pictures of formulae alone, and no label, reads digits.
 
@@ -9,10 +9,11 @@ Expected: see docs/distil.md; under three minutes on 2 CPU cores for digits.
 
 --diagnose asks the teacher about a thousand images of the source, says how likely they are to
 teach, and stops. Presets: small and bridge (ours), single_image (Asano & Saeed 2023,
-arXiv:2112.00725) and surrogate (Frank & Davis 2025); their constants stand in kipax.kd.presets.
+arXiv:2112.00725), surrogate (Frank & Davis 2025); dapt, scratch, hinton, crd, srrl (Farhat & Chen
+2023); compress, compress_1q, clusters, regression, regression_bn (Koohpayegani et al. 2020,
+arXiv:2010.14713). Their constants stand in kipax.kd.presets and kipax.kd.embedding_presets.
 """
 
-import shlex
 from typing import Any
 
 from absl import flags
@@ -31,7 +32,7 @@ def _tell(
         return result.to_dict()
     agreement = result.facts["agreement"]
     if agreement is None:
-        reporter.say("no image of the source was held out: the last step is kept")
+        reporter.say("no image of the source chose a step: the last one is kept")
     else:
         reporter.say(
             f"agreement with the teacher {agreement:.3f} on held-out images of the source (step "
@@ -42,8 +43,9 @@ def _tell(
             f"test accuracy {result.test_accuracy:.3f}; after the last step "
             f"{result.last_accuracy:.3f}"
         )
-    file = shlex.quote(f"{result.workdir}/network.npz")
-    reporter.say(f"next: kipax.load_network({file!r}).predict(my_images)")
+    console.tell_next(
+        reporter, result, f"kipax.load_network({str(result.workdir)!r}).predict(my_images)"
+    )
     return result.summary()
 
 

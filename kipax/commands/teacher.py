@@ -34,11 +34,9 @@ def _tell(
             f"step {result.last_accuracy:.3f}"
         )
     where = shlex.quote(str(result.workdir))
-    if result.network.classifies:
-        reporter.say(f"next: kipax kd --teacher={where} --source=shaders")
-    else:
-        reporter.say(f"it gives features and no classes; next: kipax probe {where}")
-        reporter.say(f"      kipax teacher --linear_probe={where} --dataset=...")
+    console.tell_next(
+        reporter, result, f"kipax kd --teacher={where} --source=shaders", config.dataset
+    )
     return result.summary()
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from kipax.errors import UsageError, check_choice
-from kipax.kd.projectors import apply_linear, init_linear, unit
+from kipax.kd.projectors import apply_linear, draw_rows, init_linear, unit
 from kipax.training import Objective
 
 __all__ = ["ANCHOR_MODES", "Anchors", "enqueue"]
@@ -23,7 +23,8 @@ class Anchors(Objective):
 
     ``p_j = softmax_j(q a_j / tau)`` over anchors a, all of length 1, on either side; the loss is
     ``KL(p_teacher || p_student)``, the mean over images. Anchors are the embeddings of earlier
-    batches, in queues where the oldest are replaced: an image is never its own anchor.
+    batches, in queues where the oldest are replaced. A batch joins them after it is compared, so
+    that no image is its own anchor; an earlier view of it may be one, if the queue still holds it.
 
     * ``2q``: each side has a queue of its own embeddings; the student's come from an averaged copy
       (`momentum` above 0), or from the student itself without a gradient (0);
@@ -66,15 +67,10 @@ class Anchors(Objective):
         """Draws the linear map of ``1q`` and random first anchors, as the authors' code does."""
         d_s, d_t = student.penultimate.shape[-1], teacher.penultimate.shape[-1]
         of_map, of_teacher, of_student = jax.random.split(key, 3)
-
-        def anchors(key: jax.Array, features: int) -> jax.Array:
-            bound = (features / 3) ** -0.5
-            return jax.random.uniform(key, (self.queue, features), minval=-bound, maxval=bound)
-
-        state = {"place": jnp.int32(0), "teacher": anchors(of_teacher, d_t)}
+        state = {"place": jnp.int32(0), "teacher": draw_rows(of_teacher, self.queue, d_t)}
         if self.mode == "1q":
             return init_linear(of_map, d_s, d_t), state
-        return {}, state | {"student": anchors(of_student, d_s)}
+        return {}, state | {"student": draw_rows(of_student, self.queue, d_s)}
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
         """Compares the similarities of student and teacher, and adds the batch to the queues."""

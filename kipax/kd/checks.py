@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
+
+from kipax.config import given
+from kipax.data import Dataset
 from kipax.errors import UsageError
 from kipax.kd.boundary import check_gradients
 from kipax.kd.config import KDConfig
 from kipax.kd.objectives import LOSSES
+from kipax.kd.sources.base import Source, classes_of
 from kipax.kd.teachers import Teacher
-from kipax.kd.terms import TERMS, distil
+from kipax.kd.terms import TERMS, check_queue, distil
 from kipax.kd.views import Views
 
-__all__ = ["check_settings"]
+__all__ = ["NO_LABELS", "check_apart", "check_effect", "check_images", "check_settings"]
+
+NO_LABELS = (
+    "the term ce needs labels, and these images have none: take a source with the teacher's "
+    "classes, such as data, or another loss."
+)
 
 
 def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
@@ -41,10 +53,81 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
         raise UsageError(
             "clusters are those of images as they are; got cached false: take --cached."
         )
-    if config.uses_labels and (views.mix != "none" or config.boundary):
+    indexed = [name for name in names if TERMS[name].indexed]
+    if indexed and (views.mix != "none" or config.boundary):
         raise UsageError(
-            "labels belong to images that are neither mixed nor moved; got loss "
-            f"{config.loss}, mix {views.mix} and boundary {config.boundary}."
+            f"{indexed[0]} knows images that are neither mixed nor moved; got mix {views.mix} and "
+            f"boundary {config.boundary}: take --mix=none."
+        )
+    if "align_uniform" in names and config.batch_size == 1:
+        raise UsageError(
+            "align_uniform compares the images of a batch; got batch_size 1: take 2 or more."
+        )
+
+
+def check_images(config: KDConfig, source: Source, index: np.ndarray) -> None:
+    """Raises a `UsageError` for images without the labels, or of too small a number, for a loss.
+
+    Args:
+        config: the resolved settings.
+        source: the source.
+        index: indices of the images that are drawn from.
+    """
+    if config.needs_labels:
+        classes = classes_of(source, index)
+        if classes is None or not np.any(classes >= 0):
+            raise UsageError(NO_LABELS)
+    count = min(given(config.images), len(index))
+    if any("queue" in TERMS[name].settings for _, name in config.terms):
+        check_queue(config, count)
+    if config.clusters is not None and config.clusters > count:
+        raise UsageError(
+            f"clusters are at most as many as images, {count:,}; got {config.clusters:,}."
+        )
+
+
+def check_apart(source: Source, data: Dataset | None) -> None:
+    """Raises a `UsageError` for a source of a folder that holds test images.
+
+    Args:
+        source: the source.
+        data: the data to test on; None for none.
+    """
+    if data is None or source.size is None or "folder:" not in source.name:
+        return
+    tests = {image.tobytes() for image in np.asarray(data.x_test, np.float32)}
+    images = source.images(np.arange(source.size), seed=0)
+    shared = sum(image.tobytes() in tests for image in np.asarray(images, np.float32))
+    if shared:
+        raise UsageError(
+            f"a student is tested on images that it has not seen; {shared:,} images of "
+            f"{source.name} are test images of {data.name}: put those in a folder test beside a "
+            "folder train, or name other data with --dataset."
+        )
+
+
+def check_effect(config: KDConfig, resolved: KDConfig) -> None:
+    """Raises a `UsageError` for a setting that the user gave and no term of the loss uses.
+
+    Args:
+        config: the settings as the user gave them.
+        resolved: the same, resolved.
+    """
+    names = [name for _, name in resolved.terms]
+    owned = {setting for term in TERMS.values() for setting in term.settings}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name not in owned or value == field.default:
+            continue
+        owners = [name for name, term in TERMS.items() if field.name in term.settings]
+        if not set(owners) & set(names):
+            raise UsageError(
+                f"{field.name} is for {', '.join(owners)}; got {value} with loss {resolved.loss}: "
+                "leave it out, or add such a term."
+            )
+    if config.cached and not resolved.teaches:
+        raise UsageError(
+            f"cached asks the teacher, whom loss {resolved.loss} does not: leave it out."
         )
 
 
@@ -80,6 +163,6 @@ def _check_logits(config: KDConfig, name: str, teacher: Teacher) -> None:
     if known is not None and (needed is None or needed > known):
         remedy = "argmax" if known == 1 else f"top_k --top_k={known}"
         raise UsageError(
-            f"loss {config.loss} with signal {config.signal} needs {needed or 'all'} of the "
-            f"teacher's classes, and it gives {known}: take --loss=kl --signal={remedy}."
+            f"{name} with signal {config.signal} needs {needed or 'all'} of the teacher's classes, "
+            f"and it gives {known}: take kl with --signal={remedy}."
         )

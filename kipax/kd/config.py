@@ -189,8 +189,9 @@ class KDConfig(TrainingConfig, TermConfig):
     )
     source: str = config_field(
         "shaders",
-        "images to distil on: data, data:N, data:N:R, dataset:NAME, support:FILE, photo, "
-        "photo:FILE, shaders, leaves, fractals, noise, noise:uniform, blend:W:A,B or concat:A,B",
+        "images to distil on: data, data:N, data:N:R, dataset:NAME, folder:PATH, support:FILE, "
+        "photo, photo:FILE, shaders, leaves, fractals, noise, noise:uniform, blend:W:A,B, "
+        "concat:A,B or join:A,B",
     )
     student: str | None = config_field(
         None, "the network, see kipax.students.student_names() (by preset)"
@@ -213,7 +214,7 @@ class KDConfig(TrainingConfig, TermConfig):
         False, "move each image to a class boundary of the teacher: four images on its two sides"
     )
     epochs: int | None = config_field(
-        None, "passes over the images, which give the number of steps (by preset)"
+        None, "passes over the drawn images, which give the number of steps (by preset)"
     )
     loss: str | None = config_field(
         None, f"a term or a sum such as ce+0.5*kl; terms: {', '.join(TERMS)} (by preset)"
@@ -282,6 +283,11 @@ class KDConfig(TrainingConfig, TermConfig):
     @property
     def uses_labels(self) -> bool:
         """Whether a term of the loss uses the images' labels, in a resolved config."""
+        return any(TERMS[name].labels or TERMS[name].classes for _, name in self.terms)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a term of the loss needs the images' labels, in a resolved config."""
         return any(TERMS[name].labels for _, name in self.terms)
 
     @property
@@ -290,9 +296,21 @@ class KDConfig(TrainingConfig, TermConfig):
         return any(TERMS[name].classifies for _, name in self.terms)
 
     def with_steps(self, images: int) -> KDConfig:
-        """Returns the config with the number of steps that its epochs over `images` take."""
+        """Returns the config with the number of steps that its epochs over `images` take.
+
+        All drawn images count, with a label or without, held out or not, so that presets that
+        differ in these train equally long.
+
+        Raises:
+            UsageError: the number of images is not known before they are moved.
+        """
         if self.epochs is None:
             return self
+        if self.boundary:
+            raise UsageError(
+                "how many images can be moved to boundaries is not known beforehand; got epochs "
+                f"{self.epochs}: take --steps."
+            )
         batch = min(given(self.batch_size), images)
         steps = max(1, round(self.epochs * images / batch))
         return dataclasses.replace(self, epochs=None, steps=steps)

@@ -10,14 +10,15 @@ import numpy as np
 
 from kipax.errors import UsageError, check_choice
 from kipax.kd.anchors import enqueue
-from kipax.kd.projectors import PROJECTORS, init_projector, project, unit
+from kipax.kd.projectors import PROJECTORS, draw_rows, init_sides, project, unit
 from kipax.students import Outputs
 from kipax.training import Objective
 
-__all__ = ["CRD", "QueuedCRD"]
+__all__ = ["CRD", "LEAST_TEMPERATURE", "QueuedCRD"]
 
 _EPSILON = 1e-7
 _UNKNOWN = -1.0
+LEAST_TEMPERATURE = 0.0125  # exp(1 / 0.0125) is the largest that float32 holds
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,24 +31,18 @@ class _Contrast(Objective):
 
     def __post_init__(self) -> None:
         check_choice("projector", self.projector, PROJECTORS)
-        for name in ("features", "temperature"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be positive; got {getattr(self, name)}.")
+        if self.features < 1:
+            raise UsageError(f"features must be positive; got {self.features}.")
+        if not self.temperature >= LEAST_TEMPERATURE:
+            raise UsageError(
+                f"temperature is at least {LEAST_TEMPERATURE:g}, below which exponentials "
+                f"overflow; got {self.temperature:g}."
+            )
 
     def init(self, key, student, teacher):
         """Draws the first parameters of both projectors; both normalisers are unknown yet."""
-        of_student, of_teacher = jax.random.split(key)
-        sides = {"student": (of_student, student), "teacher": (of_teacher, teacher)}
-        aux = {
-            side: init_projector(self.projector, k, out.penultimate.shape[-1], self.features)
-            for side, (k, out) in sides.items()
-        }
-        return aux, {"z": {side: jnp.float32(_UNKNOWN) for side in sides}}
-
-    def _first(self, key: jax.Array, rows: int) -> jax.Array:
-        """Draws first rows of a memory, as the authors' code does."""
-        bound = (self.features / 3) ** -0.5
-        return jax.random.uniform(key, (rows, self.features), minval=-bound, maxval=bound)
+        aux = init_sides(self.projector, key, student, teacher, self.features)
+        return aux, {"z": {side: jnp.float32(_UNKNOWN) for side in aux}}
 
     def _compare(
         self, products: jax.Array, z: jax.Array, count: int
@@ -82,9 +77,9 @@ class CRD(_Contrast):
 
     With projections s and t of length 1, and memories of both for every image: for the student
     ``-log D(s, t_i) - sum_j log(1 - D(s, t_j))`` over negatives j drawn from the teacher's memory,
-    where ``D = p / (p + k / n)`` and ``p = exp(s t / tau) / Z``; the same for the teacher's
+    where ``D = p / (p + k / m)`` and ``p = exp(s t / tau) / Z``; the same for the teacher's
     projection against the student's memory; the mean over images of the sum of both. Z is set by
-    the first batch. A memory row moves to ``m row + (1 - m) projection``, of length 1.
+    the first batch. A memory row moves to the mean of itself and the projection, of length 1.
 
     With the projector ``linear`` this is CRD, with ``mocov2`` CRD++.
 
@@ -95,8 +90,10 @@ class CRD(_Contrast):
         images: n, the number of images; a batch tells which they are by its `index`.
         classes: their classes ``(n,)``, so that negatives are of other classes; None draws them
             from all other images.
+        trained: positions of the images that are trained on ``(m,)``, from which negatives are
+            drawn; None for all.
         negatives: k.
-        momentum: m.
+        momentum: share of a memory row that stays.
 
     Pass the same object each time: an equal one is compiled again.
 
@@ -112,6 +109,7 @@ class CRD(_Contrast):
 
     images: int = 0
     classes: np.ndarray | None = None
+    trained: np.ndarray | None = None
     negatives: int = 4096
     momentum: float = 0.5
 
@@ -126,23 +124,31 @@ class CRD(_Contrast):
             raise UsageError(
                 f"classes are of all {self.images} images; got {len(self.classes)} of them."
             )
-        if self.classes is not None and len(np.unique(self.classes)) < 2:
+        if self.classes is not None and len(np.unique(self.classes[self._trained])) < 2:
             raise UsageError("negatives are of other classes; all images are of one class.")
+
+    @property
+    def _trained(self) -> np.ndarray:
+        return np.arange(self.images) if self.trained is None else np.asarray(self.trained)
 
     def init(self, key, student, teacher):
         """Draws projectors and first memories, and sorts the images by class."""
-        of_projectors, of_student, of_teacher = jax.random.split(key, 3)
+        of_projectors, of_student, of_teacher, of_draws = jax.random.split(key, 4)
         aux, state = super().init(of_projectors, student, teacher)
-        classes = np.arange(self.images) if self.classes is None else np.asarray(self.classes)
+        trained = self._trained
+        classes = trained if self.classes is None else np.asarray(self.classes)[trained]
         _, group, sizes = np.unique(classes, return_inverse=True, return_counts=True)
-        starts = np.cumsum(sizes) - sizes
+        # Of each image: where its class begins in the order, and how many images it has there.
+        place = np.zeros((2, self.images), np.int32)
+        place[:, trained] = (np.cumsum(sizes) - sizes)[group], sizes[group]
         return aux, state | {
             "step": jnp.int32(0),
-            "student": self._first(of_student, self.images),
-            "teacher": self._first(of_teacher, self.images),
-            "order": jnp.asarray(np.argsort(group, kind="stable"), jnp.int32),
-            "start": jnp.asarray(starts[group], jnp.int32),
-            "size": jnp.asarray(sizes[group], jnp.int32),
+            "draws": jax.random.key_data(of_draws),
+            "student": draw_rows(of_student, self.images, self.features),
+            "teacher": draw_rows(of_teacher, self.images, self.features),
+            "order": jnp.asarray(trained[np.argsort(group, kind="stable")], jnp.int32),
+            "start": jnp.asarray(place[0]),
+            "size": jnp.asarray(place[1]),
         }
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
@@ -153,7 +159,7 @@ class CRD(_Contrast):
         loss, after, z = jnp.zeros(()), dict(state, step=state["step"] + 1), {}
         for side, other in (("student", "teacher"), ("teacher", "student")):
             products = jnp.einsum("nd,nkd->nk", own[side], state[other][rows])
-            term, z[side] = self._compare(products, state["z"][side], self.images)
+            term, z[side] = self._compare(products, state["z"][side], len(state["order"]))
             loss += term
             before, moved = state[side][index], jax.lax.stop_gradient(own[side])
             moved = unit(self.momentum * before + (1 - self.momentum) * moved)
@@ -162,16 +168,16 @@ class CRD(_Contrast):
 
     def _draw(self, state: dict, index: jax.Array) -> jax.Array:
         """Draws images ``(n, k)`` of other classes for each image of a batch."""
-        key = jax.random.fold_in(jax.random.key(0), state["step"])
+        key = jax.random.fold_in(jax.random.wrap_key_data(state["draws"]), state["step"])
         start, size = state["start"][index][:, None], state["size"][index][:, None]
         shape = (len(index), self.negatives)
-        place = jax.random.randint(key, shape, 0, self.images - size)
+        place = jax.random.randint(key, shape, 0, len(state["order"]) - size)
         return state["order"][jnp.where(place >= start, place + size, place)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QueuedCRD(_Contrast):
-    """Is `CRD` with the images of earlier batches, in a queue, as the negatives.
+    """Compares as `CRD` does, with the images of earlier batches, in a queue, as negatives.
 
     For data that no memory of all images would hold, or that have no index. The other side's
     embedding of the same image is that of this batch.
@@ -201,8 +207,8 @@ class QueuedCRD(_Contrast):
         aux, state = super().init(of_projectors, student, teacher)
         return aux, state | {
             "place": jnp.int32(0),
-            "student": self._first(of_student, self.queue),
-            "teacher": self._first(of_teacher, self.queue),
+            "student": draw_rows(of_student, self.queue, self.features),
+            "teacher": draw_rows(of_teacher, self.queue, self.features),
         }
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):

@@ -20,7 +20,7 @@ from kipax.data.datasets import check_dataset
 from kipax.data.known import may_be_mirrored
 from kipax.errors import UsageError
 from kipax.files import hash_arrays
-from kipax.kd.checks import check_settings
+from kipax.kd.checks import check_apart, check_effect, check_images, check_settings
 from kipax.kd.config import FORMULAS, KDConfig, identify, resolve
 from kipax.kd.diagnosis import Diagnosis, diagnose
 from kipax.kd.gathering import ASKED, Answers, gather, index_of
@@ -67,11 +67,12 @@ def run_kd(
     resume: bool = False,
     reporter: Reporter | None = None,
 ) -> TrainingResult:
-    """Trains a student to give a teacher's answers on a source's images.
+    """Trains a student from a teacher's answers, and from labels if the loss asks for them.
 
-    The step of best agreement with the teacher on held-out images of the source is kept; labels are
-    not used. Test images, if any, are only reported. The same call with the same machine and
-    versions gives the same bytes, whether it was interrupted or not.
+    The step of best agreement with the teacher on held-out images of the source is kept, and the
+    last step of a loss with which a student cannot agree. Test images, if any, are only reported.
+    The same call with the same machine and versions gives the same bytes, whether it was
+    interrupted or not.
 
     Args:
         config: the settings; fields that are None are filled in by preset.
@@ -91,6 +92,7 @@ def run_kd(
         reporter or Reporter(), config.max_seconds, remedy="continue with --resume"
     )
     run = Distillation.open(config, teacher=teacher, dataset=dataset, reporter=reporter)
+    check_effect(config, run.config)
     return run.train(workdir or _default_workdir(run.config), resume=resume)
 
 
@@ -98,7 +100,9 @@ def diagnose_source(
     config: KDConfig, *, teacher: Teacher | None = None, reporter: Reporter | None = None
 ) -> Diagnosis:
     """Diagnoses a source by the teacher's answers; trains nothing and saves nothing."""
-    return Distillation.open(config, teacher=teacher, reporter=reporter or Reporter()).diagnose()
+    run = Distillation.open(config, teacher=teacher, reporter=reporter or Reporter())
+    check_effect(config, run.config)
+    return run.diagnose()
 
 
 def _default_workdir(config: KDConfig) -> str:
@@ -115,6 +119,12 @@ def _default_workdir(config: KDConfig) -> str:
     if "/" in config.source and kind not in words[1]:
         words[1] = f"{kind}-{words[1]}"
     return f"runs/{files.plain_name('-'.join(words))}"
+
+
+def _fingerprint(embeddings: np.ndarray) -> list[list[float]]:
+    """Rounds embeddings to two places of their own size, without negative zeros."""
+    size = float(np.sqrt(np.mean(embeddings**2))) or 1.0
+    return (np.round(embeddings / size, 2) + 0.0).tolist()
 
 
 class _Seen(NamedTuple):
@@ -171,11 +181,14 @@ class Distillation:
             known = teacher.domain.dataset or (data.name if data else "")
             mirror = bool(known) and may_be_mirrored(known)
             config = dataclasses.replace(config, mirror=mirror)
-        config = config.with_steps(len(index_of(config, source)))
+        index = index_of(config, source)
+        config = config.with_steps(min(given(config.images), len(index)))
         run = cls(config, teacher, source, data, reporter)
         reporter.say(run.describe())
         _ = run.module  # raises for images too small
         check_settings(run.config, teacher, run.views)
+        check_images(run.config, source, index)
+        check_apart(source, data)
         return run
 
     def diagnose(self) -> Diagnosis:
@@ -189,6 +202,10 @@ class Distillation:
             raise UsageError(
                 "a diagnosis looks at the source as it is; got pool "
                 f"{self.config.pool} and boundary {self.config.boundary}: leave them out."
+            )
+        if self.teacher.known_classes == 0:
+            raise UsageError(
+                f"a diagnosis looks at classes; {self.teacher.describe()} gives embeddings alone."
             )
         index = self.index[:ASKED]
         return diagnose(ask(self.teacher, self.source.images(index, seed=self.config.seed)))
@@ -210,7 +227,7 @@ class Distillation:
         with folder.open(self.identity, resume=resume):
             images, answers = self.draw(drawn or folder.path)
             diagnosis = None
-            if self.teacher.known_classes != 0:
+            if self.teacher.known_classes != 0 and self.config.teaches:
                 diagnosis = diagnose(np.asarray(answers.of_sampled.logits))
                 self.reporter.say(diagnosis.describe())
             selection = train_in_folder(folder, self.trainee(images, answers), self.reporter)
@@ -292,7 +309,7 @@ class Distillation:
             answers = ask_outputs(teacher, first, embeddings=embeddings)
             facts["answers"] = np.round(np.asarray(answers.logits), 2).tolist()
             if embeddings:
-                facts["embeddings"] = np.round(np.asarray(answers.penultimate), 2).tolist()
+                facts["embeddings"] = _fingerprint(np.asarray(answers.penultimate))
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def draw(self, folder: Path) -> tuple[StoredImages, Answers]:
@@ -340,7 +357,7 @@ class Distillation:
         teacher, domain = self.teacher, self.teacher.domain
         config = dataclasses.asdict(self.config)
         return {
-            "method": "distilled",
+            "method": "distilled" if self.config.teaches else "trained from labels",
             "dataset": domain.dataset,
             "training_hash": domain.training_hash,
             "images_hash": domain.images_hash,
@@ -349,7 +366,7 @@ class Distillation:
             "pixels": domain.pixels.to_metadata(),
             "source": self.source.describe(),
             "source_images": len(seen.images),
-            "teacher": teacher.facts,
+            "teacher": teacher.facts if self.config.teaches else None,
             "diagnosis": seen.diagnosis.to_dict() if seen.diagnosis else None,
             "classifies": self.config.classifies,
             "config": {k: v for k, v in config.items() if k not in _NOT_RECORDED},

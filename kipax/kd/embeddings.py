@@ -13,7 +13,7 @@ from kipax.kd.projectors import (
     PROJECTORS,
     apply_linear,
     init_linear,
-    init_projector,
+    init_sides,
     project,
     standardise,
 )
@@ -60,12 +60,7 @@ class AlignUniform(Objective):
 
     def init(self, key, student, teacher):
         """Draws the first parameters of the student's and the teacher's projector."""
-        of_student, of_teacher = jax.random.split(key)
-        sides = {"student": (of_student, student), "teacher": (of_teacher, teacher)}
-        return {
-            side: init_projector(self.projector, k, out.penultimate.shape[-1], self.features)
-            for side, (k, out) in sides.items()
-        }, {}
+        return init_sides(self.projector, key, student, teacher, self.features), {}
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
         """Returns the weighted sum of alignment and uniformity, and both as metrics."""
@@ -146,7 +141,7 @@ class Regression(Objective):
 
 @dataclasses.dataclass(frozen=True)
 class RegressionBN(Regression):
-    """Is `Regression` on embeddings whose columns are standardised over the batch.
+    """Predicts as `Regression` does, embeddings standardised over the batch, column by column.
 
     Source: Koohpayegani et al. 2020, arXiv:2010.14713, baseline "Reg-BN".
     """

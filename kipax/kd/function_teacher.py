@@ -51,6 +51,11 @@ class FunctionTeacher(Teacher):
     def __post_init__(self) -> None:
         known, classes = self.known_classes, len(self.class_names)
         least = 1 if self.embedding_size is None else 0
+        if not classes:
+            raise UsageError(
+                "class_names names one class or more; got none: a teacher of embeddings alone "
+                "takes those of the data that its students are tested on."
+            )
         if known is not None and not least <= known <= classes:
             raise UsageError(f"known_classes is a number of the {classes} classes; got {known}.")
 
@@ -114,7 +119,7 @@ class FunctionTeacher(Teacher):
                 f"{self.name} gave {rows.shape}."
             )
         if not np.all(np.isfinite(rows)):
-            raise FailedRunError(f"the teacher {self.name} gave what is not finite.")
+            raise FailedRunError(f"the teacher {self.name} gave numbers that are not finite.")
         return rows
 
     def describe(self) -> str:

@@ -26,13 +26,13 @@ from kipax.kd.stored import (
 )
 from kipax.kd.teachers import Teacher
 from kipax.ledger import array_hash
+from kipax.probes.features import COLLAPSED, relative_variance
 from kipax.report import Reporter
 from kipax.students import Outputs
 
 __all__ = ["ASKED", "Answers", "gather", "index_of"]
 
 ASKED = 1000  # images that the teacher is asked about if not about all
-_COLLAPSED = 1e-5  # below it, differences of embeddings are rounding
 
 
 class Answers(NamedTuple):
@@ -95,12 +95,11 @@ def gather(
 
 def _check_embeddings(embeddings: np.ndarray) -> None:
     """Raises a `UsageError` for embeddings ``(n, d)`` that do not tell images apart."""
-    deviation = float(np.sqrt(np.mean(np.var(embeddings, axis=0))))
-    size = float(np.sqrt(np.mean(embeddings**2)))
-    if deviation <= _COLLAPSED * size:
+    variance = relative_variance(embeddings)
+    if variance < COLLAPSED:
         raise UsageError(
-            "a teacher's embeddings must differ between images; these have the standard deviation "
-            f"{deviation:.2g} at a size of {size:.2g}: the teacher has collapsed."
+            "a teacher's embeddings must differ between images; the variance of these is "
+            f"{variance:.1e} of their mean square: the teacher has collapsed."
         )
 
 

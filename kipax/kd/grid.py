@@ -149,7 +149,7 @@ def run_cells(
             chosen, teacher=teacher, dataset=data, reporter=_ProgressAlone(reporter)
         )
         reporter.say(f"{cell.name}, seed {seed}: {run.describe()}")
-        found[cell.name].append(_finished(ledger, run, folder, _tests(cell, tested)))
+        found[cell.name].append(_finished(ledger, run, folder, _tests(cell, run, tested)))
         reporter.progress(Progress(number, len(seeds) * len(cells), unit="distillation"))
     return [_collect(cell, found[cell.name]) for cell in cells]
 
@@ -242,8 +242,13 @@ def _finished(
     return ledger.remember(facts | tests, train)
 
 
-def _tests(cell: Cell, tested_on: list[Any]) -> dict[str, Any]:
-    """Returns what a cell's student is tested by; see `_finished`."""
+def _tests(cell: Cell, run: Distillation, tested_on: list[Any]) -> dict[str, Any]:
+    """Returns what a cell's student is tested by, see `_finished`; raises if it cannot be."""
+    if cell.measure not in _PROBES and not run.config.classifies:
+        raise UsageError(
+            f"the loss {run.config.loss} trains no classes, so that {cell.name!r} has no test "
+            f"accuracy: measure {' or '.join(_PROBES)}."
+        )
     probes = {"probes": list(_PROBES)} if cell.measure in _PROBES else {}
     return {"tested_on": tested_on} | probes
 

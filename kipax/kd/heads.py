@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 
 from kipax import ridge
+from kipax.config import given
 from kipax.data import Dataset
 from kipax.errors import UsageError
-from kipax.kd.config import TeacherConfig, given
+from kipax.kd.config import TeacherConfig
 from kipax.kd.presets import with_slow_backbone
 from kipax.kd.teachers import NetworkTeacher
 from kipax.kd.trainee import Trainee
 from kipax.networks import TrainedNetwork, load_network
-from kipax.probes.features import check_features, column_moments, relative_variance
+from kipax.probes.features import COLLAPSED, check_features, column_moments, relative_variance
 from kipax.probes.linear import Linear
 from kipax.students import classifier_of, classifier_path, with_classifier
 from kipax.training import CrossEntropy, Descent, LabelledBatches
 
-__all__ = ["COLLAPSED", "LinearProbe", "adopt", "begin_with", "features_of", "open_start"]
+__all__ = ["LinearProbe", "adopt", "begin_with", "features_of", "open_start"]
 
-COLLAPSED = 1e-6  # relative variance below which features are as good as constant
 _PART = 5000  # images that are preprocessed at once
 
 
@@ -33,6 +33,8 @@ def open_start(config: TeacherConfig) -> TrainedNetwork | None:
         FileError: the file is missing, damaged, or no network.
     """
     path = config.linear_probe if config.fine_tune is None else config.fine_tune
+    if path == "":
+        raise UsageError("a new head needs a network's file or run; got an empty name.")
     return None if path is None else load_network(path)
 
 

@@ -92,7 +92,7 @@ class Distil(Objective):
             raise UsageError(f"smoothing runs from 0 to below 1; got {self.smoothing}.")
         if self.loss != "kl" and self.signal != "full":
             raise UsageError(
-                f"signal has no effect on the loss {self.loss}; got {self.signal}: take loss=kl."
+                f"signal has no effect on {self.loss}; got {self.signal}: leave it out, or take kl."
             )
 
     @property

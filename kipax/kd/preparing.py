@@ -7,11 +7,12 @@ import numpy as np
 
 from kipax.config import given
 from kipax.errors import UsageError
+from kipax.kd.checks import NO_LABELS
 from kipax.kd.config import KDConfig
 from kipax.kd.gathering import Answers
 from kipax.kd.stored import StoredImages, ask, asked_live, remembered
 from kipax.kd.teachers import NetworkTeacher, Teacher
-from kipax.kd.terms import TERMS, Material, build_objective
+from kipax.kd.terms import Material, build_objective
 from kipax.kd.trainee import Trainee
 from kipax.kd.views import ViewedBatches, Views, labelled
 from kipax.probes.clusters import find_clusters, nearest_centre
@@ -46,33 +47,41 @@ def prepare_trainee(
     Raises:
         UsageError: the loss needs labels that the images do not have, or more images.
     """
-    trained, held = images.hold_out()
-    batches = _batches(config, teacher, views, images, trained)
+    # Without a term that the teacher could be agreed with, no image is held out.
+    agrees = config.teaches and config.classifies and teacher.known_classes != 0
+    everything = np.arange(len(images))
+    trained, held = images.hold_out() if agrees else (everything, everything[:0])
+    classes = _usable_classes(config, images, trained)
+    if not config.teaches:  # images without a label would not count
+        assert classes is not None
+        trained = np.flatnonzero(classes >= 0)
     answer = None
     if config.teaches:
         answer = asked_live(teacher) if answers.of_all is None else remembered(answers.of_all)
-    agrees = any(TERMS[name].logits for _, name in config.terms)
+    material = Material(
+        len(images),
+        trained,
+        classes,
+        _clusters(config, images, answers),
+        _classifier(teacher),
+    )
     return Trainee(
         module=module,
-        batches=batches,
-        objective=build_objective(config, _material(config, teacher, images, answers)),
+        batches=_batches(config, teacher, views, images, material),
+        objective=build_objective(config, material),
         descent=config.descent,
         setting=config.setting,
         teacher=answer,
-        chosen_by=_held_out(teacher, images, held, answers) if agrees and len(held) else None,
+        chosen_by=_held_out(teacher, images, held, answers) if len(held) else None,
         what=CHOSEN_BY,
     )
 
 
 def _batches(
-    config: KDConfig, teacher: Teacher, views: Views, images: StoredImages, trained: np.ndarray
+    config: KDConfig, teacher: Teacher, views: Views, images: StoredImages, material: Material
 ) -> Batches:
-    """Returns batches of the images to train on, with their labels if the loss uses them."""
-    domain, labels = teacher.domain, None
-    if config.uses_labels:
-        labels = _labels(config, images, trained, len(domain.class_names))
-        if not config.teaches:  # images without a label would not count
-            trained = np.flatnonzero(labels.any(axis=1))
+    """Returns batches of the images to train on, with their labels if the loss needs them."""
+    domain, trained = teacher.domain, material.trained
     epochs = Epochs(len(trained), given(config.batch_size), seed=config.seed)
     seen = ViewedBatches(
         images.raw,
@@ -82,7 +91,13 @@ def _batches(
         views=views,
         seed=config.seed,
     )
-    return seen if labels is None else labelled(seen, labels)
+    if not config.needs_labels:
+        return seen
+    assert material.classes is not None
+    known = np.flatnonzero(material.classes >= 0)
+    rows = np.zeros((len(images), len(domain.class_names)), np.float32)
+    rows[known, material.classes[known]] = 1
+    return labelled(seen, rows)
 
 
 def _held_out(
@@ -94,41 +109,46 @@ def _held_out(
     return teacher.domain.preprocessor.apply(raw), np.argmax(logits, axis=1)
 
 
-def _labels(
-    config: KDConfig, images: StoredImages, trained: np.ndarray, num_classes: int
-) -> np.ndarray:
-    """Returns a row of labels for each image, of zeros where the label is not to be used."""
+def _usable_classes(
+    config: KDConfig, images: StoredImages, trained: np.ndarray
+) -> np.ndarray | None:
+    """Returns the class of each image whose label the loss may use, -1 for the others.
+
+    ``config.labels`` of the labelled images of each class are used, drawn from those that are
+    trained on.
+
+    Raises:
+        UsageError: the loss needs labels, and no image has one.
+    """
+    if not config.uses_labels:
+        return None
     known = images.classes
-    labelled = trained if known is None else trained[known[trained] >= 0]
-    if known is None or not len(labelled):
-        raise UsageError(
-            "the term ce needs labels, and these images have none: take a source with the "
-            "teacher's classes, such as data, or another loss."
-        )
+    labelled_ones = trained if known is None else trained[known[trained] >= 0]
+    if known is None or not len(labelled_ones):
+        if config.needs_labels:
+            raise UsageError(NO_LABELS)
+        return None
     if config.labels < 1:
-        labelled = labelled[labelled_part(known[labelled], share=config.labels, seed=config.seed)]
-    rows = np.zeros((len(images), num_classes), np.float32)
-    rows[labelled] = np.eye(num_classes, dtype=np.float32)[known[labelled]]
-    return rows
+        part = labelled_part(known[labelled_ones], share=config.labels, seed=config.seed)
+        labelled_ones = labelled_ones[part]
+    usable = np.full(len(images), -1)
+    usable[labelled_ones] = known[labelled_ones]
+    return usable
 
 
-def _material(
-    config: KDConfig, teacher: Teacher, images: StoredImages, answers: Answers
-) -> Material:
-    """Returns what the objective must know of the images."""
-    clusters = None
-    if "clusters" in [name for _, name in config.terms]:
-        assert answers.of_all is not None
-        embeddings = np.asarray(answers.of_all.penultimate)
-        count = config.clusters or max(2, len(images) // _IMAGES_A_CLUSTER)
-        if count > len(images):
-            raise UsageError(
-                f"clusters are at most as many as images, {len(images):,}; got {count:,}."
-            )
-        centres = find_clusters(embeddings, count, seed=config.seed)
-        clusters = nearest_centre(embeddings, centres)
-    classifier = None
-    if isinstance(teacher, NetworkTeacher) and teacher.known_classes is None:
-        kernel, bias = classifier_of(teacher.network.module, teacher.network.variables)
-        classifier = np.asarray(kernel), np.asarray(bias)
-    return Material(len(images), images.classes, clusters, classifier)
+def _clusters(config: KDConfig, images: StoredImages, answers: Answers) -> np.ndarray | None:
+    """Returns the cluster of each image by the teacher's embedding, if the loss asks for it."""
+    if "clusters" not in [name for _, name in config.terms]:
+        return None
+    assert answers.of_all is not None
+    embeddings = np.asarray(answers.of_all.penultimate)
+    count = config.clusters or max(2, len(images) // _IMAGES_A_CLUSTER)
+    return nearest_centre(embeddings, find_clusters(embeddings, count, seed=config.seed))
+
+
+def _classifier(teacher: Teacher) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns kernel and bias of a teacher network's last layer; None where there is none."""
+    if not isinstance(teacher, NetworkTeacher) or teacher.known_classes == 0:
+        return None
+    kernel, bias = classifier_of(teacher.network.module, teacher.network.variables)
+    return np.asarray(kernel), np.asarray(bias)

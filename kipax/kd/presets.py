@@ -17,7 +17,7 @@ from kipax.training import Descent
 __all__ = ["OPTIMIZERS", "PRESETS", "SCHEDULES", "make_descent", "with_slow_backbone"]
 
 OPTIMIZERS = ("adam", "momentum", "nesterov", "lars")
-SCHEDULES = ("constant", "cosine", "steps", "late_steps", "warmup", "tenths")
+SCHEDULES = ("constant", "cosine", "steps", "late_steps", "warmup", "tenths", "early_tenths")
 
 
 @functools.cache
@@ -46,7 +46,8 @@ def make_descent(optimizer: str, schedule: str, *, steps: int, weight_decay: flo
             biases and normalisations are neither scaled nor decayed).
         schedule: ``constant``, ``cosine`` to 0, ``steps``: a fifth after 30, 60 and 80 % of the
             steps, ``late_steps``: a fifth after 90/130 and 120/130, ``tenths``: a tenth after
-            15/40 and 30/40, or ``warmup``: linear from 0 over a hundredth, then cosine to 0.
+            15/40 and 30/40, ``early_tenths``: a tenth after 40 and 80 %, or ``warmup``: linear
+            from 0 over a hundredth, then cosine to 0.
         steps: number of updates.
         weight_decay: factor of the weights that are added to the gradient (adam: to the update).
     """
@@ -59,6 +60,9 @@ def make_descent(optimizer: str, schedule: str, *, steps: int, weight_decay: flo
         "cosine": optax.cosine_decay_schedule(1.0, steps),
         "steps": fifths(0.3, 0.6, 0.8),
         "late_steps": fifths(90 / 130, 120 / 130),
+        "early_tenths": optax.piecewise_constant_schedule(
+            1.0, {round(0.4 * steps): 0.1, round(0.8 * steps): 0.1}
+        ),
         "warmup": optax.warmup_cosine_decay_schedule(0.0, 1.0, steps // 100, steps),
         "tenths": tenths(steps),
     }
@@ -187,7 +191,7 @@ def surrogate() -> dict[str, Any]:
 
 
 def _complete(preset: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    return {"student": "convnet1", "anchor_mode": "2q", "momentum": 0.999} | preset()
+    return {"student": "convnet1", "anchor_mode": "2q", "averaging": 0.999} | preset()
 
 
 _KD_PRESETS: dict[str, Callable[[], dict[str, Any]]] = {

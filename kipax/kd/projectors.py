@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 
 from kipax.errors import check_choice
+from kipax.students import Outputs
 
 __all__ = [
     "PROJECTORS",
     "apply_linear",
+    "draw_rows",
     "init_linear",
     "init_projector",
+    "init_sides",
     "project",
     "standardise",
     "unit",
@@ -55,6 +58,35 @@ def init_projector(kind: str, key: jax.Array, features: int, out: int) -> dict[s
             layer |= {"scale": jnp.ones(columns), "shift": jnp.zeros(columns)}
         layers[f"layer{number}"] = layer
     return layers
+
+
+def init_sides(
+    kind: str, key: jax.Array, student: Outputs, teacher: Outputs, out: int
+) -> dict[str, dict[str, Any]]:
+    """Draws a projector for the student's embedding and one for the teacher's.
+
+    Args:
+        kind: one of `PROJECTORS`.
+        key: JAX key of the draw.
+        student: the student's outputs, or their shapes.
+        teacher: the teacher's outputs, or their shapes.
+        out: length of a projection.
+    """
+    of_student, of_teacher = jax.random.split(key)
+    sides = {"student": (of_student, student), "teacher": (of_teacher, teacher)}
+    return {
+        side: init_projector(kind, k, outputs.penultimate.shape[-1], out)
+        for side, (k, outputs) in sides.items()
+    }
+
+
+def draw_rows(key: jax.Array, count: int, features: int) -> jax.Array:
+    """Draws the first rows of a queue or memory ``(count, features)``, of length about 1.
+
+    Source: the authors' code of CRD and CompRess.
+    """
+    bound = (features / 3) ** -0.5
+    return jax.random.uniform(key, (count, features), minval=-bound, maxval=bound)
 
 
 def init_linear(key: jax.Array, features: int, out: int) -> dict[str, jax.Array]:

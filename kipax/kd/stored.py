@@ -16,6 +16,7 @@ from kipax.errors import FailedRunError
 from kipax.files import hash_arrays
 from kipax.kd.sources.arrays import Images
 from kipax.kd.sources.base import ImageSpace, Source, classes_of
+from kipax.kd.sources.combined import Concatenation, Join
 from kipax.kd.teachers import Teacher
 from kipax.ledger import array_hash
 from kipax.report import Progress, Reporter
@@ -140,7 +141,14 @@ def draw_images(
         unit="image",
         reporter=reporter,
     )
-    return StoredImages(levels, space, index, classes)
+    combined = isinstance(source, (Concatenation, Join))
+    return StoredImages(levels, space, _by_content(levels) if combined else index, classes)
+
+
+def _by_content(levels: np.ndarray) -> np.ndarray:
+    """Returns a number for each image, the same for equal ones, which two sources may share."""
+    numbers: dict[bytes, int] = {}
+    return np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in levels])
 
 
 def whole_levels(raw: np.ndarray, space: ImageSpace) -> np.ndarray:

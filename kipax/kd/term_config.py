@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from kipax.config import check_not_negative, check_positive, config_field
+from kipax.config import check_positive, config_field
 from kipax.errors import UsageError, check_choice
 from kipax.kd.anchors import ANCHOR_MODES
+from kipax.kd.contrast import LEAST_TEMPERATURE
 from kipax.kd.projectors import PROJECTORS
 
 __all__ = ["TermConfig"]
@@ -16,11 +17,9 @@ __all__ = ["TermConfig"]
 class TermConfig:
     """The settings of embeddings' terms; a term that the loss lacks has no use for its own."""
 
-    labels: float = config_field(
-        1.0, "share of the images, balanced, whose labels the term ce knows"
-    )
+    labels: float = config_field(1.0, "share of each class's images whose labels the loss may use")
     projector: str = config_field(
-        "mocov2", f"of align_uniform and crd, on both sides: {', '.join(PROJECTORS)}"
+        "mocov2", f"of align_uniform, crd and queued_crd, on both sides: {', '.join(PROJECTORS)}"
     )
     features: int = config_field(128, "length of a projection")
     anchor_mode: str | None = config_field(
@@ -30,8 +29,8 @@ class TermConfig:
     queue: int | None = config_field(
         None, "anchors, or negatives of queued_crd (half of the images; 128,000 and 16,384 at most)"
     )
-    momentum: float | None = config_field(
-        None, "of the student's averaged copy, for anchors of 2q; 0 for no copy (by preset)"
+    averaging: float | None = config_field(
+        None, "momentum of the averaged copy, for anchors of 2q; 0 for no copy (by preset)"
     )
     contrast_temperature: float = config_field(0.07, "tau of crd and queued_crd")
     negatives: int = config_field(4096, "other images that crd compares with (at most all)")
@@ -46,8 +45,12 @@ class TermConfig:
             check_choice("anchor_mode", self.anchor_mode, ANCHOR_MODES)
         sizes = ("features", "anchor_temperature", "queue", "contrast_temperature", "negatives")
         check_positive(self, *sizes, "clusters")
-        check_not_negative(self, "momentum")
-        if self.momentum is not None and self.momentum >= 1:
-            raise UsageError(f"momentum runs from 0 to below 1; got {self.momentum}.")
+        if self.averaging is not None and not 0 <= self.averaging < 1:
+            raise UsageError(f"averaging runs from 0 to below 1; got {self.averaging}.")
+        if self.contrast_temperature < LEAST_TEMPERATURE:
+            raise UsageError(
+                f"contrast_temperature is at least {LEAST_TEMPERATURE:g}, below which exponentials "
+                f"overflow; got {self.contrast_temperature:g}."
+            )
         if not 0 < self.labels <= 1:
             raise UsageError(f"labels is a share, above 0 and at most 1; got {self.labels}.")

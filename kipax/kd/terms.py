@@ -20,7 +20,7 @@ from kipax.training import Objective, Sum
 if TYPE_CHECKING:
     from kipax.kd.config import KDConfig
 
-__all__ = ["TERMS", "Material", "Term", "build_objective", "distil", "parse_loss"]
+__all__ = ["TERMS", "Material", "Term", "build_objective", "check_queue", "distil", "parse_loss"]
 
 
 class Term(NamedTuple):
@@ -28,40 +28,66 @@ class Term(NamedTuple):
 
     Attributes:
         words: what it is, for the help.
+        settings: the fields of a config that it uses and not every term.
         logits: whether it compares the teacher's logits.
         embeddings: whether it compares the teacher's embeddings.
         labels: whether it needs the labels of images.
+        classes: whether it uses the labels of images, if all are known.
+        indexed: whether it knows images by their index, so that they must not be mixed.
         classifies: whether it trains the student's logits.
     """
 
     words: str
+    settings: tuple[str, ...] = ()
     logits: bool = False
     embeddings: bool = False
     labels: bool = False
+    classes: bool = False
+    indexed: bool = False
     classifies: bool = False
 
 
-def _of_logits(words: str) -> Term:
-    return Term(words, logits=True, classifies=True)
+def _of_logits(words: str, *settings: str) -> Term:
+    return Term(words, ("scale", *settings), logits=True, classifies=True)
 
 
-def _of_embeddings(words: str) -> Term:
-    return Term(words, embeddings=True)
+def _of_embeddings(words: str, *settings: str, **more: bool) -> Term:
+    return Term(words, settings, embeddings=True, **more)
 
 
+_OF_KL = ("temperature", "signal", "top_k", "smoothing")
+_OF_ANCHORS = ("anchor_mode", "averaging", "queue")
+_OF_PROJECTIONS = ("projector", "features")
 TERMS: dict[str, Term] = {
-    "kl": _of_logits("relative entropy of the softmaxes"),
-    "l1": _of_logits("mean absolute difference of the logits"),
-    "l2": _of_logits("mean square difference of the logits"),
+    "kl": _of_logits("relative entropy of the softmaxes", *_OF_KL),
+    "l1": _of_logits("mean absolute difference of the logits", "temperature"),
+    "l2": _of_logits("mean square difference of the logits", "temperature"),
     "hard": _of_logits("cross-entropy with the teacher's class"),
-    "ce": Term("cross-entropy with the labels", labels=True, classifies=True),
-    "align_uniform": _of_embeddings("alignment and uniformity of projected embeddings"),
-    "crd": _of_embeddings("contrast with a memory of all images"),
-    "queued_crd": _of_embeddings("contrast with a queue of images"),
-    "srrl": _of_embeddings("the teacher's embedding by a connector"),
-    "anchors": _of_embeddings("similarities to anchors, as a ranking"),
-    "similarities": _of_embeddings("similarities to anchors themselves"),
-    "clusters": _of_embeddings("the cluster of the teacher's embedding"),
+    "ce": Term(
+        "cross-entropy with the labels", ("labels",), labels=True, indexed=True, classifies=True
+    ),
+    "align_uniform": _of_embeddings(
+        "alignment and uniformity of projected embeddings", *_OF_PROJECTIONS
+    ),
+    "crd": _of_embeddings(
+        "contrast with a memory of all images",
+        *("negatives", "contrast_temperature", "labels", *_OF_PROJECTIONS),
+        classes=True,
+        indexed=True,
+    ),
+    "queued_crd": _of_embeddings(
+        "contrast with a queue of images", "queue", "contrast_temperature", *_OF_PROJECTIONS
+    ),
+    "srrl": Term(
+        "the teacher's embedding by a connector, and its logits from that",
+        logits=True,
+        embeddings=True,
+    ),
+    "anchors": _of_embeddings(
+        "similarities to anchors, as a ranking", "anchor_temperature", *_OF_ANCHORS
+    ),
+    "similarities": _of_embeddings("similarities to anchors themselves", *_OF_ANCHORS),
+    "clusters": _of_embeddings("the cluster of the teacher's embedding", "clusters", indexed=True),
     "regression": _of_embeddings("the teacher's embedding by a linear map"),
     "regression_bn": _of_embeddings("the same, standardised over the batch"),
 }
@@ -106,12 +132,15 @@ class Material:
 
     Attributes:
         count: number of images.
-        classes: class of each image ``(count,)``, -1 where it has no label; None without labels.
+        trained: positions of the images that are trained on.
+        classes: class of each image ``(count,)``, -1 where its label may not be used; None without
+            labels.
         clusters: cluster of each image ``(count,)``; None if no term needs it.
         classifier: kernel and bias of the teacher's last layer; None if they are not known.
     """
 
     count: int
+    trained: np.ndarray
     classes: np.ndarray | None = None
     clusters: np.ndarray | None = None
     classifier: tuple[np.ndarray, np.ndarray] | None = None
@@ -152,6 +181,11 @@ def _build(name: str, config: KDConfig, material: Material) -> Objective:
     if name == "align_uniform":
         return AlignUniform(config.features, projector=config.projector)
     if name == "srrl":
+        if material.classifier is None:
+            raise UsageError(
+                "srrl needs the last layer of the teacher, which only a network that classifies "
+                "has: take regression, or another teacher."
+            )
         return SRRL(material.classifier)
     return {"ce": KnownLabels, "regression": Regression, "regression_bn": RegressionBN}[name]()
 
@@ -161,27 +195,37 @@ def _anchors(config: KDConfig, material: Material, *, softmax: bool) -> Anchors:
         mode=given(config.anchor_mode),
         tau=config.anchor_temperature,
         queue=_queue(config, material, 128_000),
-        momentum=given(config.momentum),
+        momentum=given(config.averaging),
         softmax=softmax,
     )
 
 
 def _queue(config: KDConfig, material: Material, most: int) -> int:
     """Returns the length of a queue: as given, or `most`, but at most half of the images."""
-    size = config.queue or max(1, min(most, material.count // 2))
-    if size > material.count:
+    count = len(material.trained)
+    check_queue(config, count)
+    return config.queue or max(1, min(most, count // 2))
+
+
+def check_queue(config: KDConfig, count: int) -> None:
+    """Raises a `UsageError` for a queue that holds more images than `count`."""
+    if config.queue is not None and config.queue > count:
         raise UsageError(
-            f"a queue holds images once: at most {material.count:,} here; got {size:,}: take a "
+            f"a queue holds images once: at most {count:,} here; got {config.queue:,}: take a "
             "smaller --queue or more --images."
         )
-    return size
 
 
 def _contrast(name: str, config: KDConfig, material: Material) -> Objective:
     common = config.features, config.contrast_temperature, config.projector
     if name == "queued_crd":
         return QueuedCRD(*common, queue=_queue(config, material, 16_384))
-    known = material.classes is not None and bool(np.all(material.classes >= 0))
-    classes = material.classes if known else None
-    negatives = min(config.negatives, material.count)  # more would come twice on average
-    return CRD(*common, images=material.count, classes=classes, negatives=negatives)
+    classes, trained = material.classes, material.trained
+    known = classes is not None and bool(np.all(classes[trained] >= 0))
+    return CRD(
+        *common,
+        images=material.count,
+        classes=classes if known else None,
+        trained=trained,
+        negatives=min(config.negatives, len(trained)),  # more would come twice on average
+    )

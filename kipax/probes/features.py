@@ -7,6 +7,7 @@ import numpy as np
 from kipax.errors import UsageError
 
 __all__ = [
+    "COLLAPSED",
     "check_features",
     "column_moments",
     "count_classes",
@@ -15,6 +16,7 @@ __all__ = [
     "standardise",
 ]
 
+COLLAPSED = 1e-6  # relative variance below which features are as good as constant
 _EPSILON = 1e-5  # added to variances; Koohpayegani et al. 2020, the authors' code
 
 

@@ -55,7 +55,7 @@ class ProbeConfig:
     dataset: str | None = config_field(None, "data set to probe with (the network's own)")
     data_dir: str | None = config_field(None, DATA_DIR_HELP)
     image_size: int | None = config_field(None, IMAGE_SIZE_HELP)
-    probes: str = config_field(",".join(PROBES), "which probes, with commas between, or all")
+    probes: str = config_field(",".join(PROBES), "which probes, with commas between")
     k: int = config_field(1, "number of neighbours")
     train_examples: int | None = config_field(
         None, "number of training images, drawn in the classes' proportions (all)"

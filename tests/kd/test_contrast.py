@@ -11,14 +11,14 @@ from kipax.kd.clusters import ClusterLabels
 from kipax.kd.contrast import CRD, QueuedCRD
 from kipax.kd.objectives import KnownLabels
 from kipax.students import Outputs
-from tests.kd.test_embeddings import (
+from tests.kd.embedded import (
     BATCH,
     STUDENT,
     TEACHER,
     N,
-    _begin,
-    _layers,
-    _unit,
+    begin,
+    layers,
+    unit,
 )
 
 IMAGES = 20
@@ -29,7 +29,7 @@ SEEN = BATCH._replace(index=INDEX)
 
 def _projections(aux):
     outputs = {"student": STUDENT, "teacher": TEACHER}
-    return {side: _unit(_layers(aux[side], out.penultimate)) for side, out in outputs.items()}
+    return {side: unit(layers(aux[side], out.penultimate)) for side, out in outputs.items()}
 
 
 def _plain(own, positive, negatives, tau, count, z):
@@ -46,7 +46,7 @@ def _plain(own, positive, negatives, tau, count, z):
 @pytest.mark.parametrize("classes", [None, CLASSES])
 def test_crd_compares_with_the_other_sides_memory(x64, classes):
     objective = CRD(4, 0.4, "simclr_plain", images=IMAGES, classes=classes, negatives=5)
-    aux, state = _begin(objective)
+    aux, state = begin(objective)
     own = _projections(aux)
     loss, _, after = objective(aux, state, STUDENT, TEACHER, SEEN)
     drawn = np.asarray(objective._draw(state, jnp.asarray(INDEX)))
@@ -62,7 +62,7 @@ def test_crd_compares_with_the_other_sides_memory(x64, classes):
         ]
         expected += np.mean(each)
         moved = np.asarray(state[side]).copy()
-        moved[INDEX] = _unit(0.5 * moved[INDEX] + 0.5 * own[side])
+        moved[INDEX] = unit(0.5 * moved[INDEX] + 0.5 * own[side])
         np.testing.assert_allclose(after[side], moved)
     assert loss == pytest.approx(expected)
     again, _, _ = objective(aux, after, STUDENT, TEACHER, SEEN)
@@ -72,7 +72,7 @@ def test_crd_compares_with_the_other_sides_memory(x64, classes):
 @pytest.mark.parametrize("classes", [None, CLASSES])
 def test_negatives_are_of_other_classes_and_all_equally_likely(classes):
     objective = CRD(images=IMAGES, classes=classes, negatives=4000)
-    _, state = _begin(objective)
+    _, state = begin(objective)
     drawn = np.asarray(objective._draw(state, jnp.asarray(INDEX)))
     for image, others in zip(INDEX, drawn, strict=True):
         same = [image] if classes is None else np.flatnonzero(CLASSES[image] == CLASSES)
@@ -84,7 +84,7 @@ def test_negatives_are_of_other_classes_and_all_equally_likely(classes):
 
 def test_a_queued_contrast_compares_with_earlier_batches(x64):
     objective = QueuedCRD(4, 0.4, "simclr_plain", queue=9)
-    aux, state = _begin(objective)
+    aux, state = begin(objective)
     own = _projections(aux)
     loss, _, after = objective(aux, state, STUDENT, TEACHER, BATCH)
     expected = 0.0
@@ -103,9 +103,9 @@ def test_a_queued_contrast_compares_with_earlier_batches(x64):
 def test_clusters_are_classes_of_the_embedding(x64):
     clusters = np.arange(IMAGES) % 3
     objective = ClusterLabels(clusters)
-    aux, state = _begin(objective)
+    aux, state = begin(objective)
     loss, metrics, _ = objective(aux, state, STUDENT, TEACHER, SEEN)
-    logits = _layers({"layer0": aux}, STUDENT.penultimate)
+    logits = layers({"layer0": aux}, STUDENT.penultimate)
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert loss == pytest.approx(-np.mean(np.log(p[np.arange(N), clusters[INDEX]])))
     right = np.mean(np.argmax(logits, axis=1) == clusters[INDEX])
@@ -134,7 +134,7 @@ def test_images_without_a_label_are_left_out(x64):
     ids=lambda o: type(o).__name__,
 )
 def test_gradients_are_finite_differences(x64, objective):
-    aux, state = _begin(objective)
+    aux, state = begin(objective)
     state = objective(aux, state, STUDENT, TEACHER, SEEN)[2]  # the normalisers are set
 
     def loss(logits, embedding, aux):
@@ -154,7 +154,7 @@ def test_gradients_are_finite_differences(x64, objective):
 def test_a_queued_contrasts_gradient_is_a_finite_difference(x64):
     """The other side's projection is a constant: then nothing but the student's side moves."""
     objective = QueuedCRD(4, 0.4, "linear", queue=9)
-    aux, state = _begin(objective)
+    aux, state = begin(objective)
     state = objective(aux, state, STUDENT, TEACHER, BATCH)[2]
 
     def loss(embedding):
@@ -183,7 +183,7 @@ def test_wrong_contrasts_are_refused():
         CRD(images=IMAGES, classes=np.zeros(IMAGES, int))
     with pytest.raises(UsageError, match="unknown projector"):
         CRD(projector="deep", images=IMAGES)
-    with pytest.raises(UsageError, match="temperature must be positive"):
+    with pytest.raises(UsageError, match=r"temperature is at least 0\.0125"):
         QueuedCRD(temperature=0.0)
     with pytest.raises(UsageError, match="one image or more; got 0"):
         QueuedCRD(queue=0)

@@ -11,48 +11,28 @@ from kipax.kd.anchors import Anchors, enqueue
 from kipax.kd.embeddings import SRRL, AlignUniform, Regression, RegressionBN
 from kipax.kd.projectors import PROJECTORS, init_projector, project
 from kipax.students import Outputs
-from kipax.training import Batch, CrossEntropy, MeanSquare, Sum
-
-N, D_S, D_T, CLASSES = 6, 5, 7, 3
-
-
-def _outputs(features, seed):
-    rng = np.random.default_rng(seed)
-    return Outputs(rng.normal(size=(N, CLASSES)), rng.normal(size=(N, features)), {})
-
-
-STUDENT, TEACHER = _outputs(D_S, 0), _outputs(D_T, 1)
-BATCH = Batch(np.zeros((N, 1, 1, 1)), y=np.eye(CLASSES)[np.arange(N) % CLASSES], index=np.arange(N))
-
-
-def _begin(objective):
-    shapes = jax.eval_shape(lambda: (STUDENT, TEACHER))
-    return objective.init(jax.random.key(0), *shapes)
-
-
-def _loss(objective, aux, state, student=STUDENT):
-    return objective(aux, state, student, TEACHER, BATCH)[0]
-
-
-def _unit(x):
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
-
-
-def _layers(params, x):
-    """A projector without normalisation, in NumPy."""
-    for i in range(len(params)):
-        layer = params[f"layer{i}"]
-        x = x @ np.asarray(layer["kernel"]) + np.asarray(layer["bias"])
-        if i < len(params) - 1:
-            x = np.maximum(x, 0)
-    return x
+from kipax.training import CrossEntropy, MeanSquare, Sum
+from tests.kd.embedded import (
+    BATCH,
+    CLASSES,
+    D_S,
+    D_T,
+    STUDENT,
+    TEACHER,
+    N,
+    begin,
+    layers,
+    loss,
+    outputs,
+    unit,
+)
 
 
 def test_alignment_and_uniformity_are_the_sums(x64):
     objective = AlignUniform(features=4, alpha=1.5, t=0.7, alignment=2.0, uniformity=0.5)
-    aux, state = _begin(objective)
-    s = _unit(_layers(aux["student"], STUDENT.penultimate))
-    t = _unit(_layers(aux["teacher"], TEACHER.penultimate))
+    aux, state = begin(objective)
+    s = unit(layers(aux["student"], STUDENT.penultimate))
+    t = unit(layers(aux["teacher"], TEACHER.penultimate))
     align = np.mean([np.linalg.norm(a - b) ** 1.5 for a, b in zip(s, t, strict=True)])
 
     def uniform(z):
@@ -60,32 +40,32 @@ def test_alignment_and_uniformity_are_the_sums(x64):
         return np.log(np.mean(pairs))
 
     expected = 2.0 * align + 0.5 * (uniform(s) + uniform(t)) / 2
-    assert _loss(objective, aux, state) == pytest.approx(expected)
+    assert loss(objective, aux, state) == pytest.approx(expected)
 
 
 def test_regressions_are_mean_squares(x64):
-    aux, state = _begin(Regression())
-    made = _layers({"layer0": aux}, STUDENT.penultimate)
+    aux, state = begin(Regression())
+    made = layers({"layer0": aux}, STUDENT.penultimate)
     expected = np.mean((made - TEACHER.penultimate) ** 2)
-    assert _loss(Regression(), aux, state) == pytest.approx(expected)
+    assert loss(Regression(), aux, state) == pytest.approx(expected)
 
     def whiten(x):
         return (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + 1e-5)
 
     expected = np.mean((whiten(made) - whiten(TEACHER.penultimate)) ** 2)
-    assert _loss(RegressionBN(), aux, state) == pytest.approx(expected)
+    assert loss(RegressionBN(), aux, state) == pytest.approx(expected)
 
 
 def test_srrl_compares_embeddings_and_logits(x64):
     rng = np.random.default_rng(4)
     w, b = rng.normal(size=(D_T, CLASSES)), rng.normal(size=CLASSES)
-    aux, state = _begin(SRRL())
-    hidden = np.maximum(_layers({"layer0": aux["first"]}, STUDENT.penultimate), 0)
-    made = _layers({"layer0": aux["second"]}, hidden)
+    aux, state = begin(SRRL())
+    hidden = np.maximum(layers({"layer0": aux["first"]}, STUDENT.penultimate), 0)
+    made = layers({"layer0": aux["second"]}, hidden)
     alone = np.mean((made - TEACHER.penultimate) ** 2)
-    assert _loss(SRRL(), aux, state) == pytest.approx(alone)
+    assert loss(SRRL(), aux, state) == pytest.approx(alone)
     logits = np.mean((made @ w + b - TEACHER.logits) ** 2)
-    assert _loss(SRRL((w, b), weight=0.3), aux, state) == pytest.approx(alone + 0.3 * logits)
+    assert loss(SRRL((w, b), weight=0.3), aux, state) == pytest.approx(alone + 0.3 * logits)
 
 
 def _ranking(q, anchors, tau):
@@ -98,12 +78,12 @@ def _ranking(q, anchors, tau):
 @pytest.mark.parametrize("softmax", [True, False])
 def test_anchors_are_ranked_as_the_teacher_ranks_them(x64, mode, softmax):
     objective = Anchors(mode, tau=0.3, queue=9, momentum=0.0, softmax=softmax)
-    aux, state = _begin(objective)
-    t = _unit(TEACHER.penultimate)
+    aux, state = begin(objective)
+    t = unit(TEACHER.penultimate)
     if mode == "1q":
-        s, own = _unit(_layers({"layer0": aux}, STUDENT.penultimate)), np.asarray(state["teacher"])
+        s, own = unit(layers({"layer0": aux}, STUDENT.penultimate)), np.asarray(state["teacher"])
     else:
-        s, own = _unit(STUDENT.penultimate), np.asarray(state["student"])
+        s, own = unit(STUDENT.penultimate), np.asarray(state["student"])
     theirs = np.asarray(state["teacher"])
     if softmax:
         p, q = _ranking(t, theirs, 0.3), _ranking(s, own, 0.3)
@@ -116,7 +96,7 @@ def test_anchors_are_ranked_as_the_teacher_ranks_them(x64, mode, softmax):
     np.testing.assert_array_equal(after["teacher"][N:], theirs[N:])
     assert after["place"] == N
     if mode == "2q":
-        np.testing.assert_allclose(after["student"][:N], _unit(STUDENT.penultimate))
+        np.testing.assert_allclose(after["student"][:N], unit(STUDENT.penultimate))
 
 
 def test_the_averaged_copy_fills_the_students_queue():
@@ -124,10 +104,10 @@ def test_the_averaged_copy_fills_the_students_queue():
     assert objective.averaging == 0.9
     assert Anchors("2q", momentum=0.0).averaging is None
     assert Anchors("1q", momentum=0.9).averaging is None
-    aux, state = _begin(objective)
-    averaged = _outputs(D_S, 7)
+    aux, state = begin(objective)
+    averaged = outputs(D_S, 7)
     _, _, after = objective(aux, state, STUDENT, TEACHER, BATCH, averaged)
-    np.testing.assert_allclose(after["student"][:N], _unit(averaged.penultimate), rtol=1e-6)
+    np.testing.assert_allclose(after["student"][:N], unit(averaged.penultimate), rtol=1e-6)
 
 
 @pytest.mark.parametrize(("size", "count"), [(5, 2), (5, 5), (3, 7), (4, 4)])
@@ -158,13 +138,13 @@ def test_the_oldest_are_replaced(size, count):
     ids=lambda o: type(o).__name__,
 )
 def test_gradients_are_finite_differences(x64, objective):
-    aux, state = _begin(objective)
+    aux, state = begin(objective)
 
-    def loss(logits, embedding, aux):
-        return _loss(objective, aux, state, Outputs(logits, embedding, {}))
+    def found(logits, embedding, aux):
+        return loss(objective, aux, state, Outputs(logits, embedding, {}))
 
     check_grads(
-        loss,
+        found,
         (STUDENT.logits, STUDENT.penultimate, aux),
         order=1,
         modes=["rev"],
@@ -185,7 +165,7 @@ def test_a_sum_keeps_each_terms_parameters_and_state():
     both = CrossEntropy() + 2 * Anchors("1q", queue=8) + 0.5 * Regression()
     assert isinstance(both, Sum)
     assert [weight for weight, _ in both.terms] == [1.0, 2.0, 0.5]
-    aux, state = _begin(both)
+    aux, state = begin(both)
     loss, metrics, after = both(aux, state, STUDENT, TEACHER, BATCH)
     parts = [
         term(aux[str(i)], state[str(i)], STUDENT, TEACHER, BATCH)[0]

@@ -62,6 +62,7 @@ def test_a_table_needs_test_images(taught, tmp_path):
         _run(taught, tmp_path, config=dataclasses.replace(TINY, dataset="none"))
 
 
+@pytest.mark.slow
 def test_cells_share_what_they_are_shown_and_no_more(taught, tmp_path):
     cells = (
         Cell("balanced", {"pool": 90}),

@@ -103,7 +103,7 @@ def test_agreeing_costs_nothing():
         ({"temperature": 0.0}, "temperature must be positive; got 0"),
         ({"top_k": 0}, "top_k must be at least 1"),
         ({"smoothing": 1.0}, "smoothing runs from 0 to below 1"),
-        ({"loss": "l2", "signal": "argmax"}, "signal has no effect on the loss l2"),
+        ({"loss": "l2", "signal": "argmax"}, "signal has no effect on l2"),
     ],
 )
 def test_wrong_objectives(fields, message):

@@ -51,7 +51,8 @@ def test_a_student_learns_from_formulae_what_the_teacher_knows(taught, tmp_path)
     json.dumps(result.summary())
 
 
-@pytest.mark.parametrize("cached", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cached", [False, True])
 def test_a_distillation_in_pieces_has_the_bytes_of_one_run(taught, tmp_path, cached):
     mix = {"cached": True, "mix": "none"} if cached else {"augmentation": "crop"}
     config = dataclasses.replace(SMALL, steps=8, **mix)

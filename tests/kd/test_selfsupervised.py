@@ -23,7 +23,7 @@ from kipax.kd.teaching import apart
 from kipax.students import Outputs, classifier_of, init_variables
 from kipax.training import Batch
 from tests.kd.cases import Listener, stops_before_the_same_bytes
-from tests.kd.test_embeddings import _layers, _unit
+from tests.kd.embedded import layers, unit
 from tests.kd.test_views import _batches
 
 N, D, OUT = 4, 5, 3
@@ -47,7 +47,7 @@ def _begin(objective, student=VIEWS):
 def test_nt_xent_is_the_sum_over_all_other_views(x64):
     objective = NTXent(temperature=0.3, features=OUT, projector="mocov2")
     aux, state = _begin(objective)
-    z = _unit(_layers(aux, VIEWS.penultimate))
+    z = unit(layers(aux, VIEWS.penultimate))
     losses, matched = [], []
     for i in range(2 * N):
         other = (i + N) % (2 * N)
@@ -73,8 +73,8 @@ def test_moco_is_a_plain_loop_over_batches(x64):
         aux = jax.tree.map(lambda a, n=number: a + 0.1 * n, aux)  # as an optimiser moves it
         slow = jax.tree.map(lambda s, a: 0.7 * s + 0.3 * np.asarray(a), slow, aux)
         student, averaged = _embeddings(N, 10 + number), _embeddings(N, 20 + number)
-        q = _unit(_layers(aux, student.penultimate))
-        k = _unit(_layers(slow, averaged.penultimate))
+        q = unit(layers(aux, student.penultimate))
+        k = unit(layers(slow, averaged.penultimate))
         expected = []
         for i in range(N):
             own = np.exp(q[i] @ k[i] / 0.4)

@@ -93,9 +93,9 @@ def test_any_function_of_raw_images_teaches(tmp_path):
         (
             1,
             {},
-            "needs all of the teacher's classes, and it gives 1: take --loss=kl --signal=argmax",
+            "needs all of the teacher's classes, and it gives 1: take kl with --signal=argmax",
         ),
-        (5, {"loss": "l2"}, "gives 5: take --loss=kl --signal=top_k --top_k=5"),
+        (5, {"loss": "l2"}, "gives 5: take kl with --signal=top_k --top_k=5"),
         (3, {"signal": "top_k"}, "needs 5 of the teacher's classes, and it gives 3"),
         (1, {"signal": "standardised"}, "needs all"),
         (1, {"signal": "argmax"}, None),
@@ -128,7 +128,11 @@ def test_known_classes_are_a_number_of_classes():
     [
         (lambda x: np.zeros((len(x), 9)), UsageError, r"a row of 10 numbers an image"),
         (lambda x: np.zeros(len(x)), UsageError, r"a row of 10 numbers an image"),
-        (lambda x: np.full((len(x), 10), np.nan), FailedRunError, "gave what is not finite"),
+        (
+            lambda x: np.full((len(x), 10), np.nan),
+            FailedRunError,
+            "gave numbers that are not finite",
+        ),
     ],
 )
 def test_functions_that_do_not_teach(tmp_path, gives, error, message):

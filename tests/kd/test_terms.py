@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,7 +12,9 @@ import kipax
 from kipax.data import load_dataset
 from kipax.errors import FailedRunError, UsageError
 from kipax.kd import (
+    Distillation,
     FunctionTeacher,
+    ImageSpace,
     KDConfig,
     NetworkTeacher,
     SourceReader,
@@ -26,6 +29,8 @@ from kipax.kd.objectives import Distil
 from kipax.kd.presets import PRESETS
 from kipax.kd.sources.base import classes_of
 from kipax.kd.terms import TERMS, Material, build_objective, parse_loss
+from kipax.report import Reporter
+from kipax.students import Outputs
 from kipax.training import Sum
 from tests.kd.cases import DIGITS, SMALL, stops_before_the_same_bytes
 
@@ -34,7 +39,7 @@ EMBEDDED = dataclasses.replace(SMALL, source="data", steps=4, mix="none")
 
 
 def _built(count=100, **fields):
-    return build_objective(resolve(KDConfig(**fields)), Material(count))
+    return build_objective(resolve(KDConfig(**fields)), Material(count, np.arange(count)))
 
 
 def test_a_loss_of_one_term_is_that_term():
@@ -56,11 +61,11 @@ def test_a_queue_holds_at_most_the_images():
 def test_negatives_are_of_other_classes_where_all_classes_are_known():
     config = resolve(KDConfig(loss="crd"))
     classes = np.arange(100) % 10
-    known = build_objective(config, Material(100, classes))
+    known = build_objective(config, Material(100, np.arange(100), classes))
     assert isinstance(known, CRD)
     np.testing.assert_array_equal(known.classes, classes)
     some = np.where(np.arange(100) < 50, classes, -1)
-    assert build_objective(config, Material(100, some)).classes is None
+    assert build_objective(config, Material(100, np.arange(100), some)).classes is None
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ def test_wrong_losses_are_refused(text, message):
     ("fields", "message"),
     [
         ({"labels": 0.0}, "labels is a share, above 0 and at most 1; got 0.0"),
-        ({"momentum": 1.0}, "momentum runs from 0 to below 1"),
+        ({"averaging": 1.0}, "averaging runs from 0 to below 1"),
         ({"anchor_mode": "3q"}, "unknown anchor_mode '3q'"),
         ({"projector": "none"}, "unknown projector 'none'"),
         ({"epochs": 3, "steps": 4}, "got 3 and 4: leave one out"),
@@ -164,7 +169,7 @@ def test_a_folder_of_a_generator_has_the_labels_of_its_classes(tmp_path):
     images, classes = source.images(np.arange(4), seed=0), classes_of(source, np.arange(4))
     assert images.shape == (4, 8, 8, 1)
     assert sorted(classes.tolist()) == [3, 3, 7, 7]
-    assert set(np.rint(images[classes == 7].ravel()).tolist()) == {16.0}  # of 0 to 16
+    np.testing.assert_allclose(images[classes == 7], 200 * 16 / 255, rtol=1e-5)  # of 0 to 16
     with pytest.raises(UsageError, match="folder needs a name, as in folder:PATH"):
         _reader().read("folder")
 
@@ -182,8 +187,8 @@ def test_a_network_gives_its_penultimate_outputs(taught):
     assert teacher.embedding_size == out.penultimate.shape[1]
 
 
-def _function(function, **fields):
-    return FunctionTeacher(function, DIGITS, NAMES, **fields)
+def _function(function, space=DIGITS, **fields):
+    return FunctionTeacher(function, space, NAMES, **fields)
 
 
 def _features(raw):
@@ -219,6 +224,13 @@ def test_a_function_gives_a_pair_or_embeddings_alone():
         ({"loss": "anchors", "queue": 301}, {"embedding_size": 4}, "at most 300 here"),
         ({"loss": "clusters"}, {"embedding_size": 4}, "take --cached"),
         ({"loss": "ce", "mix": "mixup"}, {}, "neither mixed nor moved"),
+        (
+            {"loss": "crd", "mix": "mixup"},
+            {"embedding_size": 4},
+            "crd knows images that are neither",
+        ),
+        ({"loss": "srrl"}, {"embedding_size": 4}, "only a network that classifies has"),
+        ({"loss": "align_uniform", "batch_size": 1}, {"embedding_size": 4}, "take 2 or more"),
         ({"loss": "ce", "source": "shaders"}, {}, "these images have none"),
         (
             {"loss": "anchors+kl", "cached": True, "augmentation": "crop"},
@@ -246,13 +258,146 @@ def test_losses_that_teacher_or_images_cannot_serve(fields, teacher, message, tm
 
 def test_a_collapsed_teacher_is_told(tmp_path):
     teacher = _function(lambda x: np.ones((len(x), 4)), known_classes=0, embedding_size=4)
-    with pytest.raises(UsageError, match=r"standard deviation 0 at a size of 1: the teacher has"):
+    with pytest.raises(UsageError, match=r"is 0.0e\+00 of their mean square: the teacher"):
         run_kd(
             dataclasses.replace(EMBEDDED, loss="anchors"),
             teacher=teacher,
             dataset=load_dataset("digits"),
             workdir=tmp_path,
         )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"loss": "anchors", "temperature": 0.01}, "temperature is for kl, l1, l2; got 0.01"),
+        ({"loss": "kl", "labels": 0.1}, "labels is for ce, crd; got 0.1 with loss kl"),
+        ({"loss": "kl", "queue": 5}, "queue is for queued_crd, anchors, similarities; got 5"),
+        ({"loss": "kl", "projector": "simclr"}, "projector is for align_uniform, crd, queued_crd"),
+        ({"loss": "hard", "temperature": 2.0}, "temperature is for kl, l1, l2"),
+        ({"loss": "ce", "cached": True}, "cached asks the teacher, whom loss ce does not"),
+        ({"preset": "dapt", "source": "shaders"}, "these images have none"),
+        ({"loss": "anchors", "queue": 2000}, "at most 300 here; got 2,000"),
+    ],
+)
+def test_a_setting_without_effect_is_refused_before_anything_is_drawn(
+    taught, tmp_path, fields, message
+):
+    config = dataclasses.replace(EMBEDDED, **fields)
+    with pytest.raises(UsageError, match=message):
+        run_kd(config, teacher=NetworkTeacher(taught.network), workdir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def _opened(taught, dataset=None, teacher=None, **fields):
+    config = dataclasses.replace(EMBEDDED, **fields)
+    return Distillation.open(
+        config,
+        teacher=teacher or NetworkTeacher(taught.network),
+        dataset=dataset or load_dataset("digits"),
+        reporter=Reporter(),
+    )
+
+
+def test_labels_identify_a_run_that_uses_them(taught):
+    digits = load_dataset("digits")
+    other = dataclasses.replace(digits, y_train=(digits.y_train + 1) % 10)
+    for loss, same in (("crd", False), ("ce+kl", False), ("kl", True)):
+        teacher = dataclasses.replace(NetworkTeacher(taught.network))
+        hashes = [
+            _opened(taught, data, _nameless(teacher), loss=loss).identity.hashes["source"]
+            for data in (digits, other)
+        ]
+        assert (hashes[0] == hashes[1]) == same, loss
+
+
+def _nameless(teacher):
+    """The teacher without the hash of its data, so that other data count as its own."""
+    facts = dict(teacher.network.metadata) | {"training_hash": "", "images_hash": ""}
+    return NetworkTeacher(dataclasses.replace(teacher.network, metadata=facts))
+
+
+def _objective(run, folder):
+    folder.mkdir(exist_ok=True)
+    return run.trainee(*run.draw(folder)).objective
+
+
+def test_a_contrast_sees_the_labels_that_it_may_and_the_images_that_are_trained_on(
+    taught, tmp_path
+):
+    whole = _objective(_opened(taught, loss="crd"), tmp_path)
+    assert whole.images == len(whole.trained) == 300  # nothing is held out for it
+    assert np.all(whole.classes >= 0)
+    few = _objective(_opened(taught, loss="crd", labels=0.1), tmp_path)
+    assert few.classes is None
+    chosen = _objective(_opened(taught, loss="ce+crd+kl"), tmp_path).terms[1][1]
+    assert (chosen.images, len(chosen.trained)) == (300, 270)
+
+
+def test_epochs_count_the_drawn_images(taught):
+    run = _opened(taught, loss="kl", steps=None, epochs=10, pool=900, images=320)
+    assert run.config.steps == 100
+    with pytest.raises(UsageError, match="not known beforehand; got epochs 10: take --steps"):
+        _opened(taught, loss="kl", steps=None, epochs=10, boundary=True)
+
+
+def test_a_students_step_is_chosen_by_agreement_where_it_classifies(taught, tmp_path):
+    cases = {"kl": True, "ce+align_uniform": True, "ce": False, "anchors": False}
+    for loss, chosen in cases.items():
+        run = _opened(taught, loss=loss)
+        trainee = run.trainee(*run.draw(tmp_path))
+        assert (trainee.chosen_by is not None) == chosen, loss
+
+
+def test_negatives_differ_between_seeds(taught):
+    one = CRD(images=20, negatives=50)
+    shapes = (Outputs(np.zeros((2, 3)), np.zeros((2, 4)), {}),) * 2
+    drawn = [
+        np.asarray(one._draw(one.init(jax.random.key(seed), *shapes)[1], np.array([0, 1])))
+        for seed in (0, 1)
+    ]
+    assert np.any(drawn[0] != drawn[1])
+
+
+def test_a_folders_test_images_are_not_trained_on(taught, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    digits = load_dataset("digits")
+    for part, x, y in (
+        ("train", digits.x_train[:60], digits.y_train[:60]),
+        ("test", digits.x_test[:30], digits.y_test[:30]),
+    ):
+        for number, (picture, name) in enumerate(zip(x, y, strict=True)):
+            where = tmp_path / "parts" / part / str(name)
+            where.mkdir(parents=True, exist_ok=True)
+            grey = np.uint8(picture[..., 0] * 15)
+            image.fromarray(grey).save(where / f"{number}.png")
+    apart = _reader().read(f"folder:{tmp_path / 'parts'}")
+    assert apart.size == 60
+    mine = load_dataset(f"folder:{tmp_path / 'parts' / 'train'}", image_size=8)
+    with pytest.raises(UsageError, match=r"images that it has not seen; .* are test images"):
+        Distillation.open(
+            dataclasses.replace(EMBEDDED, loss="kl", source=f"folder:{tmp_path / 'parts/train'}"),
+            teacher=_function(lambda x: np.ones((len(x), 10)), space=ImageSpace((8, 8, 1), 0, 255)),
+            dataset=mine,
+            reporter=Reporter(),
+        )
+
+
+def test_default_numbers_are_no_class_names_of_other_data(tmp_path):
+    x = np.zeros((20, 8, 8, 1), np.uint8)
+    y = np.arange(20) % 10
+    np.savez(tmp_path / "plain.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    source = _reader().read(f"dataset:npz:{tmp_path / 'plain.npz'}")
+    assert classes_of(source, np.arange(20)) is None
+    assert "1,437 of them with a class" in _reader().read("dataset:digits").describe()
+
+
+def test_copies_in_two_sources_are_held_out_together(taught, tmp_path):
+    run = _opened(taught, loss="kl", source="join:data:200,data", images=2000)
+    images, _ = run.draw(tmp_path)
+    trained, held = images.hold_out()
+    seen = {image.tobytes() for image in images.raw(trained)}
+    assert not any(image.tobytes() in seen for image in images.raw(held))
 
 
 # -- runs ----------------------------------------------------------------------------------------
@@ -270,9 +415,11 @@ def test_a_student_of_embeddings_alone_does_not_classify(tmp_path):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"loss": "anchors", "augmentation": "crop", "cached": True},
+        pytest.param(
+            {"loss": "anchors", "augmentation": "crop", "cached": True}, marks=pytest.mark.slow
+        ),
         {"loss": "ce+crd+kl", "labels": 0.5, "negatives": 20},
-        {"loss": "queued_crd+anchors", "anchor_mode": "1q"},
+        {"loss": "queued_crd+anchors", "averaging": 0.9, "augmentation": "crop"},
     ],
     ids=["anchors", "crd", "queues"],
 )

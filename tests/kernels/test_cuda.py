@@ -64,7 +64,10 @@ def test_the_papers_network():
         assert_close(ours, theirs, 5e-5)
 
 
-@pytest.mark.parametrize(("name", "shape"), NETWORKS)
+_SLOW = [pytest.param(*case, marks=pytest.mark.slow) for case in NETWORKS[1:]]
+
+
+@pytest.mark.parametrize(("name", "shape"), [NETWORKS[0], *_SLOW])
 def test_compiles(tmp_path, name, shape):
     text, (tables, sums, warps) = _plan(name, shape)
     image = _machine_code(cuda.source(text), tmp_path)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kipax.data import Dataset, balanced_batch
+from kipax.data.known import KNOWN, short_name
 from kipax.errors import UsageError
 from kipax.kd.selection import pseudo_balance
 from kipax.kd.sources.base import ImageSpace, luma
@@ -76,6 +77,7 @@ def from_dataset(
     *,
     own: bool,
     part: Part | None = None,
+    span: tuple[float, float] | None = None,
     class_names: Sequence[str] = (),
 ) -> Images:
     """Makes a source of a data set's training images, resized and converted if needed.
@@ -87,13 +89,14 @@ def from_dataset(
         own: whether the teacher was trained on it, so that its pixels are in the teacher's units;
             otherwise they are spread from their range to the teacher's.
         part: which part of the images; None for all.
+        span: the range of its pixels; None for that of its training images.
         class_names: the teacher's classes; images of a class of the same name have its label.
 
     Raises:
         UsageError: the part is larger than the set, or not a multiple of the classes.
     """
     x, words = dataset.x_train, f"{len(dataset.x_train):,} training images of {dataset.name}"
-    labels = _labels(dataset, class_names)
+    labels = _labels(dataset, class_names, own=own)
     origins = None
     if part is not None:
         chosen = np.sort(_choose(name, dataset, part))
@@ -103,14 +106,22 @@ def from_dataset(
         x, words, origins = x[chosen], f"{part.size:,}{repeated} of the {words}, {kind}", chosen
         labels = None if labels is None else labels[chosen]
     if not own:
-        low, high = dataset.pixels.low, dataset.pixels.high
+        low, high = span or (dataset.pixels.low, dataset.pixels.high)
         words += _changes(x.shape[1:], space)
         x = _fit(x, low, high, space)
+        if labels is not None:
+            words += f", {np.count_nonzero(labels >= 0):,} of them with a class of the teacher's"
     return Images(name, x, words, origins, labels)
 
 
-def _labels(dataset: Dataset, class_names: Sequence[str]) -> np.ndarray | None:
-    """Returns the number of the teacher's class of the same name for each training image."""
+def _labels(dataset: Dataset, class_names: Sequence[str], *, own: bool) -> np.ndarray | None:
+    """Returns the number of the teacher's class of the same name for each training image.
+
+    Numbers as names say nothing of another data set, unless its classes are known to be digits.
+    """
+    numbers = tuple(str(c) for c in range(dataset.num_classes))
+    if not own and dataset.class_names == numbers and short_name(dataset.name) not in KNOWN:
+        return None
     number = {name: place for place, name in enumerate(class_names)}
     known = np.array([number.get(name, -1) for name in dataset.class_names])
     return known[np.asarray(dataset.y_train, int)] if np.any(known >= 0) else None

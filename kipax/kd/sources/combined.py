@@ -85,7 +85,10 @@ class Concatenation:
 
     def describe(self) -> str:
         """Returns the sources in their order."""
-        return "in turn " + "; ".join(source.describe() for source in self.sources)
+        cut = ""
+        if self.size is not None and any(s.size != self.sources[0].size for s in self.sources):
+            cut = f"{self.size // len(self.sources):,} of each, as many as the smallest has: "
+        return "in turn " + cut + "; ".join(source.describe() for source in self.sources)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -124,11 +124,18 @@ class SourceReader:
         self._check_given("folder", rest, "PATH")
         side = self.space.shape[0] if self.space.shape[0] == self.space.shape[1] else None
         data = load_dataset(f"folder:{rest}", image_size=side)
-        # A folder that has no test part lends some of its images to one: here all are used.
-        x, y = np.concatenate([data.x_train, data.x_test]), np.append(data.y_train, data.y_test)
-        whole = dataclasses.replace(data, x_train=x, y_train=y)
-        name = f"folder:{rest}"
-        return from_dataset(name, whole, self.space, own=False, class_names=self.class_names)
+        if not (files.expand(rest) / "test").is_dir():
+            # A folder without a test part lends some images to one: here all are used.
+            x, y = np.concatenate([data.x_train, data.x_test]), np.append(data.y_train, data.y_test)
+            data = dataclasses.replace(data, x_train=x, y_train=y)
+        return from_dataset(
+            f"folder:{rest}",
+            data,
+            self.space,
+            own=False,
+            span=(0.0, 255.0),
+            class_names=self.class_names,
+        )
 
     def _support(self, rest: str) -> Source:
         self._check_given("support", rest, "FILE")
