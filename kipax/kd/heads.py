@@ -16,14 +16,18 @@ from kipax.kd.presets import with_slow_backbone
 from kipax.kd.teachers import NetworkTeacher
 from kipax.kd.trainee import Trainee
 from kipax.networks import TrainedNetwork, load_network
-from kipax.probes.features import COLLAPSED, check_features, column_moments, relative_variance
+from kipax.probes.features import (
+    COLLAPSED,
+    check_features,
+    column_moments,
+    features_of,
+    relative_variance,
+)
 from kipax.probes.linear import Linear
 from kipax.students import classifier_of, classifier_path, with_classifier
 from kipax.training import CrossEntropy, Descent, LabelledBatches
 
-__all__ = ["LinearProbe", "adopt", "begin_with", "features_of", "open_start"]
-
-_PART = 5000  # images that are preprocessed at once
+__all__ = ["LinearProbe", "adopt", "begin_with", "open_start"]
 
 
 def open_start(config: TeacherConfig) -> TrainedNetwork | None:
@@ -89,23 +93,6 @@ def begin_with(trainee: Trainee, network: TrainedNetwork, backbone_rate: float) 
 
     slowed = Descent(direction, descent.schedule, descent.steps)
     return dataclasses.replace(trainee, descent=slowed, start=start)
-
-
-def features_of(network: TrainedNetwork, raw: np.ndarray) -> np.ndarray:
-    """Returns the features ``(n, d)`` of raw images, in evaluation mode.
-
-    Running averages of a batch normalisation stay, and each image has its features whatever the
-    others are.
-
-    Args:
-        network: a trained network.
-        raw: images ``(n, H, W, C)`` in its units.
-    """
-    parts = []
-    for start in range(0, len(raw), _PART):
-        inputs = network.preprocessor.apply(raw[start : start + _PART])
-        parts.append(np.asarray(network.outputs(inputs).penultimate).reshape(len(inputs), -1))
-    return np.concatenate(parts)
 
 
 class LinearProbe:

@@ -17,7 +17,7 @@ from kipax.data.datasets import check_dataset
 from kipax.data.known import may_be_mirrored, short_name
 from kipax.errors import UsageError
 from kipax.kd.config import FORMULAS, TeacherConfig, identify, resolve
-from kipax.kd.heads import LinearProbe, adopt, begin_with, features_of, open_start
+from kipax.kd.heads import LinearProbe, adopt, begin_with, open_start
 from kipax.kd.selfsupervised import MoCo, NTXent
 from kipax.kd.sources.base import ImageSpace
 from kipax.kd.teacher_kinds import SELF_SUPERVISED
@@ -31,7 +31,7 @@ from kipax.kd.trainee import (
 from kipax.kd.views import ViewedBatches, Views, labelled
 from kipax.networks import TrainedNetwork
 from kipax.pixels import PixelFacts
-from kipax.probes.features import COLLAPSED, relative_variance
+from kipax.probes.features import COLLAPSED, features_of, relative_variance
 from kipax.probes.linear import LINEAR_RULE
 from kipax.probes.table import check_fits
 from kipax.report import Reporter, limit_time

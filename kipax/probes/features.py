@@ -5,19 +5,39 @@ from __future__ import annotations
 import numpy as np
 
 from kipax.errors import UsageError
+from kipax.networks import TrainedNetwork
 
 __all__ = [
     "COLLAPSED",
     "check_features",
     "column_moments",
     "count_classes",
+    "features_of",
     "normalise",
     "relative_variance",
     "standardise",
 ]
 
+_PART = 5000  # images that are preprocessed at once
 COLLAPSED = 1e-6  # relative variance below which features are as good as constant
 _EPSILON = 1e-5  # added to variances; Koohpayegani et al. 2020, the authors' code
+
+
+def features_of(network: TrainedNetwork, raw: np.ndarray) -> np.ndarray:
+    """Returns the features ``(n, d)`` of raw images, in evaluation mode.
+
+    Running averages of a batch normalisation stay, and each image has its features whatever the
+    others are.
+
+    Args:
+        network: a trained network.
+        raw: images ``(n, H, W, C)`` in its units.
+    """
+    parts = []
+    for start in range(0, len(raw), _PART):
+        inputs = network.preprocessor.apply(raw[start : start + _PART])
+        parts.append(np.asarray(network.outputs(inputs).penultimate).reshape(len(inputs), -1))
+    return np.concatenate(parts)
 
 
 def check_features(

@@ -24,6 +24,7 @@ from kipax.errors import UsageError, check_choice, split_list
 from kipax.networks import TrainedNetwork
 from kipax.probes.clusters import align_clusters, cluster_alignment
 from kipax.probes.cost import cost
+from kipax.probes.features import features_of
 from kipax.probes.few import few_shot, labelled_part
 from kipax.probes.linear import linear_probe, ridge_probe
 from kipax.probes.neighbours import knn_accuracy, recall
@@ -159,12 +160,13 @@ class _Features:
             part = labelled_part(y, share=config.train_examples / len(x), seed=config.seed)
             x, y = x[part], y[part]
         x_test, y_test = dataset.test_part(config.eval_examples)
-        preprocessor = Standard.fit(dataset.x_train) if network is None else network.preprocessor
+        standard = Standard.fit(dataset.x_train) if network is None else None
 
         def features(raw: np.ndarray) -> np.ndarray:
-            inputs = preprocessor.apply(raw)
-            rows = inputs if network is None else network.outputs(inputs).penultimate
-            return np.asarray(rows).reshape(len(raw), -1)
+            if standard is not None:
+                return standard.apply(raw).reshape(len(raw), -1)
+            assert network is not None
+            return features_of(network, raw)
 
         return cls(features(x), y.astype(int), features(x_test), y_test.astype(int))
 

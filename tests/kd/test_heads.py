@@ -12,10 +12,11 @@ import kipax
 from kipax.data import Dataset
 from kipax.errors import FileError, UsageError
 from kipax.kd import TeacherConfig, run_teacher
-from kipax.kd.heads import LinearProbe, begin_with, features_of
+from kipax.kd.heads import LinearProbe, begin_with
 from kipax.kd.presets import make_descent, with_slow_backbone
 from kipax.kd.trainee import Trainee
 from kipax.probes import linear_probe
+from kipax.probes.features import features_of
 from kipax.students import StudentSpec, classifier_of, init_variables
 from kipax.training import CrossEntropy, Setting
 from tests.kd.cases import Listener, stops_before_the_same_bytes
