@@ -36,6 +36,7 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
     names = [name for _, name in config.terms]
     if config.cached:
         _check_cached(config, views, names)
+    _check_answers(config, names)
     if config.boundary or config.pool:
         _check_classifies(teacher, "a pool and boundaries need")
     if config.boundary:
@@ -154,6 +155,25 @@ def _check_classifies(teacher: Teacher, what: str) -> None:
             f"{what} a teacher that classifies; {teacher.describe()} gives embeddings alone: take "
             "--preset=compress, or give it a head with kipax teacher --linear_probe=FILE."
         )
+
+
+def _check_answers(config: KDConfig, names: list[str]) -> None:
+    """Raises a `UsageError` for kept answers that lack what a term of the loss needs."""
+    if config.answers == "full":
+        return
+    if not config.cached:
+        raise UsageError(
+            f"answers says how --cached keeps them; got {config.answers} without cached: leave it "
+            "out, or take --cached."
+        )
+    for name in names if config.answers == "top_k" else []:
+        needed = distil(config, name).needed if name in LOSSES else None
+        if TERMS[name].logits and (needed is None or needed > config.top_k):
+            raise UsageError(
+                f"answers top_k keep {config.top_k} logits of an image, and {name} with signal "
+                f"{config.signal} needs {needed or 'all'}: take --answers=half, or "
+                "--signal=top_k."
+            )
 
 
 def _check_logits(config: KDConfig, name: str, teacher: Teacher) -> None:

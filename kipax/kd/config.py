@@ -25,6 +25,7 @@ from kipax.config import (
 )
 from kipax.data import fit
 from kipax.errors import UsageError, check_choice
+from kipax.kd.answers import KEPT
 from kipax.kd.objectives import SIGNALS
 from kipax.kd.presets import OPTIMIZERS, PRESETS, SCHEDULES, make_descent
 from kipax.kd.projectors import PROJECTORS
@@ -47,6 +48,7 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "signal": SIGNALS,
     "mix": MIXES,
+    "answers": KEPT,
     "objective": OBJECTIVES,
     "projector": PROJECTORS,
 }
@@ -235,6 +237,10 @@ class KDConfig(TrainingConfig, TermConfig):
     )
     cached: bool | None = config_field(
         None, "ask the teacher once for each image; without augmentation and mixing (by preset)"
+    )
+    answers: str = config_field(
+        "full",
+        "how --cached keeps answers: full, half (float16), or top_k (the --top_k largest logits)",
     )
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@ from kipax.kd.config import KDConfig
 from kipax.kd.selection import pseudo_balance
 from kipax.kd.sources import Source
 from kipax.kd.stored import (
+    Keeping,
     StoredImages,
     ask,
     ask_outputs,
@@ -83,7 +84,8 @@ def gather(
         images = _move(config, teacher, images, folder, reporter)
     sampled = np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(int)
     if config.cached:
-        of_all = ask_teacher(folder, teacher, images, embeddings=config.embeds, reporter=reporter)
+        keeping = Keeping(config.embeds, config.answers, config.top_k)
+        of_all = ask_teacher(folder, teacher, images, keeping=keeping, reporter=reporter)
         answers = Answers(sampled, jax.tree.map(lambda a: a[sampled], of_all), of_all)
     else:
         found = ask_outputs(teacher, images.raw(sampled), embeddings=config.embeds)

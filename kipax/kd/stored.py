@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 from kipax import files
 from kipax.errors import FailedRunError
 from kipax.files import hash_arrays
+from kipax.kd.answers import decode, encode
 from kipax.kd.sources.arrays import Images
 from kipax.kd.sources.base import ImageSpace, Source, classes_of
 from kipax.kd.sources.combined import Concatenation, Join
@@ -24,6 +26,7 @@ from kipax.students import Outputs
 from kipax.training import Batch
 
 __all__ = [
+    "Keeping",
     "StoredImages",
     "ask",
     "ask_outputs",
@@ -168,7 +171,7 @@ def ask(teacher: Teacher, raw: np.ndarray) -> np.ndarray:
     Raises:
         FailedRunError: an answer is not finite.
     """
-    return _ask_rows(teacher, raw, embeddings=False)
+    return np.asarray(ask_outputs(teacher, raw, embeddings=False).logits)
 
 
 def ask_outputs(teacher: Teacher, raw: np.ndarray, *, embeddings: bool = True) -> Outputs:
@@ -182,30 +185,35 @@ def ask_outputs(teacher: Teacher, raw: np.ndarray, *, embeddings: bool = True) -
     Raises:
         FailedRunError: an answer is not finite.
     """
-    return _split(_ask_rows(teacher, raw, embeddings=embeddings), teacher)
-
-
-def _split(rows: np.ndarray, teacher: Teacher) -> Outputs:
-    classes = len(teacher.domain.class_names)
-    return Outputs(rows[:, :classes], rows[:, classes:], {})
-
-
-def _ask_rows(teacher: Teacher, raw: np.ndarray, *, embeddings: bool) -> np.ndarray:
-    """Returns a row for each image, ``(n, classes)`` or ``(n, classes + embedding_size)``."""
     parts = np.array_split(raw, -(-len(raw) // images_at_once(teacher.domain.space)))
     preprocess = teacher.domain.preprocessor.apply
-    rows = []
+    found = []
     for part in parts:
         out = teacher.outputs(part, preprocess(part))
-        kept = (out.logits, out.penultimate) if embeddings else (out.logits,)
-        rows.append(np.concatenate([np.asarray(a, np.float32) for a in kept], axis=1))
-    answers = np.concatenate(rows)
-    wrong = ~np.all(np.isfinite(answers), axis=1)
-    if wrong.any():
+        width = None if embeddings else 0
+        found.append((np.asarray(out.logits), np.asarray(out.penultimate)[:, :width]))
+    logits, vectors = (np.concatenate(rows).astype(np.float32) for rows in zip(*found, strict=True))
+    finite = np.all(np.isfinite(logits), axis=1) & np.all(np.isfinite(vectors), axis=1)
+    if not finite.all():
         raise FailedRunError(
-            f"the teacher's answers must be finite; {int(wrong.sum())} of {len(answers)} are not."
+            "the teacher's answers must be finite; "
+            f"{int(np.sum(~finite))} of {len(logits)} are not."
         )
-    return answers
+    return Outputs(logits, vectors, {})
+
+
+class Keeping(NamedTuple):
+    """How a teacher's answers are kept.
+
+    Attributes:
+        embeddings: whether embeddings are kept too.
+        form: one of `kipax.kd.answers.KEPT`.
+        top_k: number of logits of the form ``top_k``.
+    """
+
+    embeddings: bool = False
+    form: str = "full"
+    top_k: int = 5
 
 
 def ask_teacher(
@@ -213,7 +221,7 @@ def ask_teacher(
     teacher: Teacher,
     images: StoredImages,
     *,
-    embeddings: bool = False,
+    keeping: Keeping | None = None,
     reporter: Reporter,
 ) -> Outputs:
     """Asks a teacher about every stored image, once; returns its outputs, float32 NumPy arrays.
@@ -222,21 +230,28 @@ def ask_teacher(
         folder: where the answers are written, and read if they are this teacher's.
         teacher: the teacher that is asked.
         images: the images that it is asked about.
-        embeddings: whether embeddings are kept too.
+        keeping: how they are kept; None for whole logits alone.
         reporter: is told the progress.
 
     Raises:
         FailedRunError: an answer is not finite.
     """
+    embeddings, form, top_k = keeping or Keeping()
+    facts = [images.hash, str(teacher.facts)]
+    facts += [] if form == "full" else [f"{form} {top_k}"]
+
+    def make(part: np.ndarray) -> np.ndarray:
+        return encode(ask_outputs(teacher, images.raw(part), embeddings=embeddings), form, top_k)
+
     rows = make_in_parts(
         folder / (_EMBEDDINGS if embeddings else _ANSWERS),
-        np.array([images.hash, str(teacher.facts)]),
-        lambda part: _ask_rows(teacher, images.raw(part), embeddings=embeddings),
+        np.array(facts),
+        make,
         count=len(images),
         unit="answer",
         reporter=reporter,
     )
-    return _split(rows, teacher)
+    return decode(rows, form, top_k, len(teacher.domain.class_names))
 
 
 def make_in_parts(
