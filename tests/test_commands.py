@@ -72,7 +72,11 @@ def test_an_unknown_command_is_one_sentence(monkeypatch, capsys, word, message):
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+_OFTEN = ("kip", "kd")  # the others are slow
+_HELPED = [n if n in _OFTEN else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+
+
+@pytest.mark.parametrize("name", _HELPED)
 def test_help_explains_a_command_and_its_flags(name):
     done = _kipax(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")

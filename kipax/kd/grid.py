@@ -64,7 +64,8 @@ class CellResult:
 
     Attributes:
         name: its name in the table.
-        accuracies: the cell's measure of the chosen steps' students, as fractions ``(seeds,)``.
+        accuracies: the cell's measure of the students at their chosen steps, from 0 to 1
+            ``(seeds,)``.
         last: test accuracies after the last steps ``(seeds,)``; NaN for a probe.
         agreements: agreements with the teacher on held-out images of the source ``(seeds,)``.
         relative_entropies: relative entropies of the teacher's classes ``(seeds,)``.

@@ -40,6 +40,7 @@ def _kipax(*words):
     )
 
 
+@pytest.mark.slow
 def test_a_run_is_told_over_its_checkpoints(run, tmp_path):
     out = tmp_path / "a" / "b"
     done = _kipax(run, f"--workdir={out}", "--eval_examples=60", "--draws=5")

@@ -157,6 +157,7 @@ def test_greyscale_is_pillows():
     np.testing.assert_array_equal(got, np.repeat(expected[..., None], 3, axis=-1))
 
 
+@pytest.mark.slow
 def test_colour_jitter_stays_in_its_ranges_and_changes_the_order():
     grey = np.full((2, 2, 3), 100.0, np.float32)
     only = {"contrast": 0.0, "saturation": 0.0, "hue": 0.0}

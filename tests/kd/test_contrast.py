@@ -43,7 +43,7 @@ def _plain(own, positive, negatives, tau, count, z):
     return loss
 
 
-@pytest.mark.parametrize("classes", [None, CLASSES])
+@pytest.mark.parametrize("classes", [pytest.param(None, marks=pytest.mark.slow), CLASSES])
 def test_crd_compares_with_the_other_sides_memory(x64, classes):
     objective = CRD(4, 0.4, "simclr_plain", images=IMAGES, classes=classes, negatives=5)
     aux, state = begin(objective)

@@ -89,6 +89,7 @@ def test_moco_is_a_plain_loop_over_batches(x64):
     assert objective.averaging == 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "objective",
     [NTXent(features=OUT), NTXent(features=OUT, projector="linear"), MoCo(queue=5, features=OUT)],
@@ -143,6 +144,7 @@ def test_wrong_objectives_are_refused(make, message):
 # -- views ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_views_are_a_function_of_the_step():
     batches, _, preprocessor = _batches(Views(level="contrastive"), count=2)
     batch = batches(3)

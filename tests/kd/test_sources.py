@@ -90,6 +90,7 @@ def test_the_finest_level_of_a_pyramid_is_the_photo_and_the_next_its_half():
     np.testing.assert_allclose(_sample(pyramid, 1, grid[::2, ::2] + 0.5), half, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_patch_lies_where_the_composed_steps_say():
     """The warp of a photo of coordinates gives each pixel's place; the steps one by one agree."""
     rows, columns = np.meshgrid(np.arange(256), np.arange(256), indexing="ij")
@@ -260,6 +261,7 @@ def test_sources_that_there_are_not(text, message):
         _reader().read(text)
 
 
+@pytest.mark.slow
 def test_leaves_cover_a_picture_and_their_radii_follow_a_power_law():
     keys = jax.random.split(jax.random.key(2), 64)
     pictures = np.asarray(draw_leaves(keys[:8], (20, 28)))

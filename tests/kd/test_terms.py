@@ -418,7 +418,7 @@ def test_a_student_of_embeddings_alone_does_not_classify(tmp_path):
         pytest.param(
             {"loss": "anchors", "augmentation": "crop", "cached": True}, marks=pytest.mark.slow
         ),
-        {"loss": "ce+crd+kl", "labels": 0.5, "negatives": 20},
+        pytest.param({"loss": "ce+crd+kl", "labels": 0.5, "negatives": 20}, marks=pytest.mark.slow),
         {"loss": "queued_crd+anchors", "averaging": 0.9, "augmentation": "crop"},
     ],
     ids=["anchors", "crd", "queues"],

@@ -42,6 +42,9 @@ _IN_DOUBLE = [
 ]
 few_cases = pytest.mark.parametrize("case", _params(_FEW_COMPARED, _PORTABLE))
 both_backends = pytest.mark.parametrize("backend", ["portable", "fused"])
+mostly_fused = pytest.mark.parametrize(
+    "backend", [pytest.param("portable", marks=pytest.mark.slow), "fused"]
+)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +161,7 @@ def test_float32(x64, case, backend):
     assert_close(single["k"], double["k"], 1e-3)
 
 
-@both_backends
+@mostly_fused
 def test_flat_patches_have_correlation_one(x64, backend):
     """Two images with the same black border: equal patches at every displacement."""
     rng = np.random.default_rng(0)
@@ -186,7 +189,7 @@ def test_finite_differences(x64):
     assert abs(jax.grad(total)(0.0) / numeric - 1) < 1e-8
 
 
-@both_backends
+@mostly_fused
 def test_black_images_are_finite(backend):
     """No variance at all: b_std 0 and black patches."""
     skip_unless_it_runs(backend)

@@ -117,16 +117,50 @@ def test_without_ray():
     ("module", "flags", "words"),
     [
         ("launch.kip", ["--engine=dask"], "unknown engine 'dask'"),
-        ("launch.kip", ["--num_workers=-1"], "num_workers must not be negative"),
-        ("launch.kip", ["--engine=ray", "--num_workers=0"], "--num_workers=1 or more"),
+        pytest.param(
+            "launch.kip",
+            ["--num_workers=-1"],
+            "num_workers must not be negative",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "launch.kip",
+            ["--engine=ray", "--num_workers=0"],
+            "--num_workers=1 or more",
+            marks=pytest.mark.slow,
+        ),
         ("launch.kip", ["--engine=ray", "--ray_address=10.9.8.7:6379"], "--allow_network"),
-        ("launch.kip", ["--engine=ray", "--port=7400"], "--port has no effect with --engine=ray"),
-        ("launch.kip", ["--ray_address=auto"], "--ray_address has no effect"),
-        ("launch.kip", ["--silence_seconds=0"], "silence_seconds must be positive; got 0.0"),
+        pytest.param(
+            "launch.kip",
+            ["--engine=ray", "--port=7400"],
+            "--port has no effect with --engine=ray",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "launch.kip",
+            ["--ray_address=auto"],
+            "--ray_address has no effect",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "launch.kip",
+            ["--silence_seconds=0"],
+            "silence_seconds must be positive; got 0.0",
+            marks=pytest.mark.slow,
+        ),
         ("launch.worker", [], "--server=HOST:PORT is needed"),
-        ("launch.worker", ["--server=10.9.8.7:1"], "--allow_network"),
-        ("launch.worker", ["--server=localhost"], "a server is HOST:PORT"),
-        ("launch.worker", ["--server=nonsense", "--allow_network"], "a server is HOST:PORT"),
+        pytest.param(
+            "launch.worker", ["--server=10.9.8.7:1"], "--allow_network", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "launch.worker", ["--server=localhost"], "a server is HOST:PORT", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            "launch.worker",
+            ["--server=nonsense", "--allow_network"],
+            "a server is HOST:PORT",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_refused(module, flags, words):

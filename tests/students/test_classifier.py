@@ -67,7 +67,9 @@ def test_the_classifier_gives_the_logits(name):
     np.testing.assert_allclose(out.penultimate @ kernel + bias, out.logits, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["fc2", "convnet1", "planar", "wrn10-1"])
+@pytest.mark.parametrize(
+    "name", ["fc2", "convnet1", "planar", pytest.param("wrn10-1", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("parameterisation", ["standard", "ntk"])
 def test_another_classifier_takes_its_place(name, parameterisation):
     if parameterisation == "ntk" and is_finite_only(name):
