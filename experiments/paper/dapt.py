@@ -59,14 +59,20 @@ def _terms() -> Table:
 
 def _more() -> Table:
     part, extra = flags.FLAGS.part, flags.FLAGS.extra
-    cells = (
-        _cell("no further images", "dapt"),
-        _cell("as many", "dapt", source=f"concat:data:{part},{extra}"),
-        _cell("twice as many", "dapt", source=f"concat:data:{part},{extra},{extra}"),
-    )
+    sources = {
+        "no further images": f"data:{part}",
+        "as many": f"concat:data:{part},{extra}",
+        "twice as many": f"concat:data:{part},{extra},{extra}",
+    }
     paper = {"no further images": 67.09, "as many": 71.57, "twice as many": 72.54}  # MIT-67
-    orders = (("no further images", "as many", "twice as many"),)
-    return Table("further images (2)", cells, paper, orders)
+    if extra.partition(":")[0] in ("folder", "support", "dataset"):
+        sources = {
+            "no further images": f"data:{part}",
+            "all of them": f"join:data:{part},{extra}",
+        }
+        paper = {}  # as many as there are
+    cells = tuple(_cell(name, "dapt", source=source) for name, source in sources.items())
+    return Table("further images (2)", cells, paper, orders=(tuple(sources),))
 
 
 if __name__ == "__main__":
