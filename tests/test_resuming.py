@@ -103,6 +103,7 @@ def test_a_first_step_that_fails_names_no_good_set(tmp_path, monkeypatch):
     assert "good one" not in str(e.value)
 
 
+@pytest.mark.slow
 def test_label_solve_keeps_its_sums_at_ctrl_c(tmp_path):
     settings = LabelSolveConfig(architecture="fc1", support=20, memory_gb=1e-5)
     whole = run_label_solve(settings, workdir=tmp_path / "whole")

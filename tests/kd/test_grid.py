@@ -31,6 +31,7 @@ def _run(taught, folder, config=TINY, cells=CELLS, seeds=(0, 1)):
     return results, listener.said
 
 
+@pytest.mark.slow
 def test_a_table_is_run_once_and_seed_by_seed(taught, tmp_path):
     results, said = _run(taught, tmp_path)
     order = [line.split(":")[0] for line in said if ", seed " in line]

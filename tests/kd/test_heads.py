@@ -147,7 +147,7 @@ def test_the_start_is_the_file_but_for_the_drawn_head(taught):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "momentum", "lars"])
-@pytest.mark.parametrize("name", ["convnet1", "planar"])
+@pytest.mark.parametrize("name", ["convnet1", pytest.param("planar", marks=pytest.mark.slow)])
 def test_the_backbone_moves_at_a_share_of_the_heads_rate(name, optimizer):
     network = StudentSpec(name=name, width=4).build(3, (8, 8, 1))
     params = init_variables(network, jax.random.key(0), (8, 8, 1))["params"]

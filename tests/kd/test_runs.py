@@ -32,6 +32,7 @@ from tests.kd.cases import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.pictures
 def test_a_student_learns_from_formulae_what_the_teacher_knows(taught, tmp_path):
     config = dataclasses.replace(SMALL, width=16, images=1000, steps=150)

@@ -123,6 +123,7 @@ def test_nothing_is_both_trained_on_and_held_out():
     assert not len(StoredImages(np.zeros((99, 1, 1, 1))).hold_out()[1])
 
 
+@pytest.mark.slow
 def test_a_student_is_shown_what_was_chosen_and_moved(taught, tmp_path):
     config = dataclasses.replace(SMALL, images=60, pool=200, boundary=True, steps=4)
     teacher, listener = NetworkTeacher(taught.network), Listener()

@@ -203,7 +203,8 @@ def test_black_images_are_finite(backend):
     assert float(k[0, 0]) == 0.0
 
 
-@pytest.mark.parametrize("backend", [pytest.param("portable", marks=pytest.mark.slow), "fused"])
+@pytest.mark.slow
+@both_backends
 def test_real_images(x64, backend):
     """Digits have many equal patches; float32 stays within 1e-5 of float64."""
     import kipax

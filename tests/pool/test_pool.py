@@ -100,6 +100,7 @@ def test_a_dead_worker_is_replaced(job, x_support, expected):
         assert counts.retries >= 1
 
 
+@pytest.mark.slow
 def test_waits_for_a_worker_and_says_so(job, x_support, expected):
     """At the start, and when the last one is lost."""
     said = []

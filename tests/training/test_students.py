@@ -43,7 +43,8 @@ def _train(recipe, setting, n=12, network=None, **kwargs):
     return train_student(network or _network(), x, y, recipe=recipe, setting=setting, **kwargs)
 
 
-@pytest.mark.parametrize("loss", [pytest.param("mse", marks=pytest.mark.slow), "xent"])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["mse", "xent"])
 def test_training_is_optax_with_l2_momentum_and_cosine(loss):
     """The same thirty steps, written with optax's own optimiser and schedule."""
     network, (x, y, _) = _network(), _data()
