@@ -153,7 +153,7 @@ Value = TypeVar("Value")
 
 
 def given(value: Value | None) -> Value:
-    """Returns the value of a field that has been filled in."""
+    """Returns the value of a field that is optional in general but known to be set here."""
     assert value is not None
     return value
 

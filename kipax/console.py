@@ -265,13 +265,13 @@ def fail(message: str, *, status: int) -> NoReturn:
 def tell_next(
     reporter: report.Reporter, result: TrainingResult, of_classes: str, dataset: str | None = None
 ) -> None:
-    """Tells the next command, or the next call, for a network that a command has trained.
+    """Suggests what to do next with a network that a command has trained.
 
     Args:
-        reporter: is told.
-        result: the training's result.
-        of_classes: what to do with a network that classifies.
-        dataset: the data set as the user named it; None for the network's own name of it.
+        reporter: is told the suggestion.
+        result: the result of the training.
+        of_classes: the suggestion for a network that classifies.
+        dataset: the data set as the user named it; None leaves it to the network's metadata.
     """
     if result.network.classifies:
         reporter.say(f"next: {of_classes}")

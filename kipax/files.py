@@ -60,7 +60,7 @@ def expand(path: Path | str) -> Path:
 
 
 def make_folder(path: Path | str) -> Path:
-    """Makes a folder, and those above it, unless it is there; returns its path.
+    """Makes a folder and its parents if they are missing; returns its path.
 
     Raises:
         FileError: it cannot be made.

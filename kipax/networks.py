@@ -160,7 +160,7 @@ class TrainedNetwork:
         return np.asarray(self.outputs(self.preprocess(x)).logits)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """Returns the classes ``(n,)`` of raw images; raises as `scores`."""
+        """Returns the classes ``(n,)`` of raw images; its errors are those of `scores`."""
         return np.argmax(self.scores(x), axis=1)
 
     def check_classifies(self) -> None:

@@ -122,7 +122,7 @@ class SupportSet:
         return dataclasses.replace(self, labels=labels)
 
     def fitted_on(self, dataset: Dataset) -> SupportSet:
-        """Returns the set with its whitening fitted on `dataset`, if that holds its training data.
+        """Returns the set with its whitening fitted on `dataset`, if those are its training data.
 
         Of other data, and of a preprocessor that the file holds itself, the set is returned as it
         is. The fit is made when it is first needed.

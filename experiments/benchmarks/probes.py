@@ -24,7 +24,7 @@ flags.DEFINE_integer("classes", 100, "classes, and clusters")
 
 
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
-    """Times both on drawn features whose classes are near one another."""
+    """Measures the time of both probes on random features that form a cloud for each class."""
     chosen, rng = flags.FLAGS, np.random.default_rng(0)
     centres = rng.normal(size=(chosen.classes, chosen.features)).astype(np.float32)
 

@@ -33,7 +33,7 @@ def _error(found: SpectralBands, count: int) -> float:
 
 
 def main(reporter: console.ConsoleReporter, run: str) -> dict[str, Any]:
-    """Prints the bands of the first and the last set, and a verdict."""
+    """Prints the accuracies of the first and the last set by bands, and a verdict."""
     config: AnalyseConfig = config_flags.config_from_flags(AnalyseConfig)
     sets, dataset = open_sets(run, config, reporter)
     *_, last = sets

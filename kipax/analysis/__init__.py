@@ -1,4 +1,4 @@
-"""What distilled images and labels are: arrays in, numbers out (Nguyen et al. 2021, section 4)."""
+"""Analyses of distilled images and labels: functions of arrays that return numbers."""
 
 from kipax.analysis.dimension import (
     TwoNN,

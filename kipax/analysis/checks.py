@@ -1,4 +1,4 @@
-"""Checks the arrays that analyses take."""
+"""Checks the arrays that are given to analyses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_points(x: np.ndarray, what: str = "the points") -> np.ndarray:
 
 
 def check_symmetric(k: np.ndarray, what: str = "the kernel of the images") -> np.ndarray:
-    """Returns a symmetric matrix as float64 ``(n, n)``, without the rounding of its halves.
+    """Returns a symmetric matrix as float64 ``(n, n)``, with opposite entries made equal.
 
     Args:
         k: a kernel of points with themselves, or their distances.

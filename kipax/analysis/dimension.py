@@ -110,7 +110,7 @@ def intrinsic_dimension_of_distances(squared: np.ndarray) -> float:
 
 
 def _warned(found: TwoNN) -> float:
-    """Returns the dimension; warns of duplicates, in the name of the caller's caller."""
+    """Returns the dimension, after a warning of duplicates that names the user's line of code."""
     if found.duplicates:
         warnings.warn(
             f"{found.duplicates} of {found.distinct + found.duplicates} points repeat earlier "
@@ -121,7 +121,7 @@ def _warned(found: TwoNN) -> float:
 
 
 def two_nn(squared: np.ndarray) -> TwoNN:
-    """Estimates the intrinsic dimension from squared distances, and says what was left out.
+    """Estimates the intrinsic dimension from squared distances, and counts what was left out.
 
     Args:
         squared: squared distances ``(n, n)``.
@@ -315,10 +315,10 @@ def linear_dimension_of_kernel(k: np.ndarray, share: float = 0.9) -> int:
 
 
 def _count_components(variances: np.ndarray, share: float) -> int:
-    """Returns how many variances, largest first, make up a share of their sum."""
+    """Counts how many of the largest variances together reach a share of the sum of all."""
     real = isinstance(share, numbers.Real) and not isinstance(share, bool)
     if not real or not 0 < share <= 1:
         raise UsageError(f"share runs from above 0 to 1; got {share!r}.")
     summed = np.cumsum(np.maximum(variances, 0.0))
-    # The whole sum counts as reached in spite of rounding.
+    # A factor just below 1 lets a share of 1 be reached in spite of rounding.
     return int(np.searchsorted(summed, share * summed[-1] * (1 - 1e-12))) + 1

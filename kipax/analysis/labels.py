@@ -1,4 +1,4 @@
-"""Measures what learned labels say beyond one class an image."""
+"""Measures how much learned labels say about further classes than an image's own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def label_shares(labels: np.ndarray) -> np.ndarray:
 
 
 def label_entropy(labels: np.ndarray) -> np.ndarray:
-    """Measures how many classes a label speaks of: ``-sum p log2(p)`` of its `label_shares`.
+    """Measures the entropy of each label, ``-sum p log2(p)`` over its `label_shares` p.
 
     Args:
         labels: ``(n, classes)``, learned or centred one-hot.
@@ -67,7 +67,7 @@ def label_entropy(labels: np.ndarray) -> np.ndarray:
 
 
 def shared_classes(labels: np.ndarray) -> np.ndarray:
-    """Finds the class that each label shares most with, beside its first one.
+    """Finds the class that has the second largest share of each label.
 
     Args:
         labels: ``(n, classes)``, learned or centred one-hot.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from kipax.analysis.checks import check_points
 from kipax.errors import UsageError
 
-__all__ = ["Nearest", "nearest_images"]
+__all__ = ["Nearest", "nearest_images", "nearest_of_parts"]
 
 _ROWS = 4096  # real images compared at once
 
@@ -54,17 +55,30 @@ def nearest_images(images: np.ndarray, real: np.ndarray) -> Nearest:
             f"images and real images are of one shape; got {np.shape(images)[1:]} and "
             f"{np.shape(real)[1:]}."
         )
-    x = check_points(images, "the images")
     if not len(real):
         raise UsageError("the nearest real image needs at least one; got none.")
-    best, indices = np.full(len(x), np.inf), np.zeros(len(x), np.int64)
-    for start in range(0, len(real), _ROWS):
-        part = check_points(real[start : start + _ROWS], "the real images")
-        # Less |x|^2, which does not change which is nearest.
+    return nearest_of_parts(
+        images, (real[start : start + _ROWS] for start in range(0, len(real), _ROWS))
+    )
+
+
+def nearest_of_parts(images: np.ndarray, parts: Iterable[np.ndarray]) -> Nearest:
+    """Finds the real image nearest to each image, as `nearest_images` does, part by part.
+
+    Args:
+        images: ``(n, ...)``.
+        parts: real images, some thousands at a time; their indices count through all parts.
+    """
+    x = check_points(images, "the images")
+    best, indices, before = np.full(len(x), np.inf), np.zeros(len(x), np.int64), 0
+    for real in parts:
+        part = check_points(real, "the real images")
+        # |x|^2 is left out of the squared distance, since it does not change which is nearest.
         squared = np.sum(part**2, axis=1) - 2.0 * x @ part.T
         found = np.argmin(squared, axis=1)
         # The distance is computed from differences, so that it is exactly 0 for a copy.
         distances = np.linalg.norm(x - part[found], axis=1)
         closer = distances < best
-        best[closer], indices[closer] = distances[closer], start + found[closer]
+        best[closer], indices[closer] = distances[closer], before + found[closer]
+        before += len(part)
     return Nearest(best, indices)

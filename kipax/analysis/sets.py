@@ -1,9 +1,9 @@
-"""`analyse`: everything that the analyses say of the sets of a run, as one JSON-ready result."""
+"""`analyse`: runs every analysis on the sets of a run and returns one JSON-ready result."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from kipax.analysis.dimension import (
     two_nn,
 )
 from kipax.analysis.labels import label_entropy, shared_classes
-from kipax.analysis.nearest import nearest_images
+from kipax.analysis.nearest import nearest_of_parts
 from kipax.analysis.spectrum import spectral_bands
 from kipax.analysis.subsets import random_parts, subsampling
 from kipax.config import (
@@ -36,7 +36,7 @@ from kipax.support import SupportSet
 __all__ = ["AnalyseConfig", "analyse"]
 
 _ROWS = 2000  # training images preprocessed at once
-_COMPARED = 100  # test images whose distance to training images says what a distance means
+_COMPARED = 100  # test images whose distances show what a usual distance is
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class AnalyseConfig:
 
     @property
     def percentages(self) -> tuple[int, ...]:
-        """The percentages of `keep`, rising, and 100, which the others are compared with."""
+        """The percentages of `keep` in rising order, with 100 as the last one."""
         return tuple(sorted({*read_whole_numbers("keep", self.keep), 100}))
 
 
@@ -82,7 +82,7 @@ def analyse(
     *,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Measures the dimensions of sets, and the spectrum and the parts of the first and the last.
+    """Runs every analysis on several sets, most of them on the first and the last set alone.
 
     Args:
         sets: sets by name, all of one preprocessing, the first to be compared with, the last the
@@ -184,16 +184,18 @@ def _labels(support: SupportSet) -> dict[str, Any]:
 def _nearest(
     support: SupportSet, dataset: Dataset, test: np.ndarray, reporter: Reporter
 ) -> dict[str, Any]:
-    """Returns the nearest training image of each image, and the distances that are usual."""
-    images = np.concatenate([support.images, test])
-    distances, indices = np.full(len(images), np.inf), np.zeros(len(images), int)
-    for start in range(0, len(dataset.x_train), _ROWS):
-        raw = dataset.x_train[start : start + _ROWS]
-        found = nearest_images(images, support.preprocessor.apply(raw))
-        closer = found.distances < distances
-        distances[closer], indices[closer] = found.distances[closer], start + found.indices[closer]
-        done = start + len(raw)
-        reporter.progress(Progress(done, len(dataset.x_train), unit="training image"))
+    """Finds the nearest training image of each distilled image, and of some test images.
+
+    The distances of the test images show what a usual distance is.
+    """
+
+    def parts() -> Iterator[np.ndarray]:
+        count = len(dataset.x_train)
+        for start in range(0, count, _ROWS):
+            yield support.preprocessor.apply(dataset.x_train[start : start + _ROWS])
+            reporter.progress(Progress(min(start + _ROWS, count), count, unit="training image"))
+
+    distances, indices = nearest_of_parts(np.concatenate([support.images, test]), parts())
     own = len(support)
     return {
         "distance": [round(float(d), 4) for d in distances[:own]],

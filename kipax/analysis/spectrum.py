@@ -1,4 +1,4 @@
-"""Measures which part of a kernel's spectrum carries the accuracy of its regression."""
+"""Measures how accurate kernel regression is within each part of the kernel's spectrum."""
 
 from __future__ import annotations
 

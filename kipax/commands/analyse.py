@@ -59,7 +59,7 @@ def _command(reporter: console.ConsoleReporter, run_or_set: str) -> dict[str, An
 def open_sets(
     run_or_set: str, config: AnalyseConfig, reporter: console.ConsoleReporter
 ) -> tuple[dict[str, SupportSet], Dataset]:
-    """Opens what an analysis compares.
+    """Opens the support sets that an analysis compares, and their data set.
 
     Args:
         run_or_set: a run's folder, a set's file, or the name of a set that comes with kipax.
@@ -149,7 +149,7 @@ def _draw_subsampling(result: Mapping[str, Any]) -> Figure:
 
 
 def _tell(result: Mapping[str, Any], reporter: console.ConsoleReporter) -> None:
-    """Prints the numbers that the pictures show, in a few lines."""
+    """Prints the numbers of the pictures in a few lines."""
     for row in result["dimension"]:
         reporter.say(
             f"{row['set']}: intrinsic dimension {row['intrinsic_dimension']:.1f} (gradients "

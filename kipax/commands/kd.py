@@ -32,7 +32,7 @@ def _tell(
         return result.to_dict()
     agreement = result.facts["agreement"]
     if agreement is None:
-        reporter.say("no image of the source chose a step: the last one is kept")
+        reporter.say("no step was chosen by held-out images: the last one is kept")
     else:
         reporter.say(
             f"agreement with the teacher {agreement:.3f} on held-out images of the source (step "
@@ -44,7 +44,10 @@ def _tell(
             f"{result.last_accuracy:.3f}"
         )
     console.tell_next(
-        reporter, result, f"kipax.load_network({str(result.workdir)!r}).predict(my_images)"
+        reporter,
+        result,
+        f"kipax.load_network({str(result.workdir)!r}).predict(my_images)",
+        None if config.dataset == "none" else config.dataset,
     )
     return result.summary()
 

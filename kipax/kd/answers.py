@@ -1,4 +1,4 @@
-"""Keeps a teacher's answers small: in half precision, or the largest logits alone."""
+"""Stores a teacher's answers in little space: in half precision, or the largest logits alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEPT = ("full", "half", "top_k")
 
 
 def encode(outputs: Outputs, kept: str, top_k: int) -> np.ndarray:
-    """Returns outputs as one array with a row for each image.
+    """Packs a teacher's outputs into one array with a row for each image.
 
     * ``full``: float32, logits and embeddings side by side;
     * ``half``: the same in float16;
@@ -42,7 +42,7 @@ def encode(outputs: Outputs, kept: str, top_k: int) -> np.ndarray:
 
 
 def decode(rows: np.ndarray, kept: str, top_k: int, classes: int) -> Outputs:
-    """Returns the outputs that `encode` turned into rows; logits that were not kept are -inf.
+    """Unpacks the rows of `encode` into outputs; logits that were not kept are -inf.
 
     Args:
         rows: the rows.

@@ -6,18 +6,25 @@ import dataclasses
 
 import numpy as np
 
-from kipax.config import given
 from kipax.data import Dataset
 from kipax.errors import UsageError
 from kipax.kd.boundary import check_gradients
 from kipax.kd.config import KDConfig
+from kipax.kd.gathering import drawn_count
 from kipax.kd.objectives import LOSSES
 from kipax.kd.sources.base import Source, classes_of
 from kipax.kd.teachers import Teacher
 from kipax.kd.terms import TERMS, check_queue, distil
 from kipax.kd.views import Views
 
-__all__ = ["NO_LABELS", "check_apart", "check_effect", "check_images", "check_settings"]
+__all__ = [
+    "NO_LABELS",
+    "check_apart",
+    "check_effect",
+    "check_images",
+    "check_settings",
+    "idle_settings",
+]
 
 NO_LABELS = (
     "the term ce needs labels, and these images have none: take a source with the teacher's "
@@ -35,7 +42,7 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
     """
     names = [name for _, name in config.terms]
     if config.cached:
-        _check_cached(config, views, names)
+        _check_cached(config, views)
     _check_answers(config, names)
     if config.boundary or config.pool:
         _check_classifies(teacher, "a pool and boundaries need")
@@ -44,7 +51,7 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
     for name in names:
         if name in LOSSES:
             _check_logits(config, name, teacher)
-    if config.embeds and (teacher.embedding_size or 0) < 2:
+    if config.needs.embeddings and (teacher.embedding_size or 0) < 2:
         raise UsageError(
             f"loss {config.loss} compares embeddings of length 2 or more; those of "
             f"{teacher.describe()} have the length {teacher.embedding_size or 0}: take another "
@@ -52,13 +59,17 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
         )
     if "clusters" in names and not config.cached:
         raise UsageError(
-            "clusters are those of images as they are; got cached false: take --cached."
+            "clusters are found in the teacher's saved embeddings; got cached false: take --cached."
         )
-    indexed = [name for name in names if TERMS[name].indexed]
-    if indexed and (views.mix != "none" or config.boundary):
+    if config.needs.indexed and (views.mix != "none" or config.boundary):
         raise UsageError(
-            f"{indexed[0]} knows images that are neither mixed nor moved; got mix {views.mix} and "
-            f"boundary {config.boundary}: take --mix=none."
+            f"loss {config.loss} identifies images, which must not be mixed or moved; got mix "
+            f"{views.mix} and boundary {config.boundary}: take --mix=none."
+        )
+    if "srrl" in names and teacher.classifier is None:
+        raise UsageError(
+            f"srrl needs the last layer of a teacher network that classifies; {teacher.describe()} "
+            "has none: take regression, or another teacher."
         )
     if "align_uniform" in names and config.batch_size == 1:
         raise UsageError(
@@ -67,19 +78,19 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
 
 
 def check_images(config: KDConfig, source: Source, index: np.ndarray) -> None:
-    """Raises a `UsageError` for images without the labels, or of too small a number, for a loss.
+    """Raises a `UsageError` if images lack labels that a loss needs, or are too few for it.
 
     Args:
         config: the resolved settings.
         source: the source.
         index: indices of the images that are drawn from.
     """
-    if config.needs_labels:
+    if config.needs.labels:
         classes = classes_of(source, index)
         if classes is None or not np.any(classes >= 0):
             raise UsageError(NO_LABELS)
-    count = min(given(config.images), len(index))
-    if any("queue" in TERMS[name].settings for _, name in config.terms):
+    count = drawn_count(config, source)
+    if "queue" in config.needs.settings:
         check_queue(config, count)
     if config.clusters is not None and config.clusters > count:
         raise UsageError(
@@ -88,7 +99,7 @@ def check_images(config: KDConfig, source: Source, index: np.ndarray) -> None:
 
 
 def check_apart(source: Source, data: Dataset | None) -> None:
-    """Raises a `UsageError` for a source of a folder that holds test images.
+    """Raises a `UsageError` if a source that reads a folder holds test images.
 
     Args:
         source: the source.
@@ -107,35 +118,45 @@ def check_apart(source: Source, data: Dataset | None) -> None:
         )
 
 
+def idle_settings(config: KDConfig) -> set[str]:
+    """Returns the names of settings that belong only to terms which a loss does not have.
+
+    Args:
+        config: the resolved settings.
+    """
+    owned = {setting for term in TERMS.values() for setting in term.settings}
+    kept = {"top_k"} if config.answers == "top_k" else set()
+    return owned - set(config.needs.settings) - kept
+
+
 def check_effect(config: KDConfig, resolved: KDConfig) -> None:
-    """Raises a `UsageError` for a setting that the user gave and no term of the loss uses.
+    """Raises a `UsageError` if the user gave a setting that has no effect with this loss.
 
     Args:
         config: the settings as the user gave them.
         resolved: the same, resolved.
     """
-    names = [name for _, name in resolved.terms]
-    owned = {setting for term in TERMS.values() for setting in term.settings}
+    idle = idle_settings(resolved)
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name not in owned or value == field.default:
-            continue
-        owners = [name for name, term in TERMS.items() if field.name in term.settings]
-        if not set(owners) & set(names):
+        if field.name in idle and value != field.default:
+            owners = [name for name, term in TERMS.items() if field.name in term.settings]
             raise UsageError(
                 f"{field.name} is for {', '.join(owners)}; got {value} with loss {resolved.loss}: "
                 "leave it out, or add such a term."
             )
-    if config.cached and not resolved.teaches:
+    if config.cached and not resolved.needs.asks:
         raise UsageError(
             f"cached asks the teacher, whom loss {resolved.loss} does not: leave it out."
         )
 
 
-def _check_cached(config: KDConfig, views: Views, names: list[str]) -> None:
-    """Raises a `UsageError` if saved answers are not those to the images that are shown."""
-    of_logits = [name for name in names if TERMS[name].logits]
-    if views.mix != "none" or (views.changes and of_logits):
+def _check_cached(config: KDConfig, views: Views) -> None:
+    """Raises a `UsageError` if a student would be shown other images than the teacher was.
+
+    Terms of embeddings alone allow it for augmented images, as CompRess does to save time.
+    """
+    if views.mix != "none" or (views.changes and config.needs.logits):
         raise UsageError(
             "a cached teacher is asked about images as they are; got augmentation "
             f"{config.augmentation} and mix {config.mix}: take --augmentation=none --mix=none, or "
@@ -148,7 +169,7 @@ def _check_classifies(teacher: Teacher, what: str) -> None:
 
     Args:
         teacher: the teacher.
-        what: subject and verb of the sentence.
+        what: how the message begins, such as "loss kl needs".
     """
     if teacher.known_classes == 0:
         raise UsageError(
@@ -158,7 +179,7 @@ def _check_classifies(teacher: Teacher, what: str) -> None:
 
 
 def _check_answers(config: KDConfig, names: list[str]) -> None:
-    """Raises a `UsageError` for kept answers that lack what a term of the loss needs."""
+    """Raises a `UsageError` if a form of saved answers leaves out what a term of the loss needs."""
     if config.answers == "full":
         return
     if not config.cached:

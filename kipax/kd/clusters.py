@@ -1,4 +1,4 @@
-"""`ClusterLabels`: distils which images a teacher's embeddings put together."""
+"""`ClusterLabels`: teaches a student to which cluster of the teacher an image belongs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ __all__ = ["ClusterLabels"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClusterLabels(Objective):
-    """Classifies each image into its cluster by the teacher: softmax cross-entropy, a mean.
+    """Softmax cross-entropy with the cluster of each image among the teacher's embeddings.
 
-    The classifier of clusters is a linear map of the student's embedding, not kept.
+    The loss is the mean over images. A linear map of the student's embedding classifies the
+    clusters; it is trained along and not kept.
 
     Attributes:
         clusters: the cluster of each image ``(n,)``, numbered from 0, of k-means on the teacher's
@@ -38,7 +39,7 @@ class ClusterLabels(Objective):
 
     def __post_init__(self) -> None:
         if len(np.unique(self.clusters)) < 2:
-            raise UsageError("clusters are told apart: take two or more; all images are in one.")
+            raise UsageError("clusters must be two or more; all images are in one.")
 
     def init(self, key, student, teacher):
         """Draws the first classifier of clusters."""

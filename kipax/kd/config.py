@@ -32,7 +32,7 @@ from kipax.kd.projectors import PROJECTORS
 from kipax.kd.teacher_kinds import KINDS, OBJECTIVES, check_kind, kind_of
 from kipax.kd.teacher_presets import TEACHER_PRESETS
 from kipax.kd.term_config import TermConfig
-from kipax.kd.terms import TERMS, parse_loss
+from kipax.kd.terms import TERMS, Term, join_terms, parse_loss
 from kipax.kd.views import LEVELS, MIXES
 from kipax.runs import Identity
 from kipax.students import StudentSpec, is_finite_only
@@ -52,6 +52,10 @@ _CHOICES = {
     "objective": OBJECTIVES,
     "projector": PROJECTORS,
 }
+
+
+def _describe_terms() -> str:
+    return "; ".join(f"{name} ({term.words})" for name, term in TERMS.items())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -166,7 +170,7 @@ class TeacherConfig(TrainingConfig):
 
     @property
     def kind(self) -> str:
-        """What is trained: an objective, ``linear_probe`` or ``fine_tune``."""
+        """The kind of training: an objective, ``linear_probe`` or ``fine_tune``."""
         return kind_of(self)
 
     @property
@@ -219,7 +223,7 @@ class KDConfig(TrainingConfig, TermConfig):
         None, "passes over the drawn images, which give the number of steps (by preset)"
     )
     loss: str | None = config_field(
-        None, f"a term or a sum such as ce+0.5*kl; terms: {', '.join(TERMS)} (by preset)"
+        None, f"a term, or a sum of terms such as ce+0.5*kl: {_describe_terms()} (by preset)"
     )
     temperature: float | None = config_field(None, "tau of kl, l1 and l2 (by preset)")
     scale: float | None = config_field(
@@ -268,47 +272,30 @@ class KDConfig(TrainingConfig, TermConfig):
 
     @property
     def spec(self) -> StudentSpec:
-        """The student, of a config that names it."""
+        """The student of a config that names it; a resolved config does."""
         return _spec(given(self.student), self.width, self.normalisation, default_width=32)
 
     @property
     def terms(self) -> tuple[tuple[float, str], ...]:
-        """Weights and names of the loss's terms, of a resolved config."""
+        """The weight and the name of each term of a resolved config's loss."""
         return parse_loss(given(self.loss))
 
     @property
-    def teaches(self) -> bool:
-        """Whether a term of the loss asks the teacher, in a resolved config."""
-        return any(TERMS[name].logits or TERMS[name].embeddings for _, name in self.terms)
-
-    @property
-    def embeds(self) -> bool:
-        """Whether a term of the loss compares embeddings, in a resolved config."""
-        return any(TERMS[name].embeddings for _, name in self.terms)
-
-    @property
-    def uses_labels(self) -> bool:
-        """Whether a term of the loss uses the images' labels, in a resolved config."""
-        return any(TERMS[name].labels or TERMS[name].classes for _, name in self.terms)
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether a term of the loss needs the images' labels, in a resolved config."""
-        return any(TERMS[name].labels for _, name in self.terms)
-
-    @property
-    def classifies(self) -> bool:
-        """Whether a term of the loss trains the student's logits, in a resolved config."""
-        return any(TERMS[name].classifies for _, name in self.terms)
+    def needs(self) -> Term:
+        """What the loss of a resolved config needs and trains."""
+        return join_terms([name for _, name in self.terms])
 
     def with_steps(self, images: int) -> KDConfig:
-        """Returns the config with the number of steps that its epochs over `images` take.
+        """Returns the config with a number of steps in the place of its epochs, if it has epochs.
 
-        All drawn images count, with a label or without, held out or not, so that presets that
-        differ in these train equally long.
+        Every drawn image counts, whether or not it has a label or is held out, so that presets
+        which differ in these train for the same number of steps.
+
+        Args:
+            images: number of drawn images.
 
         Raises:
-            UsageError: the number of images is not known before they are moved.
+            UsageError: images are moved to boundaries, which changes their number.
         """
         if self.epochs is None:
             return self
@@ -355,7 +342,7 @@ def resolve(config: Config, *, preset: str | None = None) -> Config:
     name = config.preset or preset or "small"
     values = presets[name]()
     for own, other in (("steps", "epochs"), ("epochs", "steps")):
-        if getattr(config, own, None) is not None:  # one of the two says how long to train
+        if getattr(config, own, None) is not None:  # the user's own one of the two counts
             values.pop(other, None)
     missing = {k: v for k, v in values.items() if getattr(config, k) is None}
     return dataclasses.replace(config, preset=name, **missing)

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kipax.errors import UsageError, check_choice
+from kipax.errors import UsageError
 from kipax.kd.anchors import enqueue
-from kipax.kd.projectors import PROJECTORS, draw_rows, init_sides, project, unit
+from kipax.kd.projectors import check_projection, draw_rows, init_sides, project, unit
 from kipax.students import Outputs
 from kipax.training import Objective
 
@@ -23,16 +23,14 @@ LEAST_TEMPERATURE = 0.0125  # exp(1 / 0.0125) is the largest that float32 holds
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Contrast(Objective):
-    """The settings and parts that both contrasts share."""
+    """The base of both contrasts: their projectors, and the loss of one side."""
 
     features: int = 128
     temperature: float = 0.07
     projector: str = "mocov2"
 
     def __post_init__(self) -> None:
-        check_choice("projector", self.projector, PROJECTORS)
-        if self.features < 1:
-            raise UsageError(f"features must be positive; got {self.features}.")
+        check_projection(self.projector, self.features)
         if not self.temperature >= LEAST_TEMPERATURE:
             raise UsageError(
                 f"temperature is at least {LEAST_TEMPERATURE:g}, below which exponentials "
@@ -40,7 +38,7 @@ class _Contrast(Objective):
             )
 
     def init(self, key, student, teacher):
-        """Draws the first parameters of both projectors; both normalisers are unknown yet."""
+        """Draws the first parameters of both projectors, and marks the normalisers as not set."""
         aux = init_sides(self.projector, key, student, teacher, self.features)
         return aux, {"z": {side: jnp.float32(_UNKNOWN) for side in aux}}
 
@@ -50,8 +48,8 @@ class _Contrast(Objective):
         """Returns the loss of one side, and its normaliser.
 
         Args:
-            products: of each projection with the other side's: of the same image first, then of k
-                negatives ``(n, 1 + k)``.
+            products: products of each image's projection with projections of the other side
+                ``(n, 1 + k)``: first with that of the same image, then with those of k negatives.
             z: the normaliser; below 0 until the first batch sets it.
             count: number of images that negatives are drawn from.
         """
@@ -73,9 +71,10 @@ def _project(aux: dict, student: Outputs, teacher: Outputs) -> dict[str, jax.Arr
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CRD(_Contrast):
-    """Tells an image's embedding by the other network from those of other images, by a memory.
+    """Trains each network to recognise an image's embedding by the other network among others.
 
-    With projections s and t of length 1, and memories of both for every image: for the student
+    Embeddings of other images are drawn from memories, which hold one of each network for every
+    image. With projections s and t of length 1 the loss is, for the student,
     ``-log D(s, t_i) - sum_j log(1 - D(s, t_j))`` over negatives j drawn from the teacher's memory,
     where ``D = p / (p + k / m)`` and ``p = exp(s t / tau) / Z``; the same for the teacher's
     projection against the student's memory; the mean over images of the sum of both. Z is set by
@@ -152,7 +151,7 @@ class CRD(_Contrast):
         }
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Compares both sides with the other's memory, and moves the batch's memory rows."""
+        """Returns the loss of both networks, and the memories with the batch's rows moved."""
         own = _project(aux, student, teacher)
         index = jnp.asarray(batch.index)
         rows = jnp.concatenate([index[:, None], self._draw(state, index)], axis=1)
@@ -177,10 +176,10 @@ class CRD(_Contrast):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QueuedCRD(_Contrast):
-    """Compares as `CRD` does, with the images of earlier batches, in a queue, as negatives.
+    """Does what `CRD` does, but its negatives come from a queue of earlier batches.
 
-    For data that no memory of all images would hold, or that have no index. The other side's
-    embedding of the same image is that of this batch.
+    It serves data that are too many for a memory of all images, or that have no index. The other
+    network's embedding of the same image is the one of this batch.
 
     Attributes:
         features: length of a projection.
@@ -212,7 +211,7 @@ class QueuedCRD(_Contrast):
         }
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Compares both sides with the other's queue, and adds the batch to the queues."""
+        """Returns the loss of both networks, and the queues with the batch added."""
         own = _project(aux, student, teacher)
         fixed = jax.lax.stop_gradient(own)
         loss, z, place = jnp.zeros(()), {}, state["place"]

@@ -23,7 +23,7 @@ from kipax.files import hash_arrays
 from kipax.kd.checks import check_apart, check_effect, check_images, check_settings
 from kipax.kd.config import FORMULAS, KDConfig, identify, resolve
 from kipax.kd.diagnosis import Diagnosis, diagnose
-from kipax.kd.gathering import ASKED, Answers, gather, index_of
+from kipax.kd.gathering import ASKED, Answers, drawn_count, gather, index_of
 from kipax.kd.objectives import LOSSES
 from kipax.kd.opening import (
     check_preprocessing,
@@ -37,6 +37,7 @@ from kipax.kd.sources import Source, SourceReader
 from kipax.kd.sources.base import classes_of
 from kipax.kd.stored import StoredImages, ask, ask_outputs
 from kipax.kd.teachers import KernelTeacher, Teacher
+from kipax.kd.term_config import TermConfig
 from kipax.kd.trainee import (
     Trainee,
     TrainingResult,
@@ -122,7 +123,7 @@ def _default_workdir(config: KDConfig) -> str:
 
 
 def _fingerprint(embeddings: np.ndarray) -> list[list[float]]:
-    """Rounds embeddings to two places of their own size, without negative zeros."""
+    """Rounds embeddings to hundredths of their root mean square, with no negative zero."""
     size = float(np.sqrt(np.mean(embeddings**2))) or 1.0
     return (np.round(embeddings / size, 2) + 0.0).tolist()
 
@@ -181,13 +182,12 @@ class Distillation:
             known = teacher.domain.dataset or (data.name if data else "")
             mirror = bool(known) and may_be_mirrored(known)
             config = dataclasses.replace(config, mirror=mirror)
-        index = index_of(config, source)
-        config = config.with_steps(min(given(config.images), len(index)))
+        config = config.with_steps(drawn_count(config, source))
         run = cls(config, teacher, source, data, reporter)
         reporter.say(run.describe())
         _ = run.module  # raises for images too small
         check_settings(run.config, teacher, run.views)
-        check_images(run.config, source, index)
+        check_images(run.config, source, run.index)
         check_apart(source, data)
         return run
 
@@ -227,7 +227,7 @@ class Distillation:
         with folder.open(self.identity, resume=resume):
             images, answers = self.draw(drawn or folder.path)
             diagnosis = None
-            if self.teacher.known_classes != 0 and self.config.teaches:
+            if self.teacher.known_classes != 0 and self.config.needs.asks:
                 diagnosis = diagnose(np.asarray(answers.of_sampled.logits))
                 self.reporter.say(diagnosis.describe())
             selection = train_in_folder(folder, self.trainee(images, answers), self.reporter)
@@ -266,13 +266,18 @@ class Distillation:
 
     @property
     def _loss_words(self) -> str:
-        """The loss, and the settings of its terms that compare logits."""
+        """The loss in words, with the settings that its terms use."""
         config = self.config
         words = f"{config.loss}"
         if any(name in LOSSES for _, name in config.terms):
             words += f" at {config.temperature:g} times {config.scale:g}, signal {config.signal}"
-        if config.labels < 1 and config.uses_labels:
+        if config.labels < 1 and config.needs.reads_labels:
             words += f", {config.labels:g} of the labels"
+        own = [field.name for field in dataclasses.fields(TermConfig) if field.name != "labels"]
+        for name in own:
+            value = getattr(config, name)
+            if name in config.needs.settings and value is not None:
+                words += f", {name} {value}"
         return words
 
     @functools.cached_property
@@ -295,7 +300,7 @@ class Distillation:
             "images": self.source.images(index, seed=self.config.seed),
             "space": np.array(str(self.teacher.domain.space)),
         }
-        classes = classes_of(self.source, index) if self.config.uses_labels else None
+        classes = classes_of(self.source, index) if self.config.needs.reads_labels else None
         return hash_arrays(arrays if classes is None else arrays | {"classes": classes})[:16]
 
     @property
@@ -327,7 +332,7 @@ class Distillation:
 
         def tested(variables: Any, own: dict[str, Any]) -> TrainedNetwork:
             spec, preprocessor = self.config.spec, domain.preprocessor
-            if not self.config.classifies:  # nothing taught its last layer
+            if not self.config.needs.classifies:  # nothing taught its last layer
                 variables = without_classifier(self.module, variables)
             network = TrainedNetwork(spec, variables, preprocessor, facts | own)
             return tested_network(network, self.data, self.config.eval_examples)
@@ -341,7 +346,7 @@ class Distillation:
             reporter=self.reporter,
         )
         images, answers, diagnosis = seen
-        if diagnosis is not None and self.config.classifies:
+        if diagnosis is not None and self.config.needs.classifies:
             shown = answers.sampled, np.asarray(answers.of_sampled.logits)
             draw_seen(folder, images, *shown, result.network, domain.space, self.reporter)
         agreement = float(selection.accuracies[0, selection.steps.index(result.best_step)])
@@ -357,7 +362,7 @@ class Distillation:
         teacher, domain = self.teacher, self.teacher.domain
         config = dataclasses.asdict(self.config)
         return {
-            "method": "distilled" if self.config.teaches else "trained from labels",
+            "method": "distilled" if self.config.needs.asks else "trained from labels",
             "dataset": domain.dataset,
             "training_hash": domain.training_hash,
             "images_hash": domain.images_hash,
@@ -366,9 +371,9 @@ class Distillation:
             "pixels": domain.pixels.to_metadata(),
             "source": self.source.describe(),
             "source_images": len(seen.images),
-            "teacher": teacher.facts if self.config.teaches else None,
+            "teacher": teacher.facts if self.config.needs.asks else None,
             "diagnosis": seen.diagnosis.to_dict() if seen.diagnosis else None,
-            "classifies": self.config.classifies,
+            "classifies": self.config.needs.classifies,
             "config": {k: v for k, v in config.items() if k not in _NOT_RECORDED},
             "kipax_version": __version__,
         }

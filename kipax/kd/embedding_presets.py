@@ -1,4 +1,4 @@
-"""Constants of distillations by embeddings: Farhat & Chen 2023 (DAPT), CompRess, baselines."""
+"""Constants of DAPT (Farhat & Chen 2023), of CompRess, and of the baselines of both papers."""
 
 from __future__ import annotations
 
@@ -8,22 +8,10 @@ from typing import Any
 __all__ = ["EMBEDDING_PRESETS"]
 
 
-def dapt() -> dict[str, Any]:
-    """Returns the preset of DAPT (Farhat & Chen 2023): labels, embeddings and logits.
-
-    Cross-entropy, alignment and uniformity, and KL at temperature 4 times 16, each of weight 1;
-    AdamW 1e-3, weight decay 0.01, constant; 250 epochs in batches of 64; crops and flips.
-    Temperature and tau^2 are those of the authors' code.
-    """
+def _common() -> dict[str, Any]:
+    """Returns what all presets share: crops and flips, no mixing, a teacher that sees each view."""
     return {
         "images": 50_000,
-        "epochs": 250,
-        "batch_size": 64,
-        "learning_rate": 1e-3,
-        "optimizer": "adam",
-        "schedule": "constant",
-        "weight_decay": 0.01,
-        "loss": "ce+align_uniform+kl",
         "temperature": 4.0,
         "scale": 16.0,
         "augmentation": "crop",
@@ -34,23 +22,41 @@ def dapt() -> dict[str, Any]:
     }
 
 
+def dapt() -> dict[str, Any]:
+    """Returns the preset of DAPT (Farhat & Chen 2023): labels, embeddings and logits.
+
+    Cross-entropy, alignment and uniformity, and KL at temperature 4 times 16, each of weight 1;
+    AdamW 1e-3, weight decay 0.01, constant; 250 epochs in batches of 64; crops and flips.
+    Temperature and tau^2 are those of the authors' code.
+    """
+    return _common() | {
+        "epochs": 250,
+        "batch_size": 64,
+        "learning_rate": 1e-3,
+        "optimizer": "adam",
+        "schedule": "constant",
+        "weight_decay": 0.01,
+        "loss": "ce+align_uniform+kl",
+    }
+
+
 def scratch() -> dict[str, Any]:
-    """Returns `dapt` without the teacher: cross-entropy alone, DAPT's "S-FR"."""
+    """Returns the preset of DAPT's baseline "S-FR": labels alone, without a teacher."""
     return dapt() | {"loss": "ce"}
 
 
 def hinton() -> dict[str, Any]:
-    """Returns `dapt` without embeddings: labels and logits, as Hinton et al. 2015; its "KD"."""
+    """Returns the preset of DAPT's baseline "KD" (Hinton et al. 2015): no embeddings."""
     return dapt() | {"loss": "ce+kl"}
 
 
 def crd() -> dict[str, Any]:
-    """Returns `dapt` with CRD in the place of alignment and uniformity; its "CRD++"."""
+    """Returns the preset of DAPT's baseline "CRD++": CRD instead of alignment and uniformity."""
     return dapt() | {"loss": "ce+crd+kl"}
 
 
 def srrl() -> dict[str, Any]:
-    """Returns `dapt` with SRRL in the place of embeddings and logits; its "SRRL"."""
+    """Returns the preset of DAPT's baseline "SRRL": SRRL beside the labels, and no other term."""
     return dapt() | {"loss": "ce+srrl"}
 
 
@@ -62,9 +68,8 @@ def compress() -> dict[str, Any]:
     of 256; crops and flips (the paper's are crops of a random size). Of fewer images the queue
     holds half. The student is ours: a small network with global pooling, as all of the paper's.
     """
-    return {
+    return _common() | {
         "student": "wrn10-1",
-        "images": 50_000,
         "epochs": 130,
         "batch_size": 256,
         "learning_rate": 0.01,
@@ -72,25 +77,18 @@ def compress() -> dict[str, Any]:
         "schedule": "late_steps",
         "weight_decay": 1e-4,
         "loss": "anchors",
-        "temperature": 4.0,
-        "scale": 16.0,
-        "augmentation": "crop",
-        "mix": "none",
-        "mix_alpha": 1.0,
-        "mix_per_example": False,
-        "cached": False,
         "anchor_mode": "2q",
         "averaging": 0.999,
     }
 
 
 def compress_1q() -> dict[str, Any]:
-    """Returns `compress` with one queue, the teacher's, and a linear map for the student."""
+    """Returns the preset of CompRess with the teacher's queue alone, ``1q``; see `compress`."""
     return compress() | {"anchor_mode": "1q"}
 
 
 def clusters() -> dict[str, Any]:
-    """Returns CompRess's baseline "CC": clusters of the teacher's embeddings as classes.
+    """Returns the preset of CompRess's baseline "CC": clusters of the teacher's embeddings.
 
     SGD 0.1, Nesterov, cosine, 100 epochs; the teacher is asked about images as they are.
     """
@@ -105,7 +103,7 @@ def clusters() -> dict[str, Any]:
 
 
 def regression() -> dict[str, Any]:
-    """Returns CompRess's baseline "Reg": the embedding by a linear map.
+    """Returns the preset of CompRess's baseline "Reg": a linear map predicts the embedding.
 
     Adam 1e-3, a tenth after 40 and 80 of 100 epochs; the weight decay 1e-4 is AdamW's here, which
     the authors' optimiser adds to the gradient.
@@ -120,7 +118,7 @@ def regression() -> dict[str, Any]:
 
 
 def regression_bn() -> dict[str, Any]:
-    """Returns CompRess's baseline "Reg-BN": standardised embeddings; as `regression`, SGD 0.1."""
+    """Returns the preset of CompRess's baseline "Reg-BN": `regression` standardised, SGD 0.1."""
     more = {"loss": "regression_bn", "optimizer": "momentum", "learning_rate": 0.1}
     return regression() | more
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from kipax.errors import UsageError, check_choice
+from kipax.errors import UsageError
 from kipax.kd.projectors import (
-    PROJECTORS,
     apply_linear,
+    check_projection,
     init_linear,
     init_sides,
     project,
@@ -53,8 +53,8 @@ class AlignUniform(Objective):
     projector: str = "mocov2"
 
     def __post_init__(self) -> None:
-        check_choice("projector", self.projector, PROJECTORS)
-        for name in ("features", "alpha", "t"):
+        check_projection(self.projector, self.features)
+        for name in ("alpha", "t"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"{name} must be positive; got {getattr(self, name)}.")
 
@@ -141,7 +141,7 @@ class Regression(Objective):
 
 @dataclasses.dataclass(frozen=True)
 class RegressionBN(Regression):
-    """Predicts as `Regression` does, embeddings standardised over the batch, column by column.
+    """Predicts the teacher's embedding as `Regression` does, with both standardised over a batch.
 
     Source: Koohpayegani et al. 2020, arXiv:2010.14713, baseline "Reg-BN".
     """

@@ -1,4 +1,4 @@
-"""`FunctionTeacher`: any function of images as a teacher."""
+"""`FunctionTeacher`: makes a teacher of any function of images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["FunctionTeacher"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FunctionTeacher(Teacher):
-    """Any function of raw images.
+    """A teacher that calls a function of raw images.
 
     Attributes:
         function: ``function(raw float32 (n, H, W, C))`` returns logits ``(n, classes)``, or
@@ -123,7 +123,7 @@ class FunctionTeacher(Teacher):
         return rows
 
     def describe(self) -> str:
-        """Describes the function by its name and whether it returns logits or probabilities."""
+        """Describes the function by its name and by what it returns."""
         kind = "probabilities" if self.probabilities else "logits"
         gives = [] if self.known_classes == 0 else [f"{kind} of {len(self.class_names)} classes"]
         if self.embedding_size is not None:

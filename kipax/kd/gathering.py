@@ -31,7 +31,7 @@ from kipax.probes.features import COLLAPSED, relative_variance
 from kipax.report import Reporter
 from kipax.students import Outputs
 
-__all__ = ["ASKED", "Answers", "gather", "index_of"]
+__all__ = ["ASKED", "Answers", "drawn_count", "gather", "index_of"]
 
 ASKED = 1000  # images that the teacher is asked about if not about all
 
@@ -48,6 +48,15 @@ class Answers(NamedTuple):
     sampled: np.ndarray
     of_sampled: Outputs
     of_all: Outputs | None
+
+
+def drawn_count(config: KDConfig, source: Source) -> int:
+    """Returns the number of images that are drawn, before any is moved to a boundary.
+
+    A choice from a pool repeats images of rare classes and thus always has the number asked for.
+    """
+    images = given(config.images)
+    return images if config.pool or source.size is None else min(images, source.size)
 
 
 def index_of(config: KDConfig, source: Source) -> np.ndarray:
@@ -84,19 +93,19 @@ def gather(
         images = _move(config, teacher, images, folder, reporter)
     sampled = np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(int)
     if config.cached:
-        keeping = Keeping(config.embeds, config.answers, config.top_k)
+        keeping = Keeping(config.needs.embeddings, config.answers, config.top_k)
         of_all = ask_teacher(folder, teacher, images, keeping=keeping, reporter=reporter)
         answers = Answers(sampled, jax.tree.map(lambda a: a[sampled], of_all), of_all)
     else:
-        found = ask_outputs(teacher, images.raw(sampled), embeddings=config.embeds)
+        found = ask_outputs(teacher, images.raw(sampled), embeddings=config.needs.embeddings)
         answers = Answers(sampled, found, None)
-    if config.embeds:
+    if config.needs.embeddings:
         _check_embeddings(np.asarray(answers.of_sampled.penultimate))
     return images, answers
 
 
 def _check_embeddings(embeddings: np.ndarray) -> None:
-    """Raises a `UsageError` for embeddings ``(n, d)`` that do not tell images apart."""
+    """Raises a `UsageError` for embeddings ``(n, d)`` that are the same for all images."""
     variance = relative_variance(embeddings)
     if variance < COLLAPSED:
         raise UsageError(

@@ -14,11 +14,11 @@ from kipax import files
 from kipax.config import changeable, check_arguments
 from kipax.data import Dataset
 from kipax.errors import UsageError, check_choice
+from kipax.kd.checks import idle_settings
 from kipax.kd.config import KDConfig
 from kipax.kd.distilling import Distillation
 from kipax.kd.opening import open_teacher_and_data
 from kipax.kd.teachers import Teacher
-from kipax.kd.term_config import TermConfig
 from kipax.ledger import Ledger, array_hash, key_of
 from kipax.networks import TrainedNetwork
 from kipax.probes import ProbeConfig, probe
@@ -194,13 +194,12 @@ class _ProgressAlone(Reporter):
 
 
 def _effective(config: KDConfig) -> dict[str, Any]:
-    """Returns the settings that decide a result: not at their default, and of use to the loss.
+    """Returns the settings that decide a result: those that the loss uses and that are no default.
 
-    What is left out says nothing, so that a setting which is new to kipax loses no record.
+    Settings of terms that the loss does not have are left out, so that records are still found
+    when kipax gets new settings.
     """
-    unused = set(changeable(config))
-    if not (config.embeds or config.uses_labels):
-        unused |= {field.name for field in dataclasses.fields(TermConfig)}
+    unused = set(changeable(config)) | idle_settings(config)
     return {
         field.name: value
         for field in dataclasses.fields(config)
@@ -244,8 +243,12 @@ def _finished(
 
 
 def _tests(cell: Cell, run: Distillation, tested_on: list[Any]) -> dict[str, Any]:
-    """Returns what a cell's student is tested by, see `_finished`; raises if it cannot be."""
-    if cell.measure not in _PROBES and not run.config.classifies:
+    """Returns the facts about the test of a cell's student; see `_finished`.
+
+    Raises:
+        UsageError: the student does not classify, and the cell asks for its test accuracy.
+    """
+    if cell.measure not in _PROBES and not run.config.needs.classifies:
         raise UsageError(
             f"the loss {run.config.loss} trains no classes, so that {cell.name!r} has no test "
             f"accuracy: measure {' or '.join(_PROBES)}."
@@ -255,7 +258,7 @@ def _tests(cell: Cell, run: Distillation, tested_on: list[Any]) -> dict[str, Any
 
 
 def _probe(network: TrainedNetwork, run: Distillation) -> dict[str, float]:
-    """Probes a student's features with all training and test images."""
+    """Runs the probes of a table on a student's features."""
     assert run.data is not None
     config = ProbeConfig(probes=",".join(_PROBES), eval_examples=run.config.eval_examples)
     found = probe(network, run.data, config)

@@ -1,4 +1,4 @@
-"""New heads: a trained network's features for other classes, frozen or trained on."""
+"""Gives a trained network a new head for other classes, with frozen or trainable features."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["LinearProbe", "adopt", "begin_with", "open_start"]
 
 
 def open_start(config: TeacherConfig) -> TrainedNetwork | None:
-    """Opens the network that gets a new head; None if the config names none.
+    """Opens the network that gets a new head, or returns None if the config names none.
 
     Raises:
         FileError: the file is missing, damaged, or no network.
@@ -76,7 +76,7 @@ def adopt(config: TeacherConfig, network: TrainedNetwork) -> TeacherConfig:
 
 
 def begin_with(trainee: Trainee, network: TrainedNetwork, backbone_rate: float) -> Trainee:
-    """Returns the trainee that begins as a trained network with a new, drawn head.
+    """Changes a training so that it begins from a trained network with a newly drawn head.
 
     Args:
         trainee: a trainee of the same architecture, for any number of classes.
@@ -136,7 +136,7 @@ class LinearProbe:
         return scaled[:, None, None, :].astype(np.float32)  # as images of one pixel
 
     def trainee(self, config: TeacherConfig) -> Trainee:
-        """Returns the classifier with its batches and optimiser.
+        """Builds the training of the classifier.
 
         Args:
             config: the resolved settings, with the number of steps.

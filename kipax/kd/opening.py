@@ -173,7 +173,7 @@ def check_fits(data: Dataset, teacher: Teacher) -> None:
 
 
 def check_preprocessing(teacher: Teacher) -> None:
-    """Preprocesses one blank image, so that a whitening that cannot be fitted here is told early.
+    """Tries the preprocessing on one blank image, so that missing data are reported early.
 
     Raises:
         FileError: the data that the whitening is fitted on are not here.

@@ -1,4 +1,4 @@
-"""Makes the trainee of a distillation from its images and the teacher's answers."""
+"""Builds the training of a student from a distillation's images and the teacher's answers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from kipax.kd.checks import NO_LABELS
 from kipax.kd.config import KDConfig
 from kipax.kd.gathering import Answers
 from kipax.kd.stored import StoredImages, ask, asked_live, remembered
-from kipax.kd.teachers import NetworkTeacher, Teacher
+from kipax.kd.teachers import Teacher
 from kipax.kd.terms import Material, build_objective
 from kipax.kd.trainee import Trainee
 from kipax.kd.views import ViewedBatches, Views, labelled
 from kipax.probes.clusters import find_clusters, nearest_centre
 from kipax.probes.few import labelled_part
-from kipax.students import classifier_of
 from kipax.training import Batches, Epochs
 
 __all__ = ["CHOSEN_BY", "prepare_trainee"]
@@ -34,7 +33,7 @@ def prepare_trainee(
     images: StoredImages,
     answers: Answers,
 ) -> Trainee:
-    """Makes the student with its batches, objective and optimiser.
+    """Builds the training of a student: its batches, objective and optimiser.
 
     Args:
         config: the resolved settings.
@@ -45,25 +44,25 @@ def prepare_trainee(
         answers: the teacher's answers to them.
 
     Raises:
-        UsageError: the loss needs labels that the images do not have, or more images.
+        UsageError: the loss needs labels, and the images have none, or it needs more images.
     """
-    # Without a term that the teacher could be agreed with, no image is held out.
-    agrees = config.teaches and config.classifies and teacher.known_classes != 0
+    # Images are held out only where agreement with the teacher can choose the best step.
+    agrees = config.needs.asks and config.needs.classifies and teacher.known_classes != 0
     everything = np.arange(len(images))
     trained, held = images.hold_out() if agrees else (everything, everything[:0])
     classes = _usable_classes(config, images, trained)
-    if not config.teaches:  # images without a label would not count
+    if not config.needs.asks:  # from labels alone, an image without one teaches nothing
         assert classes is not None
         trained = np.flatnonzero(classes >= 0)
     answer = None
-    if config.teaches:
+    if config.needs.asks:
         answer = asked_live(teacher) if answers.of_all is None else remembered(answers.of_all)
     material = Material(
         len(images),
         trained,
         classes,
         _clusters(config, images, answers),
-        _classifier(teacher),
+        teacher.classifier if "srrl" in [name for _, name in config.terms] else None,
     )
     return Trainee(
         module=module,
@@ -91,7 +90,7 @@ def _batches(
         views=views,
         seed=config.seed,
     )
-    if not config.needs_labels:
+    if not config.needs.labels:
         return seen
     assert material.classes is not None
     known = np.flatnonzero(material.classes >= 0)
@@ -103,7 +102,7 @@ def _batches(
 def _held_out(
     teacher: Teacher, images: StoredImages, held: np.ndarray, answers: Answers
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns held-out images, preprocessed, and the classes that the teacher gives them."""
+    """Returns the held-out images, preprocessed, and the classes that the teacher sees in them."""
     raw = images.raw(held)
     logits = ask(teacher, raw) if answers.of_all is None else answers.of_all.logits[held]
     return teacher.domain.preprocessor.apply(raw), np.argmax(logits, axis=1)
@@ -120,12 +119,12 @@ def _usable_classes(
     Raises:
         UsageError: the loss needs labels, and no image has one.
     """
-    if not config.uses_labels:
+    if not config.needs.reads_labels:
         return None
     known = images.classes
     labelled_ones = trained if known is None else trained[known[trained] >= 0]
     if known is None or not len(labelled_ones):
-        if config.needs_labels:
+        if config.needs.labels:
             raise UsageError(NO_LABELS)
         return None
     if config.labels < 1:
@@ -137,18 +136,14 @@ def _usable_classes(
 
 
 def _clusters(config: KDConfig, images: StoredImages, answers: Answers) -> np.ndarray | None:
-    """Returns the cluster of each image by the teacher's embedding, if the loss asks for it."""
+    """Clusters the teacher's embeddings if the loss has the term clusters; None without it.
+
+    Returns:
+        The number of the cluster of each image ``(n,)``.
+    """
     if "clusters" not in [name for _, name in config.terms]:
         return None
     assert answers.of_all is not None
     embeddings = np.asarray(answers.of_all.penultimate)
     count = config.clusters or max(2, len(images) // _IMAGES_A_CLUSTER)
     return nearest_centre(embeddings, find_clusters(embeddings, count, seed=config.seed))
-
-
-def _classifier(teacher: Teacher) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns kernel and bias of a teacher network's last layer; None where there is none."""
-    if not isinstance(teacher, NetworkTeacher) or teacher.known_classes == 0:
-        return None
-    kernel, bias = classifier_of(teacher.network.module, teacher.network.variables)
-    return np.asarray(kernel), np.asarray(bias)

@@ -1,4 +1,4 @@
-"""Optimisers and schedules by name, and constants of distillations, each with its source."""
+"""Optimisers and schedules by name, and presets of distillations with their sources."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _direction(optimizer: str, weight_decay: float) -> optax.GradientTransformat
 
 
 def _kernels(params: Any) -> Any:
-    """Marks the parameters that LARS scales: neither biases nor those of a normalisation."""
+    """Marks the parameters that LARS scales: all but biases and those of a normalisation."""
     return jax.tree.map(lambda leaf: jnp.ndim(leaf) > 1, params)
 
 
@@ -73,7 +73,7 @@ def make_descent(optimizer: str, schedule: str, *, steps: int, weight_decay: flo
 def with_slow_backbone(
     direction: optax.GradientTransformation, head: tuple[str, ...], share: float
 ) -> optax.GradientTransformation:
-    """Returns a direction whose updates are smaller, except those of a network's head.
+    """Returns a direction that scales down the updates of all layers but a network's head.
 
     Equal arguments give the same object, so that it is compiled once.
 

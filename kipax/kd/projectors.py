@@ -8,12 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from kipax.errors import check_choice
+from kipax.errors import UsageError, check_choice
 from kipax.students import Outputs
 
 __all__ = [
     "PROJECTORS",
     "apply_linear",
+    "check_projection",
     "draw_rows",
     "init_linear",
     "init_projector",
@@ -25,6 +26,18 @@ __all__ = [
 
 PROJECTORS = ("linear", "mocov2", "simclr", "simclr_plain")
 _EPSILON = 1e-5
+
+
+def check_projection(projector: str, features: int) -> None:
+    """Raises a `UsageError` for an unknown projector, or a length that is not positive.
+
+    Args:
+        projector: should be one of `PROJECTORS`.
+        features: the length of a projection.
+    """
+    check_choice("projector", projector, PROJECTORS)
+    if features < 1:
+        raise UsageError(f"features must be positive; got {features}.")
 
 
 def init_projector(kind: str, key: jax.Array, features: int, out: int) -> dict[str, Any]:
@@ -81,7 +94,7 @@ def init_sides(
 
 
 def draw_rows(key: jax.Array, count: int, features: int) -> jax.Array:
-    """Draws the first rows of a queue or memory ``(count, features)``, of length about 1.
+    """Draws the first rows of a queue or a memory ``(count, features)``; each is about 1 long.
 
     Source: the authors' code of CRD and CompRess.
     """

@@ -1,4 +1,4 @@
-"""Objectives without labels: SimCLR's and MoCo's, on two views of each image."""
+"""The objectives of SimCLR and MoCo, which learn from two views of each image, without labels."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from kipax.errors import UsageError, check_choice
+from kipax.errors import UsageError
 from kipax.kd.anchors import enqueue
-from kipax.kd.projectors import PROJECTORS, init_projector, project, unit
+from kipax.kd.projectors import check_projection, init_projector, project, unit
 from kipax.training import Batch, Objective
 
 __all__ = ["MoCo", "NTXent"]
 
 
 def _check(objective: NTXent | MoCo) -> None:
-    """Raises a `UsageError` for an unknown projector, or a number that is not positive."""
-    check_choice("projector", objective.projector, PROJECTORS)
-    for name in ("temperature", "features"):
-        if not getattr(objective, name) > 0:
-            raise UsageError(f"{name} must be positive; got {getattr(objective, name)}.")
+    """Raises a `UsageError` for a projection or a temperature that is out of range."""
+    check_projection(objective.projector, objective.features)
+    if not objective.temperature > 0:
+        raise UsageError(f"temperature must be positive; got {objective.temperature}.")
 
 
 @dataclasses.dataclass(frozen=True)
 class NTXent(Objective):
-    """Tells the other view of an image from all other views of its batch (SimCLR).
+    """Trains a network to recognise the other view of an image among the views of a batch (SimCLR).
 
     With projections z of length 1 of 2n views, of which i and i' are of one image:
     ``mean_i -log(exp(z_i z_i' / tau) / sum_{k != i} exp(z_i z_k / tau))``.
@@ -89,7 +88,7 @@ def _count_pairs(batch: Batch, views: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class MoCo(Objective):
-    """Tells the other view of an image from views of images of earlier batches (MoCo v2).
+    """Trains a network to recognise the other view of an image among earlier views (MoCo v2).
 
     With queries q of the student, keys k of its averaged copy for the other views, and a queue of
     keys a_j of earlier batches, all projections of length 1:
@@ -140,7 +139,7 @@ class MoCo(Objective):
         return self.momentum
 
     def init(self, key, student, teacher):
-        """Draws the projector and random first keys; the averaged projector begins as a copy."""
+        """Draws the projector and random first keys, and copies the projector to be averaged."""
         of_projector, of_queue = jax.random.split(key)
         aux = init_projector(
             self.projector, of_projector, student.penultimate.shape[-1], self.features
@@ -149,7 +148,7 @@ class MoCo(Objective):
         return aux, {"place": jnp.int32(0), "keys": keys, "projector": aux}
 
     def __call__(self, aux, state, student, teacher, batch, averaged=None):
-        """Compares queries with keys, and adds the batch's keys to the queue."""
+        """Returns the loss of the queries, and the queue with the batch's keys added."""
         if averaged is None or batch.x_averaged is None:
             raise UsageError("MoCo takes another view for the averaged copy; got one view alone.")
         constant = jax.lax.stop_gradient(aux)

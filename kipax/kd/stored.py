@@ -18,7 +18,6 @@ from kipax.files import hash_arrays
 from kipax.kd.answers import decode, encode
 from kipax.kd.sources.arrays import Images
 from kipax.kd.sources.base import ImageSpace, Source, classes_of
-from kipax.kd.sources.combined import Concatenation, Join
 from kipax.kd.teachers import Teacher
 from kipax.ledger import array_hash
 from kipax.report import Progress, Reporter
@@ -144,12 +143,13 @@ def draw_images(
         unit="image",
         reporter=reporter,
     )
-    combined = isinstance(source, (Concatenation, Join))
-    return StoredImages(levels, space, _by_content(levels) if combined else index, classes)
+    # A finite source may hold copies of one image, which must be held out together.
+    origins = index if source.size is None else _number_by_content(levels)
+    return StoredImages(levels, space, origins, classes)
 
 
-def _by_content(levels: np.ndarray) -> np.ndarray:
-    """Returns a number for each image, the same for equal ones, which two sources may share."""
+def _number_by_content(levels: np.ndarray) -> np.ndarray:
+    """Returns a number for each image ``(n,)``, which is the same for images of the same pixels."""
     numbers: dict[bytes, int] = {}
     return np.array([numbers.setdefault(image.tobytes(), len(numbers)) for image in levels])
 

@@ -1,4 +1,4 @@
-"""What a teacher can be trained by, and the settings that belong to each kind of training."""
+"""The kinds of training that a teacher can have, and the settings that belong to each."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KINDS = {
     "linear_probe": Kind(("linear_probe",), ("smoothing",)),
     "fine_tune": Kind(("fine_tune",), ("smoothing", "backbone_rate")),
 }
-# What each setting belongs to, in the words of the command line.
+# The flags that ask for each kind of training, for messages.
 _FLAGS = {
     "labels": "--objective=labels",
     "simclr": "--objective=simclr",
@@ -45,14 +45,14 @@ _FLAGS = {
 
 
 def kind_of(config: TeacherConfig) -> str:
-    """Returns what is trained: a name of `KINDS`."""
+    """Returns the name in `KINDS` of the training that a config asks for."""
     if config.linear_probe is not None:
         return "linear_probe"
     return config.objective if config.fine_tune is None else "fine_tune"
 
 
 def check_kind(config: TeacherConfig) -> None:
-    """Raises a `UsageError` for settings of a teacher that contradict what is trained.
+    """Raises a `UsageError` for settings that contradict the kind of training.
 
     Args:
         config: the settings, each of a valid value by itself.

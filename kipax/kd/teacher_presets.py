@@ -1,4 +1,4 @@
-"""Constants of the trainings of teachers, each with its source."""
+"""Constants of the trainings of teachers; each preset names its source."""
 
 from __future__ import annotations
 

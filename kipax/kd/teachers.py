@@ -1,4 +1,4 @@
-"""Teachers: a trained network, a distilled set, several of them; see also `FunctionTeacher`."""
+"""Teachers: trained networks, distilled sets, ensembles. `FunctionTeacher` has its own file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kipax.files import hash_arrays
 from kipax.kd.sources.base import ImageSpace
 from kipax.networks import TrainedNetwork
 from kipax.pixels import PixelFacts
-from kipax.students import Outputs
+from kipax.students import Outputs, classifier_of
 from kipax.support import SupportSet
 from kipax.trees import tree_to_arrays
 
@@ -90,7 +90,7 @@ class Teacher(abc.ABC):
 
     @property
     def known_classes(self) -> int | None:
-        """The number of likeliest classes whose logits it gives; None for all, 0 for none."""
+        """The number of likeliest classes whose logits it gives; None for all, 0 for no logits."""
         return None
 
     @abc.abstractmethod
@@ -102,8 +102,16 @@ class Teacher(abc.ABC):
         """The length of its embeddings; None if it gives none."""
         return None
 
+    @property
+    def classifier(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The kernel and the bias that turn its embeddings into logits; None if not known."""
+        return None
+
     def outputs(self, raw: np.ndarray, x: np.ndarray) -> Outputs:
-        """Returns logits and embeddings ``(n, embedding_size)``, of length 0 if it gives none."""
+        """Returns logits and embeddings of images, given both raw and preprocessed (`x`).
+
+        Embeddings have the shape ``(n, embedding_size)``, or ``(n, 0)`` if it gives none.
+        """
         logits = np.asarray(self.logits(raw, x), np.float32)
         return Outputs(logits, np.zeros((len(logits), 0), np.float32), {})
 
@@ -147,19 +155,27 @@ class NetworkTeacher(Teacher):
 
     @property
     def known_classes(self) -> int | None:
-        """0 for a network that was trained without labels, None for another."""
+        """0 for a network that was trained without labels, None for any other network."""
         return None if self.network.classifies else 0
+
+    @property
+    def classifier(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The kernel and the bias of the network's last layer; None if it does not classify."""
+        if not self.network.classifies:
+            return None
+        kernel, bias = classifier_of(self.network.module, self.network.variables)
+        return np.asarray(kernel), np.asarray(bias)
 
     @functools.cached_property
     def embedding_size(self) -> int:
-        """The length of the network's penultimate activations."""
+        """The length of the network's embeddings: the inputs of its last dense layer."""
         network = self.network
         one = jax.ShapeDtypeStruct((1, *network.image_shape), np.float32)
         out = jax.eval_shape(functools.partial(_apply, network.module, network.variables), one)
         return out.penultimate.shape[-1]
 
     def outputs(self, raw: np.ndarray, x: np.ndarray) -> Outputs:
-        """Returns the network's logits and penultimate activations of preprocessed images `x`."""
+        """Returns the network's logits and embeddings of preprocessed images `x`."""
         return _apply(self.network.module, self.network.variables, x)
 
     def describe(self) -> str:

@@ -1,4 +1,4 @@
-"""`run_teacher`: a network trained from labels, without labels, or from another, in a folder."""
+"""`run_teacher`: trains a network in a folder, from labels, without them, or from a network."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from kipax.version import __version__
 __all__ = ["run_teacher"]
 
 _NOT_RECORDED = ("dataset", "data_dir", "max_seconds", "eval_examples")
-_ASKED = 500  # training images whose features are looked at
+_ASKED = 500  # training images by whose features a collapse is noticed
 
 
 def run_teacher(
@@ -100,7 +100,7 @@ def run_teacher(
 def _open(
     config: TeacherConfig, dataset: Dataset | None, reporter: Reporter
 ) -> tuple[TeacherConfig, _Learned]:
-    """Returns the config with all fields filled in, and the data that it learns, preprocessed."""
+    """Opens the data of a training and fills in every field of its config."""
     start = open_start(config)
     config = _resolve(config if start is None else adopt(config, start), dataset)
     data = dataset or _load(config)
@@ -146,7 +146,7 @@ def _default_workdir(config: TeacherConfig) -> str:
 
 
 class _Learned(NamedTuple):
-    """The data that a network is trained on, as it is preprocessed, and what it begins as."""
+    """The data of a training, with their preprocessing, and the network that it begins from."""
 
     data: Dataset
     preprocessor: Preprocessor
@@ -165,20 +165,20 @@ class _Learned(NamedTuple):
 
     @property
     def hashes(self) -> dict[str, str]:
-        """What identifies the training data in a run's record."""
+        """The facts that identify the training data in the record of a run."""
         held, training = f"{len(self.data.y_validation)}", self.data.training_hash
         return {"training_hash": training, "held": held, "formulas": str(FORMULAS)}
 
 
 class _Lesson(NamedTuple):
-    """A trainee, and the network's variables as a function of the trainee's."""
+    """A training, and the function that turns what it trains into a network's variables."""
 
     trainee: Trainee
     of_network: Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def _prepare(config: TeacherConfig, learned: _Learned) -> _Lesson:
-    """Returns the trainee of each kind of training."""
+    """Builds the training that the config asks for."""
     if config.kind == "linear_probe":
         probed = LinearProbe(given(learned.start), learned.data)
         return _Lesson(probed.trainee(config), probed.folded)
@@ -223,7 +223,7 @@ def _finish(
 def _load(config: TeacherConfig) -> Dataset:
     data = load_dataset(config.dataset, data_dir=config.data_dir, image_size=config.image_size)
     held = config.validation_examples
-    if held is None:  # what chooses no step by labels needs no images of its own
+    if held is None:  # only what chooses its best step by labels needs held-out images
         chooses = config.kind in ("labels", "fine_tune")
         held = min(5000, len(data.x_train) // 10) if chooses else 0
     return data.hold_out(held) if held else data
@@ -246,7 +246,7 @@ def _viewed(config: TeacherConfig, learned: _Learned, *, count: int = 1) -> View
 
 
 def _labelled(config: TeacherConfig, learned: _Learned) -> Trainee:
-    """Returns the trainee that learns labels."""
+    """Builds the training of a network from labels."""
     data, preprocessor = learned.data, learned.preprocessor
     labels = ridge.one_hot(data.y_train, data.num_classes)
     held = len(data.x_validation)
@@ -262,7 +262,7 @@ def _labelled(config: TeacherConfig, learned: _Learned) -> Trainee:
 
 
 def _unlabelled(config: TeacherConfig, learned: _Learned) -> Trainee:
-    """Returns the trainee that learns to tell images apart, by two views of each."""
+    """Builds the training of a network without labels, from two views of each image."""
     seen = _viewed(config, learned, count=2)
     temperature, projector = given(config.temperature), given(config.projector)
     objective: Objective = NTXent(temperature=temperature, projector=projector)
@@ -284,12 +284,12 @@ def _unlabelled(config: TeacherConfig, learned: _Learned) -> Trainee:
 
 
 def together(seen: Callable[[int], Batch]) -> Callable[[int], Batch]:
-    """Returns batches without raw images, which no teacher asks for; all views at once."""
+    """Returns batches without the raw images, which only a teacher would need."""
     return lambda step: seen(step)._replace(x_teacher=None)
 
 
 def apart(seen: Callable[[int], Batch]) -> Callable[[int], Batch]:
-    """Returns batches whose second views are those of the averaged copy, for `MoCo`.
+    """Returns batches whose second views go to the averaged copy of the network, for `MoCo`.
 
     Args:
         seen: ``seen(step)`` returns two views of each image, the first ones first.

@@ -1,4 +1,4 @@
-"""The settings of the terms that compare embeddings, which every distillation has."""
+"""`TermConfig`: the settings of terms that compare embeddings or use labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["TermConfig"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TermConfig:
-    """The settings of embeddings' terms; a term that the loss lacks has no use for its own."""
+    """The settings of terms that compare embeddings or use labels; each belongs to some terms."""
 
     labels: float = config_field(1.0, "share of each class's images whose labels the loss may use")
     projector: str = config_field(

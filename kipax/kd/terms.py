@@ -1,9 +1,10 @@
-"""The terms that a distillation's loss is a sum of: their names, what they need, their objects."""
+"""The terms of a distillation's loss: their names, what they need, and how they are built."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,20 +21,29 @@ from kipax.training import Objective, Sum
 if TYPE_CHECKING:
     from kipax.kd.config import KDConfig
 
-__all__ = ["TERMS", "Material", "Term", "build_objective", "check_queue", "distil", "parse_loss"]
+__all__ = [
+    "TERMS",
+    "Material",
+    "Term",
+    "build_objective",
+    "check_queue",
+    "distil",
+    "join_terms",
+    "parse_loss",
+]
 
 
 class Term(NamedTuple):
-    """What a term of a loss needs of the teacher and the images, and what it trains.
+    """What a term of a loss, or a whole loss, needs of teacher and images, and what it trains.
 
     Attributes:
-        words: what it is, for the help.
-        settings: the fields of a config that it uses and not every term.
+        words: a description, for the help of the command line.
+        settings: names of the config's fields that it uses and other terms may not.
         logits: whether it compares the teacher's logits.
         embeddings: whether it compares the teacher's embeddings.
         labels: whether it needs the labels of images.
         classes: whether it uses the labels of images, if all are known.
-        indexed: whether it knows images by their index, so that they must not be mixed.
+        indexed: whether it identifies images by their index, so that they must not be mixed.
         classifies: whether it trains the student's logits.
     """
 
@@ -45,6 +55,16 @@ class Term(NamedTuple):
     classes: bool = False
     indexed: bool = False
     classifies: bool = False
+
+    @property
+    def asks(self) -> bool:
+        """Whether it asks the teacher."""
+        return self.logits or self.embeddings
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it uses the labels of images, needed or not."""
+        return self.labels or self.classes
 
 
 def _of_logits(words: str, *settings: str) -> Term:
@@ -93,14 +113,36 @@ TERMS: dict[str, Term] = {
 }
 
 
+def join_terms(names: Sequence[str]) -> Term:
+    """Returns what a loss needs and trains: all that any of its terms does.
+
+    Args:
+        names: names of `TERMS`.
+
+    Example:
+        >>> join_terms(["ce", "kl"]).labels, join_terms(["kl"]).labels
+        (True, False)
+    """
+    terms = [TERMS[name] for name in names]
+    flags = {
+        field: any(getattr(term, field) for term in terms)
+        for field in Term._fields
+        if field not in ("words", "settings")
+    }
+    settings = dict.fromkeys(setting for term in terms for setting in term.settings)
+    return Term("; ".join(term.words for term in terms), tuple(settings), **flags)
+
+
 def parse_loss(text: str) -> tuple[tuple[float, str], ...]:
-    """Reads a loss: names of terms with plus signs between them, each with a weight if wanted.
+    """Parses the text of a loss into the weights and names of its terms.
+
+    The text joins names of `TERMS` by plus signs. A name may follow its weight and a star.
 
     Args:
         text: such as ``kl`` or ``ce+align_uniform+0.5*kl``.
 
     Returns:
-        Weights and names, in the order of the text.
+        A weight (1 if none is given) and a name for each term, in the order of the text.
 
     Raises:
         UsageError: a name is unknown or comes twice, or a weight is no positive number.
@@ -128,7 +170,7 @@ def parse_loss(text: str) -> tuple[tuple[float, str], ...]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Material:
-    """What objectives must know of a distillation's images and teacher.
+    """The facts about a distillation's images and teacher that its objectives are built from.
 
     Attributes:
         count: number of images.
@@ -136,7 +178,7 @@ class Material:
         classes: class of each image ``(count,)``, -1 where its label may not be used; None without
             labels.
         clusters: cluster of each image ``(count,)``; None if no term needs it.
-        classifier: kernel and bias of the teacher's last layer; None if they are not known.
+        classifier: kernel and bias of the teacher's last layer; None if no term needs them.
     """
 
     count: int
@@ -147,17 +189,23 @@ class Material:
 
 
 def build_objective(config: KDConfig, material: Material) -> Objective:
-    """Builds the objective of a resolved config; a single term of weight 1 stays itself.
+    """Builds the objective of a resolved config: a `Sum`, or the one term if its weight is 1.
 
     Raises:
-        UsageError: a queue or a number of negatives is larger than the images allow.
+        UsageError: a queue is longer than the number of images, or all images are of one class
+            or in one cluster.
     """
     terms = tuple((weight, _build(name, config, material)) for weight, name in config.terms)
     return terms[0][1] if len(terms) == 1 and terms[0][0] == 1 else Sum(terms)
 
 
 def distil(config: KDConfig, loss: str) -> Distil:
-    """Builds the term of a resolved config that compares logits by `loss`."""
+    """Builds the term that compares logits, from a resolved config.
+
+    Args:
+        config: gives temperature, scale and signal.
+        loss: one of `kipax.kd.objectives.LOSSES`.
+    """
     return Distil(
         loss=loss,
         temperature=given(config.temperature),
@@ -176,17 +224,11 @@ def _build(name: str, config: KDConfig, material: Material) -> Objective:
     if name in ("crd", "queued_crd"):
         return _contrast(name, config, material)
     if name == "clusters":
-        assert material.clusters is not None
-        return ClusterLabels(material.clusters)
+        return ClusterLabels(given(material.clusters))
     if name == "align_uniform":
         return AlignUniform(config.features, projector=config.projector)
     if name == "srrl":
-        if material.classifier is None:
-            raise UsageError(
-                "srrl needs the last layer of the teacher, which only a network that classifies "
-                "has: take regression, or another teacher."
-            )
-        return SRRL(material.classifier)
+        return SRRL(given(material.classifier))
     return {"ce": KnownLabels, "regression": Regression, "regression_bn": RegressionBN}[name]()
 
 
@@ -201,14 +243,20 @@ def _anchors(config: KDConfig, material: Material, *, softmax: bool) -> Anchors:
 
 
 def _queue(config: KDConfig, material: Material, most: int) -> int:
-    """Returns the length of a queue: as given, or `most`, but at most half of the images."""
+    """Returns the length of a queue.
+
+    Args:
+        config: gives it, if the user does.
+        material: otherwise it is half of the images that are trained on.
+        most: but not more than this.
+    """
     count = len(material.trained)
     check_queue(config, count)
     return config.queue or max(1, min(most, count // 2))
 
 
 def check_queue(config: KDConfig, count: int) -> None:
-    """Raises a `UsageError` for a queue that holds more images than `count`."""
+    """Raises a `UsageError` if the user asks for a queue of more than `count` images."""
     if config.queue is not None and config.queue > count:
         raise UsageError(
             f"a queue holds images once: at most {count:,} here; got {config.queue:,}: take a "
@@ -227,5 +275,5 @@ def _contrast(name: str, config: KDConfig, material: Material) -> Objective:
         images=material.count,
         classes=classes if known else None,
         trained=trained,
-        negatives=min(config.negatives, len(trained)),  # more would come twice on average
+        negatives=min(config.negatives, len(trained)),  # more of them would only repeat images
     )

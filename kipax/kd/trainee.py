@@ -123,7 +123,7 @@ class TrainingResult:
 
 
 class _Start(Hook):
-    """Begins with other variables than the drawn ones; stands before every other hook."""
+    """Replaces the drawn variables before the first step; it stands before every other hook."""
 
     def __init__(self, start: Callable[[dict[str, Any]], dict[str, Any]]):
         self._start = start

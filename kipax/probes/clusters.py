@@ -34,7 +34,7 @@ def find_clusters(features: np.ndarray, count: int, *, seed: int = 0) -> np.ndar
 
 
 class Alignment(NamedTuple):
-    """Clusters of images, and how well they agree with classes.
+    """The clusters of images, and how well they agree with the classes.
 
     Attributes:
         accuracy: the share of test images that lie in the cluster of their class's name.
@@ -100,11 +100,14 @@ def cluster_alignment(
 
 
 def nearest_centre(features: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Returns the number of the nearest centre for each row of features, scaled to length 1.
+    """Finds the centre that is nearest to each row of features, once rows have length 1.
 
     Args:
         features: ``(n, d)``.
         centres: the result of `find_clusters`.
+
+    Returns:
+        The number of the nearest centre of each row ``(n,)``.
     """
     distance = np.sum(centres**2, axis=1) - 2 * normalise(features) @ centres.T
     return np.argmin(distance, axis=1)

@@ -101,9 +101,10 @@ def standardise(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...
 
 
 def column_moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and deviation of each column of features ``(n, d)`` of a length of about 1.
+    """Returns the mean and the deviation of each column of features ``(n, d)``.
 
-    The deviation is ``sqrt(variance + 1e-5)``, so that a constant column stays finite.
+    The deviation is ``sqrt(variance + 1e-5)``, so that a constant column stays finite; rows should
+    have a length of about 1.
     """
     return features.mean(axis=0), np.sqrt(features.var(axis=0) + _EPSILON)
 

@@ -29,7 +29,7 @@ class LinearRule(NamedTuple):
     weight_decay: float = 1e-4
 
     def steps(self, images: int) -> int:
-        """Returns the number of steps of all epochs over a number of images."""
+        """Returns the number of steps that all epochs over this number of images take."""
         return self.epochs * math.ceil(images / self.batch_size)
 
 

@@ -1,4 +1,4 @@
-"""Draws the clusters of features: a row of test images for each, and how well each class is met."""
+"""Draws clusters of features: test images of each cluster, and the accuracy of each class."""
 
 from __future__ import annotations
 

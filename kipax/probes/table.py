@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from kipax.data import Dataset, Standard
 from kipax.data.testing import check_units
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.networks import TrainedNetwork
-from kipax.probes.clusters import align_clusters, cluster_alignment
+from kipax.probes.clusters import Alignment, align_clusters
 from kipax.probes.cost import cost
 from kipax.probes.features import features_of
 from kipax.probes.few import few_shot, labelled_part
@@ -127,14 +128,18 @@ def probe(
 
 
 def _write_pictures(folder: Path, data: _Features, dataset: Dataset, config: ProbeConfig) -> None:
-    alignment = align_clusters(*data.both, seed=config.seed)
     raw, classes = dataset.test_part(config.eval_examples)
-    for name, figure in draw_clusters(alignment, dataset, raw, classes).items():
+    for name, figure in draw_clusters(data.alignment, dataset, raw, classes).items():
         files.write_bytes(folder / name, plots.to_png(figure))
 
 
 def check_fits(network: TrainedNetwork, dataset: Dataset) -> None:
-    """Raises a `UsageError` for images of another shape or on another scale than a network's."""
+    """Raises a `UsageError` if a data set's images do not fit a network in shape or scale.
+
+    Args:
+        network: the network.
+        dataset: the data set.
+    """
     if dataset.image_shape != network.image_shape:
         raise UsageError(
             f"the network takes images {network.image_shape}; {dataset.name} has "
@@ -146,12 +151,13 @@ def check_fits(network: TrainedNetwork, dataset: Dataset) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Features:
-    """Features and classes of training and test images."""
+    """Features and classes of training and test images, and the seed of what is drawn."""
 
     train: np.ndarray
     train_classes: np.ndarray
     test: np.ndarray
     test_classes: np.ndarray
+    seed: int
 
     @classmethod
     def of(cls, network: TrainedNetwork | None, dataset: Dataset, config: ProbeConfig) -> _Features:
@@ -168,7 +174,13 @@ class _Features:
             assert network is not None
             return features_of(network, raw)
 
-        return cls(features(x), y.astype(int), features(x_test), y_test.astype(int))
+        parts = features(x), y.astype(int), features(x_test), y_test.astype(int)
+        return cls(*parts, config.seed)
+
+    @functools.cached_property
+    def alignment(self) -> Alignment:
+        """The clusters of the features; see `align_clusters`."""
+        return align_clusters(*self.both, seed=self.seed)
 
     @property
     def both(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -187,7 +199,7 @@ def _measure(
     if name == "knn":
         return {k: round(v, 4) for k, v in knn_accuracy(*data.both, k=config.k)._asdict().items()}
     if name == "cluster_alignment":
-        return round(cluster_alignment(*data.both, seed=config.seed), 4)
+        return round(data.alignment.accuracy, 4)
     if name == "recall":
         return {str(k): round(v, 4) for k, v in recall(data.test, data.test_classes).items()}
     if name == "few_shot":

@@ -1,4 +1,4 @@
-"""The last dense layer of any student: its weights, and another one in its place."""
+"""Reads and replaces the last dense layer of any student."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["classifier_of", "classifier_path", "with_classifier", "without_class
 
 
 def classifier_path(network: nn.Module) -> tuple[str, ...]:
-    """Returns the place of a student's last dense layer in its parameters.
+    """Returns the path of a student's last dense layer in its parameters.
 
     Args:
         network: a student of `kipax.students`.
@@ -31,7 +31,9 @@ def classifier_path(network: nn.Module) -> tuple[str, ...]:
 
 
 def classifier_of(network: nn.Module, variables: dict[str, Any]) -> tuple[jax.Array, jax.Array]:
-    """Returns the last dense layer of a student: ``penultimate @ kernel + bias`` are its logits.
+    """Returns the kernel and the bias of a student's last dense layer.
+
+    A student's logits are ``penultimate @ kernel + bias``.
 
     Args:
         network: a student of `kipax.students`.
@@ -89,7 +91,7 @@ def with_classifier(
 
 
 def without_classifier(network: nn.Module, variables: dict[str, Any]) -> dict[str, Any]:
-    """Returns variables whose last dense layer is zero, for a network that nothing taught classes.
+    """Returns variables whose last dense layer is zero, for a network that learned no classes.
 
     Args:
         network: a student of `kipax.students`.

@@ -27,7 +27,7 @@ PARAMETERISATIONS = ("standard", "ntk", "uniform", "lecun")
 
 
 class Outputs(NamedTuple):
-    """The outputs of a network for one batch: JAX's arrays, or NumPy's where it was called so.
+    """The outputs of a network for one batch, as arrays of JAX or of NumPy.
 
     Attributes:
         logits: ``(n, classes)``.
@@ -60,7 +60,7 @@ def _initialisers(
 def affine_scales(
     parameterisation: str, fan_in: int, W_std: float, b_std: float
 ) -> tuple[float, float]:
-    """Returns the factors of weights and biases in the forward pass: 1 unless it is ``ntk``."""
+    """Returns the factors of weights and biases in the forward pass: 1 except for ``ntk``."""
     return (W_std / math.sqrt(fan_in), b_std) if parameterisation == "ntk" else (1.0, 1.0)
 
 

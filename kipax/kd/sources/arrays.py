@@ -115,9 +115,10 @@ def from_dataset(
 
 
 def _labels(dataset: Dataset, class_names: Sequence[str], *, own: bool) -> np.ndarray | None:
-    """Returns the number of the teacher's class of the same name for each training image.
+    """Returns the label of each training image: the teacher's class of the same name, or -1.
 
-    Numbers as names say nothing of another data set, unless its classes are known to be digits.
+    Another data set whose classes are named by plain numbers has no labels, unless it is one of
+    the known sets of digits: such names are what a file without names gets.
     """
     numbers = tuple(str(c) for c in range(dataset.num_classes))
     if not own and dataset.class_names == numbers and short_name(dataset.name) not in KNOWN:

@@ -124,7 +124,7 @@ class Join:
         return np.cumsum([0, *(source.size or 0 for source in self.sources)])
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """Takes each image from the source that it lies in."""
+        """Returns the images; each comes from the source whose range its index falls in."""
         made = [
             (here, source.images(own[here], seed=seed))
             for source, (here, own) in zip(self.sources, self._turns(index), strict=True)
@@ -144,7 +144,7 @@ class Join:
         return "together " + "; ".join(source.describe() for source in self.sources)
 
     def _turns(self, index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns which images lie in each source, and their indices there."""
+        """Returns a mask of the images that come from each source, and their indices in it."""
         bounds = zip(self._starts[:-1], self._starts[1:], strict=True)
         return [((index >= low) & (index < high), index - low) for low, high in bounds]
 

@@ -125,7 +125,7 @@ class SourceReader:
         side = self.space.shape[0] if self.space.shape[0] == self.space.shape[1] else None
         data = load_dataset(f"folder:{rest}", image_size=side)
         if not (files.expand(rest) / "test").is_dir():
-            # A folder without a test part lends some images to one: here all are used.
+            # Loading sets some images of such a folder aside as test images: here all are used.
             x, y = np.concatenate([data.x_train, data.x_test]), np.append(data.y_train, data.y_test)
             data = dataclasses.replace(data, x_train=x, y_train=y)
         return from_dataset(
