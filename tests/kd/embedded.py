@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+from jax.test_util import check_grads
 
 from kipax.students import Outputs
 from kipax.training import Batch
@@ -39,3 +40,14 @@ def layers(params, x):
         if i < len(params) - 1:
             x = np.maximum(x, 0)
     return x
+
+
+def check_gradients(objective, aux, state, batch=BATCH):
+    """Gradients of the student's outputs and of the objective's parameters by differences."""
+
+    def found(logits, embedding, aux):
+        student = Outputs(logits, embedding, {})
+        return objective(aux, state, student, TEACHER, batch)[0]
+
+    arguments = STUDENT.logits, STUDENT.penultimate, aux
+    check_grads(found, arguments, order=1, modes=["rev"], atol=1e-4, rtol=1e-4)

@@ -1,11 +1,9 @@
 """Queues and memories where a batch is divided among devices: one queue, as on one device."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+
+from tests.devices import arrays_on_one_and_four_devices, assert_same_arrays
 
 _RUN = """
 import jax, jax.numpy as jnp, numpy as np, optax
@@ -51,23 +49,9 @@ np.savez({out!r}, **leaves)
 
 @pytest.mark.slow
 def test_a_queue_on_four_devices_is_one_queue(tmp_path):
-    found = []
-    for count in (1, 4):
-        out = str(tmp_path / f"{count}.npz")
-        flags = os.environ.get("XLA_FLAGS", "")
-        flags += f" --xla_force_host_platform_device_count={count}"
-        subprocess.run(
-            [sys.executable, "-c", _RUN.format(count=count, out=out)],
-            env=os.environ | {"XLA_FLAGS": flags},
-            check=True,
-        )
-        with np.load(out) as content:
-            found.append(dict(content))
-    assert set(found[0]) == set(found[1])
-    queues = 0
-    for name, value in found[0].items():
-        np.testing.assert_allclose(found[1][name], value, rtol=1e-3, atol=1e-5, err_msg=name)
-        if value.ndim == 2 and len(value) == 20:  # six batches of eight have replaced every row
-            np.testing.assert_allclose(np.linalg.norm(value, axis=1), 1, rtol=1e-4, err_msg=name)
-            queues += 1
-    assert queues == 4
+    one, four = arrays_on_one_and_four_devices(_RUN, tmp_path)
+    assert_same_arrays(one, four, atol=1e-5)
+    queues = [value for value in four.values() if value.ndim == 2 and len(value) == 20]
+    assert len(queues) == 4
+    for queue in queues:  # six batches of eight have replaced every row
+        np.testing.assert_allclose(np.linalg.norm(queue, axis=1), 1, rtol=1e-4)

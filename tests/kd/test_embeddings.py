@@ -4,13 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.test_util import check_grads
 
 from kipax.errors import UsageError
 from kipax.kd.anchors import Anchors, enqueue
 from kipax.kd.embeddings import SRRL, AlignUniform, Regression, RegressionBN
 from kipax.kd.projectors import PROJECTORS, init_projector, project
-from kipax.students import Outputs
 from kipax.training import CrossEntropy, MeanSquare, Sum
 from tests.kd.embedded import (
     BATCH,
@@ -21,6 +19,7 @@ from tests.kd.embedded import (
     TEACHER,
     N,
     begin,
+    check_gradients,
     layers,
     loss,
     outputs,
@@ -138,19 +137,7 @@ def test_the_oldest_are_replaced(size, count):
     ids=lambda o: type(o).__name__,
 )
 def test_gradients_are_finite_differences(x64, objective):
-    aux, state = begin(objective)
-
-    def found(logits, embedding, aux):
-        return loss(objective, aux, state, Outputs(logits, embedding, {}))
-
-    check_grads(
-        found,
-        (STUDENT.logits, STUDENT.penultimate, aux),
-        order=1,
-        modes=["rev"],
-        atol=1e-4,
-        rtol=1e-4,
-    )
+    check_gradients(objective, *begin(objective))
 
 
 @pytest.mark.parametrize("kind", PROJECTORS)

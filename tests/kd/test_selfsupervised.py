@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -22,6 +19,7 @@ from kipax.kd.teacher_presets import TEACHER_PRESETS
 from kipax.kd.teaching import apart
 from kipax.students import Outputs, classifier_of, init_variables
 from kipax.training import Batch
+from tests.devices import arrays_on_one_and_four_devices, assert_same_arrays
 from tests.kd.cases import Listener, stops_before_the_same_bytes
 from tests.kd.embedded import layers, unit
 from tests.kd.test_views import _batches
@@ -141,7 +139,7 @@ def test_wrong_objectives_are_refused(make, message):
         make()
 
 
-# -- views ----------------------------------------------------------------------------------------
+# -- the two views of an image ---------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -205,7 +203,7 @@ def test_boxes_of_a_ramp_are_ramps_and_mirrored_if_they_may(mirror):
     assert spread.min() < 0.5 * spread.max()  # boxes of many sizes
 
 
-# -- runs -----------------------------------------------------------------------------------------
+# -- teachers trained without labels -------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -290,22 +288,11 @@ run_teacher(config, workdir={out!r})
 @pytest.mark.parametrize("objective", ["simclr", "moco"])
 def test_a_batch_shared_by_devices_has_one_queue(objective, tmp_path):
     """Of four devices each has a quarter of the views; the state is that of one device."""
-    found = []
-    for count in (1, 4):
-        out = str(tmp_path / f"{count}")
-        flags = os.environ.get("XLA_FLAGS", "")
-        flags += f" --xla_force_host_platform_device_count={count}"
-        subprocess.run(
-            [sys.executable, "-c", _DEVICES.format(count=count, out=out, objective=objective)],
-            env=os.environ | {"XLA_FLAGS": flags},
-            check=True,
-        )
-        with np.load(tmp_path / f"{count}" / "latest.npz") as content:
-            found.append(dict(content))
-    assert set(found[0]) == set(found[1])
-    assert any("keys" in name for name in found[0]) == (objective == "moco")
-    for name, value in found[0].items():
-        np.testing.assert_allclose(found[1][name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+    one, four = arrays_on_one_and_four_devices(
+        _DEVICES, tmp_path, written="/latest.npz", objective=objective
+    )
+    assert any("keys" in name for name in one) == (objective == "moco")
+    assert_same_arrays(one, four, atol=1e-4)
 
 
 def test_collapsed_features_are_told(tmp_path, monkeypatch):

@@ -2,9 +2,6 @@
 
 import dataclasses
 import functools
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +25,7 @@ from kipax.training import (
     Setting,
     fit,
 )
+from tests.devices import arrays_on_one_and_four_devices, assert_same_arrays
 
 SHAPE, CLASSES, SIZE = (4, 4, 1), 3, 6
 ADAM = optax.scale_by_adam()
@@ -250,6 +248,7 @@ def test_label_smoothing_is_the_formula():
 _DEVICES = """
 import jax, numpy as np, optax
 from kipax.training import Descent
+from tests.devices import arrays_on_one_and_four_devices, assert_same_arrays
 from tests.training.test_fit import Record, _fit
 assert len(jax.devices()) == {count}
 record = Record()
@@ -262,21 +261,7 @@ np.savez({out!r}, *jax.tree.leaves(state), loss=[m["loss"] for m in record.metri
 @pytest.mark.slow
 def test_a_batch_shared_by_devices_trains_the_same_network(tmp_path):
     """Of four devices, two divide a batch of six; averages over the batch are over all of it."""
-    found = []
-    for count in (1, 4):
-        out = str(tmp_path / f"{count}.npz")
-        flags = os.environ.get("XLA_FLAGS", "")
-        flags += f" --xla_force_host_platform_device_count={count}"
-        subprocess.run(
-            [sys.executable, "-c", _DEVICES.format(count=count, out=out)],
-            env=os.environ | {"XLA_FLAGS": flags},
-            check=True,
-        )
-        with np.load(out) as content:
-            found.append(dict(content))
-    assert set(found[0]) == set(found[1])
-    for name, value in found[0].items():
-        np.testing.assert_allclose(found[1][name], value, rtol=1e-3, atol=1e-5, err_msg=name)
+    assert_same_arrays(*arrays_on_one_and_four_devices(_DEVICES, tmp_path), atol=1e-5)
 
 
 def test_batches_are_divided_among_devices_that_divide_them(monkeypatch):
