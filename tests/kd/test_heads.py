@@ -195,7 +195,7 @@ def test_schedules_of_the_new_presets():
     )
 
 
-# -- interrupted trainings of heads, and what identifies them ----------------------------------------
+# -- interrupted trainings of heads, and what identifies them --------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["linear_probe", "fine_tune"])
@@ -241,7 +241,7 @@ def test_a_run_of_before_these_settings_goes_on(tmp_path):
         run_teacher(changed, workdir=tmp_path, resume=True)
 
 
-# -- files and settings that are refused -------------------------------------------------------------
+# -- files and settings that are refused -----------------------------------------------------------
 
 
 def _data(shape, high=16):
