@@ -20,6 +20,7 @@ from kipax.kd.views import Views
 __all__ = [
     "NO_LABELS",
     "check_apart",
+    "check_classifies",
     "check_effect",
     "check_images",
     "check_settings",
@@ -45,7 +46,7 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
         _check_cached(config, views)
     _check_answers(config, names)
     if config.boundary or config.pool:
-        _check_classifies(teacher, "a pool and boundaries need")
+        check_classifies(teacher, "a pool and boundaries need")
     if config.boundary:
         check_gradients(teacher)
     for name in names:
@@ -53,9 +54,8 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
             _check_logits(config, name, teacher)
     if config.needs.embeddings and (teacher.embedding_size or 0) < 2:
         raise UsageError(
-            f"loss {config.loss} compares embeddings of length 2 or more; those of "
-            f"{teacher.describe()} have the length {teacher.embedding_size or 0}: take another "
-            "teacher, or the loss kl."
+            f"loss {config.loss} compares embeddings of length 2 or more; this teacher's have the "
+            f"length {teacher.embedding_size or 0}: take another teacher, or the loss kl."
         )
     if "clusters" in names and not config.cached:
         raise UsageError(
@@ -68,8 +68,8 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
         )
     if "srrl" in names and teacher.classifier is None:
         raise UsageError(
-            f"srrl needs the last layer of a teacher network that classifies; {teacher.describe()} "
-            "has none: take regression, or another teacher."
+            "srrl needs the last layer of a network that classifies; this teacher has none: take "
+            "regression, or another teacher."
         )
     if "align_uniform" in names and config.batch_size == 1:
         raise UsageError(
@@ -164,7 +164,7 @@ def _check_cached(config: KDConfig, views: Views) -> None:
         )
 
 
-def _check_classifies(teacher: Teacher, what: str) -> None:
+def check_classifies(teacher: Teacher, what: str) -> None:
     """Raises a `UsageError` for a teacher that gives embeddings alone.
 
     Args:
@@ -173,7 +173,7 @@ def _check_classifies(teacher: Teacher, what: str) -> None:
     """
     if teacher.known_classes == 0:
         raise UsageError(
-            f"{what} a teacher that classifies; {teacher.describe()} gives embeddings alone: take "
+            f"{what} a teacher that classifies; this one gives embeddings alone: take "
             "--preset=compress, or give it a head with kipax teacher --linear_probe=FILE."
         )
 
@@ -199,7 +199,7 @@ def _check_answers(config: KDConfig, names: list[str]) -> None:
 
 def _check_logits(config: KDConfig, name: str, teacher: Teacher) -> None:
     """Raises a `UsageError` if a teacher does not give the logits that a term needs."""
-    _check_classifies(teacher, f"loss {config.loss} needs")
+    check_classifies(teacher, f"loss {config.loss} needs")
     needed, known = distil(config, name).needed, teacher.known_classes
     if known is not None and (needed is None or needed > known):
         remedy = "argmax" if known == 1 else f"top_k --top_k={known}"

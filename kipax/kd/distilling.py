@@ -20,7 +20,13 @@ from kipax.data.datasets import check_dataset
 from kipax.data.known import may_be_mirrored
 from kipax.errors import UsageError
 from kipax.files import hash_arrays
-from kipax.kd.checks import check_apart, check_effect, check_images, check_settings
+from kipax.kd.checks import (
+    check_apart,
+    check_classifies,
+    check_effect,
+    check_images,
+    check_settings,
+)
 from kipax.kd.config import FORMULAS, KDConfig, identify, resolve
 from kipax.kd.diagnosis import Diagnosis, diagnose
 from kipax.kd.gathering import ASKED, Answers, drawn_count, gather, index_of
@@ -196,17 +202,14 @@ class Distillation:
 
         Raises:
             UsageError: training would choose or move the images, so that the source alone does
-                not say what a student is shown.
+                not say what a student is shown, or the teacher does not classify.
         """
         if self.config.pool or self.config.boundary:
             raise UsageError(
                 "a diagnosis looks at the source as it is; got pool "
                 f"{self.config.pool} and boundary {self.config.boundary}: leave them out."
             )
-        if self.teacher.known_classes == 0:
-            raise UsageError(
-                f"a diagnosis looks at classes; {self.teacher.describe()} gives embeddings alone."
-            )
+        check_classifies(self.teacher, "a diagnosis needs")
         index = self.index[:ASKED]
         return diagnose(ask(self.teacher, self.source.images(index, seed=self.config.seed)))
 

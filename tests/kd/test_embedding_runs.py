@@ -60,6 +60,12 @@ def test_a_function_gives_a_pair_or_embeddings_alone():
         ).outputs(raw, raw)
 
 
+def test_a_diagnosis_needs_classes(taught):
+    teacher = function_teacher(some_pixels, known_classes=0, embedding_size=4)
+    with pytest.raises(UsageError, match="a diagnosis needs a teacher that classifies"):
+        opened(taught, teacher=teacher, loss="anchors").diagnose()
+
+
 def test_a_collapsed_teacher_is_told(tmp_path):
     teacher = function_teacher(lambda x: np.ones((len(x), 4)), known_classes=0, embedding_size=4)
     with pytest.raises(UsageError, match=r"is 0.0e\+00 of their mean square: the teacher"):
