@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
+import scipy.special
 
 from kipax.errors import FailedRunError, UsageError, check_choice
 from kipax.pixels import as_array
@@ -25,6 +26,7 @@ __all__ = [
     "Loss",
     "RidgeSolution",
     "accuracy",
+    "cross_entropy",
     "label_solve",
     "loss_by_name",
     "mean_square_error",
@@ -261,18 +263,57 @@ def mean_square_error(
 
     Source: Nguyen et al. 2021, equation 1 (as a sum there; the authors' code takes the mean).
     """
+    scores, labels = _check_part(scores, labels, count)
+    residual = scores - labels
+    scale = 1.0 / (count * labels.shape[1])
+    return float(0.5 * scale * np.sum(residual**2)), residual * scale
+
+
+def cross_entropy(scores: np.ndarray, labels: np.ndarray, count: int) -> tuple[float, np.ndarray]:
+    """Returns the mean over targets of ``-sum_c p_c log softmax(scores)_c``, and its gradient.
+
+    ``p = labels + 1 / classes`` are the shares of the classes that `one_hot` has centred.
+
+    Args:
+        scores: logits of a part of the targets ``(t, classes)``: predictions over a temperature.
+        labels: labels of the same targets ``(t, classes)``.
+        count: number of targets of the whole batch, as for `mean_square_error`.
+
+    Returns:
+        ``(loss, d_scores)``.
+
+    Raises:
+        UsageError: scores and labels of different shapes, or a count below 1.
+
+    Example:
+        >>> loss, d_scores = cross_entropy(np.zeros((1, 2)), one_hot(np.array([0]), 2), 1)
+        >>> round(loss, 4), d_scores
+        (0.6931, array([[-0.5,  0.5]]))
+
+    Source: Loo et al. 2022, Efficient Dataset Distillation Using Random Feature Approximation.
+    """
+    scores, labels = _check_part(scores, labels, count)
+    shares = labels + 1.0 / labels.shape[1]
+    log_shares = scipy.special.log_softmax(scores, axis=1)
+    total = shares.sum(axis=1, keepdims=True)
+    loss = -float(np.sum(shares * log_shares)) / count
+    return loss, (total * np.exp(log_shares) - shares) / count
+
+
+def _check_part(
+    scores: np.ndarray, labels: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns scores and labels as float64 of one shape; raises a `UsageError` otherwise."""
     scores, labels = _check_matrix(scores, "scores"), _check_matrix(labels, "labels")
     if scores.shape != labels.shape or not isinstance(count, numbers.Integral) or count < 1:
         raise UsageError(
             "scores and labels have one shape (t, classes), count is a whole number from 1; got "
             f"{scores.shape}, {labels.shape} and {count!r}."
         )
-    residual = scores - labels
-    scale = 1.0 / (count * labels.shape[1])
-    return float(0.5 * scale * np.sum(residual**2)), residual * scale
+    return scores, labels
 
 
-LOSSES: dict[str, Loss] = {"mse": mean_square_error}
+LOSSES: dict[str, Loss] = {"mse": mean_square_error, "xent": cross_entropy}
 
 
 def loss_by_name(name: str) -> Loss:

@@ -6,17 +6,12 @@ import json
 import shutil
 import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import kipax
 from kipax import Dataset, KIPConfig, LabelSolveConfig, run_kip, run_label_solve
-from kipax.blocks import TargetRows
-from kipax.distill import Interrupted, Reporter, state, step
-from kipax.distill.kip import KIP
-from kipax.distill.run import start_run
+from kipax.distill import Interrupted, Reporter, step
 from kipax.distill.workdir import Workdir
 from kipax.errors import FailedRunError, FileError, UsageError
 from tests.closeness import assert_close
@@ -50,70 +45,6 @@ def _bytes(folder, *names):
 def _without_seconds(folder):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
-
-
-def test_a_falling_rate_ends_where_it_should():
-    optimizer = state.make_optimizer(0.1, final=0.02, steps=4)
-    at, sizes = optimizer.init(np.ones(1)), []
-    for _ in range(5):
-        update, at = optimizer.update(np.ones(1), at)
-        sizes.append(-float(update[0]))
-    np.testing.assert_allclose(sizes, [0.1, 0.0883, 0.06, 0.0317, 0.02], atol=1e-4)
-
-
-@pytest.mark.parametrize("final", [None, 0.02])
-def test_labels_with_a_rate_of_their_own(final):
-    """Each part moves as Adam with its own rate would, down the same curve."""
-    rng = np.random.default_rng(0)
-    gradients = [(rng.normal(size=3), rng.normal(size=2)) for _ in range(4)]
-    both = _updates(state.make_optimizer(0.1, label_rate=0.03, final=final, steps=4), gradients)
-    images = _updates(state.make_optimizer(0.1, final=final, steps=4), gradients)
-    slow = None if final is None else 0.3 * final
-    labels = _updates(state.make_optimizer(0.03, final=slow, steps=4), gradients)
-    for got, of_images, of_labels in zip(both, images, labels, strict=True):
-        np.testing.assert_array_equal(got[0], of_images[0])
-        np.testing.assert_allclose(got[1], of_labels[1], rtol=1e-5)
-
-
-def _updates(optimizer, gradients):
-    at, updates = optimizer.init(gradients[0]), []
-    for gradient in gradients:
-        update, at = optimizer.update(gradient, at)
-        updates.append(update)
-    return updates
-
-
-# -- the gradient -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("architecture", ["fc2", pytest.param("convnet1", marks=pytest.mark.slow)])
-def test_gradient_of_the_whole_loss(x64, tmp_path, architecture):
-    """Against jax.grad of equation 1 in float64, kernel, solve, ridge and all."""
-    settings = dataclasses.replace(SMALL, architecture=architecture, ridge=1e-3)
-    with start_run(
-        settings, method=KIP, dataset=None, workdir=tmp_path, resume=False, reporter=Reporter()
-    ) as run:
-        optimizer = state.make_optimizer(0.1)
-        at = state.make_state(run.first_images, run.first_classes, 10, optimizer)
-        rows = TargetRows(np.arange(30))
-        spec = run.config.kernel_spec
-        gradient = step.compute_gradient(at, rows, run.executor, kernel=spec, ridge_scale=1e-3)
-
-    x_target = jnp.asarray(run.preprocessor.apply(run.dataset.x_train[:30]), jnp.float64)
-    y_target = jnp.asarray(kipax.ridge.one_hot(run.dataset.y_train[:30], 10))
-    kernel_fn = spec.make()
-
-    def loss(images, labels):
-        k_ss, k_ts = kernel_fn(images), kernel_fn(x_target, images)
-        size = len(images)
-        alpha = jnp.linalg.solve(k_ss + 1e-3 * jnp.trace(k_ss) / size * jnp.eye(size), labels)
-        return 0.5 * jnp.mean((k_ts @ alpha - y_target) ** 2)
-
-    images, labels = (jnp.asarray(a, jnp.float64) for a in (at.images, at.labels))
-    expected, (d_images, d_labels) = jax.jit(jax.value_and_grad(loss, (0, 1)))(images, labels)
-    assert gradient.loss == pytest.approx(float(expected), rel=1e-4)
-    assert_close(gradient.d_images, d_images, 2e-3)
-    assert_close(gradient.d_labels, d_labels, 2e-3)
 
 
 # -- runs ---------------------------------------------------------------------------------------
@@ -382,9 +313,9 @@ def test_not_finite_keeps_the_last_good_state(tmp_path, monkeypatch):
     real, calls = step.ridge.mean_square_error, []
 
     def poisoned(*args):
-        calls.append(1)
+        calls.append(len(args[0]) > 1)  # one row alone is the loss of predicting nothing
         loss, gradient = real(*args)
-        return (loss, gradient * np.nan) if len(calls) == 4 else (loss, gradient)
+        return (loss, gradient * np.nan) if sum(calls) == 4 and calls[-1] else (loss, gradient)
 
     monkeypatch.setitem(step.ridge.LOSSES, "mse", poisoned)
     with pytest.raises(FailedRunError) as error:

@@ -57,13 +57,38 @@ def test_pull_back_is_the_derivative(problem):
     assert analytic == pytest.approx(numeric, rel=1e-7)
 
 
-def test_parts_of_a_loss_add_up(problem):
+@pytest.mark.parametrize("loss", ridge.LOSSES.values())
+def test_parts_of_a_loss_add_up(problem, loss):
     scores, labels = problem["k_ts"] @ problem["y_s"], problem["y_t"]
-    whole, gradient = ridge.mean_square_error(scores, labels, 34)
-    assert whole == pytest.approx(0.5 * np.mean((scores - labels) ** 2))
-    parts = [ridge.mean_square_error(scores[s], labels[s], 34) for s in (slice(9), slice(9, 34))]
+    whole, gradient = loss(scores, labels, 34)
+    parts = [loss(scores[s], labels[s], 34) for s in (slice(9), slice(9, 34))]
     assert sum(p[0] for p in parts) == pytest.approx(whole)
     np.testing.assert_allclose(np.concatenate([p[1] for p in parts]), gradient)
+
+
+def test_losses_are_their_formulae(problem):
+    scores, classes = problem["k_ts"] @ problem["y_s"], np.arange(34) % 3
+    labels = ridge.one_hot(classes, 3)
+    square, _ = ridge.mean_square_error(scores, labels, 34)
+    assert square == pytest.approx(0.5 * np.mean((scores - labels) ** 2))
+    entropy, _ = ridge.cross_entropy(scores, labels, 34)
+    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    assert entropy == pytest.approx(-np.mean(np.log(shares[np.arange(34), classes])))
+
+
+@pytest.mark.parametrize("loss", ridge.LOSSES.values())
+def test_gradients_of_losses_are_their_derivatives(problem, loss):
+    scores, direction = np.random.default_rng(1).normal(size=(2, 34, 3))
+    labels = problem["y_t"]
+    above, below = (loss(scores + s * direction, labels, 34)[0] for s in (1e-6, -1e-6))
+    gradient = loss(scores, labels, 34)[1]
+    assert np.sum(gradient * direction) == pytest.approx((above - below) / 2e-6, rel=1e-6)
+
+
+def test_cross_entropy_of_large_scores_is_finite():
+    loss, gradient = ridge.cross_entropy(np.array([[1e5, 0.0]]), np.array([[-0.5, 0.5]]), 1)
+    assert loss == 1e5
+    np.testing.assert_array_equal(gradient, [[1.0, -1.0]])
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e-2])

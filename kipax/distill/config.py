@@ -10,7 +10,7 @@ import dataclasses
 import math
 from typing import Any, TypeVar
 
-from kipax import architectures
+from kipax import architectures, ridge
 from kipax.blocks import default_memory_gb
 from kipax.config import (
     DATA_DIR_HELP,
@@ -41,6 +41,7 @@ __all__ = [
 
 INITS = ("real", "noise")
 _DEFAULT_ARCHITECTURE = "convnet"
+_TEMPERATURE, _TEMPERATURE_RATE = 0.1, 0.01  # ours, not the papers'
 
 # Learning rates and batch of Nguyen et al. 2021, appendix A; steps are a start, not the
 # paper's up to 50,000. digits is not in the paper: values chosen on its validation images.
@@ -194,6 +195,15 @@ class KIPConfig(RunConfig):
     label_learning_rate: float | None = config_field(
         None, "the labels' rate (learning_rate); slower ones keep each image in its class"
     )
+    loss: str = config_field(
+        "mse", "mse, as in the paper, or xent: cross-entropy of the scores over a temperature"
+    )
+    temperature: float | None = config_field(
+        None, "the first temperature of --loss=xent, which is learned (0.1)"
+    )
+    temperature_learning_rate: float | None = config_field(
+        None, "Adam's rate of the temperature's logarithm; 0 keeps the first (0.01)"
+    )
     augment_fraction: float = config_field(
         0.0, "share of the targets of a step that is augmented (the paper: 0, 0.25, 0.5, 1)"
     )
@@ -225,6 +235,7 @@ class KIPConfig(RunConfig):
                 f"{self.label_learning_rate}: leave it out, or take learn_labels=True."
             )
         self._check_final_learning_rate()
+        self._check_loss()
         if self.steps is not None and self.steps < 0:
             raise UsageError(f"steps must be a whole number from 0 on; got {self.steps}.")
         if self.target_batch not in (None, "all"):
@@ -244,6 +255,17 @@ class KIPConfig(RunConfig):
             raise UsageError(
                 f"final_learning_rate must not exceed learning_rate, which is {first}; got {final}."
             )
+
+    def _check_loss(self) -> None:
+        check_choice("loss", self.loss, ridge.LOSSES)
+        check_positive(self, "temperature")
+        check_not_negative(self, "temperature_learning_rate")
+        for name in ("temperature", "temperature_learning_rate"):
+            value = getattr(self, name)
+            if value is not None and self.loss != "xent":
+                raise UsageError(
+                    f"{name} belongs to loss=xent; got {value} with loss={self.loss}: leave it out."
+                )
 
     @property
     def may_change(self) -> set[str]:
@@ -317,6 +339,13 @@ def resolve(config: Config, *, training_examples: int | None = None) -> Config:
         values["target_batch"] = "all" if beyond else str(batch)
     missing = {k: v for k, v in values.items() if getattr(config, k) is None}
     config = dataclasses.replace(config, **missing)
+    if isinstance(config, KIPConfig) and config.loss == "xent":
+        first, rate = config.temperature, config.temperature_learning_rate
+        config = dataclasses.replace(
+            config,
+            temperature=_TEMPERATURE if first is None else first,
+            temperature_learning_rate=_TEMPERATURE_RATE if rate is None else rate,
+        )
     if isinstance(config, KIPConfig) and config.eval_every is None:
         every = max(1, -(-(config.steps or 1) // 10))
         config = dataclasses.replace(config, eval_every=every)

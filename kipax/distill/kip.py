@@ -84,11 +84,17 @@ class Loop:
         self._optimizer = make_optimizer(
             self._config.learning_rate,
             label_rate=self._config.label_learning_rate,
+            temperature_rate=self._config.temperature_learning_rate,
             final=self._config.final_learning_rate,
             steps=self._steps,
         )
-        classes = run.first_classes
-        state = make_state(run.first_images, classes, run.dataset.num_classes, self._optimizer)
+        state = make_state(
+            run.first_images,
+            run.first_classes,
+            run.dataset.num_classes,
+            self._optimizer,
+            temperature=self._config.temperature,
+        )
         stored = run.workdir.load_latest(state.to_arrays())
         self._state = state.restore(stored) if stored else state
         self._good: DistillState | None = None  # the last state with a finite loss
@@ -175,6 +181,7 @@ class Loop:
             self._run.executor,
             kernel=self._kernel(state.step),
             ridge_scale=self._config.ridge,
+            loss=self._config.loss,
         )
         self._good = state
         return gradient
@@ -208,6 +215,8 @@ class Loop:
     def _record(self, gradient: Gradient, seconds: float, *, evaluate: bool) -> None:
         line = {"step": self._state.step, "train_loss": gradient.loss}
         line |= {"train_accuracy": gradient.accuracy, "seconds": round(seconds, 4)}
+        if self._state.temperature is not None:
+            line["temperature"] = self._state.temperature
         if evaluate:
             self._evaluation = self._run.evaluate(self._support_set(self._state))
             line |= self._evaluation.to_dict() | self._tested

@@ -26,17 +26,36 @@ class DistillState:
         images: support images, float32 ``(s, H, W, C)``, in the preprocessed space.
         labels: support labels, float32 ``(s, classes)``.
         opt_state: the state of the optax optimiser.
+        log_temperature: logarithm of the temperature of the loss, float32; None for losses
+            without one.
     """
 
     step: int
     images: jax.Array
     labels: jax.Array
     opt_state: optax.OptState
+    log_temperature: jax.Array | None = None
+
+    @property
+    def parameters(self) -> tuple[jax.Array, ...]:
+        """What the optimiser changes: images, labels, and the logarithm if there is one."""
+        return self.images, self.labels, *self._logarithm
+
+    @property
+    def temperature(self) -> float | None:
+        """The temperature of the loss; None for losses without one."""
+        return None if self.log_temperature is None else float(np.exp(self.log_temperature))
+
+    @property
+    def _logarithm(self) -> tuple[jax.Array, ...]:
+        return () if self.log_temperature is None else (self.log_temperature,)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Returns the state as plain arrays for a file; `restore` reads them."""
         leaves = jax.tree.leaves(self.opt_state)
         arrays = {f"opt_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        if self.log_temperature is not None:
+            arrays["log_temperature"] = np.asarray(self.log_temperature)
         images, labels = np.asarray(self.images), np.asarray(self.labels)
         return arrays | {"images": images, "labels": labels, "step": np.asarray(self.step)}
 
@@ -49,6 +68,7 @@ class DistillState:
             jnp.asarray(arrays["images"]),
             jnp.asarray(arrays["labels"]),
             jax.tree.unflatten(structure, stored),
+            *(jnp.asarray(arrays["log_temperature"]) for _ in self._logarithm),
         )
 
 
@@ -56,15 +76,17 @@ def make_optimizer(
     learning_rate: float,
     *,
     label_rate: float | None = None,
+    temperature_rate: float | None = None,
     final: float | None = None,
     steps: int = 1,
 ) -> optax.GradientTransformation:
-    """Returns Adam on ``(images, labels)`` with optax's defaults, as in the paper's appendix A.
+    """Returns Adam on `DistillState.parameters` with optax's defaults, as in paper's appendix A.
 
     Args:
         learning_rate: the rate of every step; that of the first step where `final` is given.
         label_rate: the rate of the labels in place of `learning_rate` (not in the paper); where
-            `final` is given both rates go down by the same factor.
+            `final` is given all rates go down by the same factor.
+        temperature_rate: the rate of the temperature's logarithm; None if there is none.
         final: the last rate, which is reached along half a cosine (not in the paper).
         steps: number of steps of the whole run.
     """
@@ -73,11 +95,15 @@ def make_optimizer(
     else:
         schedule = optax.cosine_decay_schedule(learning_rate, max(steps, 1), final / learning_rate)
         adam = optax.adam(schedule)
-    if label_rate is None:
+    if label_rate is None and temperature_rate is None:
         return adam
-    # Adam's updates are linear in the rate, so this is Adam with a separate rate for the labels.
-    ratio = label_rate / learning_rate
-    return optax.chain(adam, optax.stateless(lambda u, _: (u[0], ratio * u[1])))
+    # Adam's updates are linear in the rate, so this is Adam with separate rates.
+    rates = [learning_rate, learning_rate if label_rate is None else label_rate]
+    rates += [] if temperature_rate is None else [temperature_rate]
+    ratios = [rate / learning_rate for rate in rates]
+    return optax.chain(
+        adam, optax.stateless(lambda u, _: tuple(r * x for r, x in zip(ratios, u, strict=True)))
+    )
 
 
 def initial_images(
@@ -110,9 +136,16 @@ def initial_images(
 
 
 def make_state(
-    images: np.ndarray, classes: np.ndarray, num_classes: int, optimizer
+    images: np.ndarray,
+    classes: np.ndarray,
+    num_classes: int,
+    optimizer: optax.GradientTransformation,
+    *,
+    temperature: float | None = None,
 ) -> DistillState:
     """Returns the state at step 0: `images`, centred one-hot labels, a new optimiser state."""
     x = jnp.asarray(images, jnp.float32)
     y = jnp.asarray(ridge.one_hot(classes, num_classes), jnp.float32)
-    return DistillState(0, x, y, optimizer.init((x, y)))
+    logarithm = None if temperature is None else jnp.asarray(np.log(temperature), jnp.float32)
+    first = DistillState(0, x, y, (), logarithm)
+    return dataclasses.replace(first, opt_state=optimizer.init(first.parameters))

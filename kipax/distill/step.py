@@ -27,10 +27,11 @@ class Gradient:
     """A step's loss and its gradient.
 
     Attributes:
-        loss: ``1/2 * mean`` squared error over targets and classes.
+        loss: by its name, see `kipax.ridge.LOSSES`.
         accuracy: accuracy on the batch.
         d_images, d_labels: gradients with respect to support images and labels, float64.
         condition: estimated condition number of the regularised support kernel.
+        d_log_temperature: gradient with respect to the logarithm of the temperature, if any.
     """
 
     loss: float
@@ -38,6 +39,13 @@ class Gradient:
     d_images: np.ndarray
     d_labels: np.ndarray
     condition: float
+    d_log_temperature: float | None = None
+
+    @property
+    def leaves(self) -> tuple[np.ndarray, ...]:
+        """The gradients in the order of `DistillState.parameters`."""
+        last = () if self.d_log_temperature is None else (np.asarray(self.d_log_temperature),)
+        return self.d_images, self.d_labels, *last
 
 
 def compute_gradient(
@@ -47,6 +55,7 @@ def compute_gradient(
     *,
     kernel: KernelSpec,
     ridge_scale: float,
+    loss: str = "mse",
 ) -> Gradient:
     """Returns the KIP loss of a state on a batch of targets, and its whole gradient, in one pass.
 
@@ -54,12 +63,16 @@ def compute_gradient(
     its gradient through ``k_ts`` and of ``d alpha``; the last is pulled back through the
     solve to ``y_s`` and ``k_ss``, and ``k_ss`` to the images.
 
+    A temperature T divides the predictions, which are linear in ``alpha``: the executor has
+    ``a = alpha / T`` in its place, and the gradient on ``log T`` is ``-sum(a * d a)``.
+
     Args:
         state: the support images and labels.
         rows: which training images are the targets.
         executor: computes the blocks; its support set becomes the state's.
         kernel: the kernel of this step.
         ridge_scale: the relative ridge.
+        loss: name of a loss of `kipax.ridge.LOSSES`.
 
     Raises:
         FailedRunError: the kernel is ill-conditioned, the result is not finite, or the loss has
@@ -70,21 +83,30 @@ def compute_gradient(
     labels = np.asarray(state.labels, np.float64)
     executor.set_support(np.asarray(state.images), version=state.step)
     solution = ridge.solve(executor.support_kernel(kernel=kernel), labels, ridge=ridge_scale)
-    result = executor.target_pass(rows, solution.alpha, kernel=kernel, loss="mse", count=len(rows))
-    d_k_ss, d_labels = solution.pull_back(result.d_alpha)
-    d_images = result.d_x_support + executor.support_vjp(d_k_ss, kernel=kernel)
+    temperature = 1.0 if state.temperature is None else state.temperature
+    weights = solution.alpha / temperature
+    result = executor.target_pass(rows, weights, kernel=kernel, loss=loss, count=len(rows))
+    d_k_ss, d_labels = solution.pull_back(result.d_alpha / temperature)
     gradient = Gradient(
-        result.loss, result.correct / len(rows), d_images, d_labels, solution.condition
+        result.loss,
+        result.correct / len(rows),
+        result.d_x_support + executor.support_vjp(d_k_ss, kernel=kernel),
+        d_labels,
+        solution.condition,
+        None if state.temperature is None else -float(np.sum(weights * result.d_alpha)),
     )
-    _check(gradient, labels.shape[1])
+    _check(gradient, _loss_of_nothing(loss, labels.shape[1]))
     return gradient
 
 
-def _check(gradient: Gradient, num_classes: int) -> None:
-    nothing = 0.5 * (1 - 1 / num_classes) / num_classes  # the loss of scores that are all zero
-    finite = np.isfinite(gradient.loss) and all(
-        np.all(np.isfinite(d)) for d in (gradient.d_images, gradient.d_labels)
-    )
+def _loss_of_nothing(loss: str, num_classes: int) -> float:
+    """Returns the loss of scores that are all zero."""
+    labels = ridge.one_hot(np.zeros(1, np.int64), num_classes)
+    return ridge.loss_by_name(loss)(np.zeros_like(labels), labels, 1)[0]
+
+
+def _check(gradient: Gradient, nothing: float) -> None:
+    finite = np.isfinite(gradient.loss) and all(np.all(np.isfinite(d)) for d in gradient.leaves)
     if finite and gradient.loss <= _DIVERGED * nothing:
         return
     what = (
@@ -106,12 +128,11 @@ def apply_update(
     *,
     learn_labels: bool,
 ) -> DistillState:
-    """Returns the next state: updates the images and, with `learn_labels`, the labels."""
-    d_images = jnp.asarray(gradient.d_images, jnp.float32)
-    d_labels = jnp.asarray(gradient.d_labels, jnp.float32)
+    """Returns the next state: updates all parameters; the labels only with `learn_labels`."""
+    d_images, d_labels, *rest = (jnp.asarray(d, jnp.float32) for d in gradient.leaves)
     if not learn_labels:
         d_labels = jnp.zeros_like(d_labels)
-    parameters = (state.images, state.labels)
-    updates, opt_state = optimizer.update((d_images, d_labels), state.opt_state, parameters)
-    images, labels = jax.tree.map(jnp.add, parameters, updates)
-    return DistillState(state.step + 1, images, labels, opt_state)
+    parameters, gradients = state.parameters, (d_images, d_labels, *rest)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, parameters)
+    images, labels, *logarithm = jax.tree.map(jnp.add, parameters, updates)
+    return DistillState(state.step + 1, images, labels, opt_state, *logarithm)

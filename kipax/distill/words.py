@@ -52,6 +52,8 @@ def describe_run(run: Run) -> str:
     blocks = len(plan.target_blocks(targets)) + sum(1 for _ in plan.support_blocks(config.support))
     values: Mapping[str, Any] = dataclasses.asdict(config)
     shown = (
+        "loss",
+        "temperature",
         "learning_rate",
         "final_learning_rate",
         "label_learning_rate",
