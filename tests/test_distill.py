@@ -16,7 +16,7 @@ from kipax import Dataset, KIPConfig, LabelSolveConfig, run_kip, run_label_solve
 from kipax.blocks import TargetRows
 from kipax.distill import Interrupted, Reporter, state, step
 from kipax.distill.kip import KIP
-from kipax.distill.run import start_run
+from kipax.distill.run import RunArguments, start_run
 from kipax.distill.workdir import Workdir
 from kipax.errors import FailedRunError, FileError, UsageError
 from tests.closeness import assert_close
@@ -90,9 +90,7 @@ def _updates(optimizer, gradients):
 def test_gradient_of_the_whole_loss(x64, tmp_path, architecture):
     """Against jax.grad of equation 1 in float64, kernel, solve, ridge and all."""
     settings = dataclasses.replace(SMALL, architecture=architecture, ridge=1e-3)
-    with start_run(
-        settings, method=KIP, dataset=None, workdir=tmp_path, resume=False, reporter=Reporter()
-    ) as run:
+    with start_run(settings, KIP, RunArguments(workdir=tmp_path)) as run:
         optimizer = state.make_optimizer(0.1)
         at = state.make_state(run.first_images, run.first_classes, 10, optimizer)
         rows = TargetRows(np.arange(30))
