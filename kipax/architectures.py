@@ -18,13 +18,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from typing import ClassVar
 
 from kipax.errors import UsageError, check_choice
 
-__all__ = ["LAYERS", "Architecture", "from_name", "is_named", "names"]
+__all__ = ["LAYERS", "Architecture", "check_image", "from_name", "is_named", "names"]
 
 LAYERS = ("conv", "relu", "avg_pool", "flatten", "global_avg_pool", "dense")
 READOUTS = ("flatten", "global_avg_pool")
+
+
+def check_image(shape: tuple[int, ...]) -> None:
+    """Raises a `UsageError` unless `shape` is an image's ``(height, width, channels)``."""
+    if len(shape) != 3 or min(shape) < 1:
+        raise UsageError(f"an image is (height, width, channels), all positive; got {shape}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +43,7 @@ class Architecture:
         W_std: standard deviation of the weights (NTK parameterisation), positive.
         b_std: standard deviation of the biases, zero or positive.
         name: its name in messages and metadata; not compared for equality.
+        kinds, is_network, in_process_only: see `kipax.kernels.descriptions`.
 
     Raises:
         UsageError: unknown layers, no single readout, layers in an impossible order or
@@ -51,6 +59,10 @@ class Architecture:
     W_std: float = math.sqrt(2.0)
     b_std: float = 0.1
     name: str = dataclasses.field(default="custom", compare=False)
+
+    kinds: ClassVar[tuple[str, ...]] = ("ntk", "nngp")
+    is_network: ClassVar[bool] = True
+    in_process_only: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
@@ -105,13 +117,21 @@ class Architecture:
         """The layers after the readout."""
         return self.layers[self._readout_at + 1 :]
 
+    def describe(self, kind: str) -> str:
+        """Returns words for its kernel "ntk" or "nngp" in a sentence.
+
+        Example:
+            >>> from_name("fc1").describe("ntk")
+            'NTK of fc1'
+        """
+        return f"{kind.upper()} of {self.name}"
+
     def check_image_shape(self, shape: tuple[int, ...]) -> None:
         """Raises a `UsageError` if images of this ``(height, width, channels)`` cannot pass.
 
         Every avg_pool halves height and width, rounding down; neither may reach zero.
         """
-        if len(shape) != 3 or min(shape) < 1:
-            raise UsageError(f"an image is (height, width, channels), all positive; got {shape}.")
+        check_image(shape)
         pools = self.spatial_layers.count("avg_pool")
         if min(shape[:2]) < 2**pools:
             raise UsageError(

@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import math
 import numbers
 import os
+import sys
 import typing
 from collections.abc import Callable
 from types import NoneType
@@ -45,6 +47,7 @@ __all__ = [
     "config_field",
     "field_types",
     "given",
+    "import_object",
     "resolved_defaults",
 ]
 
@@ -147,6 +150,33 @@ def check_arguments(kind: type, config: Any, *, resume: Any) -> None:
         raise UsageError(f"this run takes a {kind.__name__}; got a {type(config).__name__}.")
     if not isinstance(resume, bool):
         raise UsageError(f"resume is True or False; got {resume!r}.")
+
+
+def import_object(text: str, what: str) -> Any:
+    """Returns the Python object that a user names by MODULE:NAME; the module may lie here.
+
+    Args:
+        text: module and name.
+        what: what it is, for messages, such as "teacher".
+
+    Raises:
+        UsageError: there is no such module, or nothing of that name in it.
+
+    Example:
+        >>> import_object("math:sqrt", "function")(9)
+        3.0
+    """
+    module, _, name = text.partition(":")
+    if not module or not name:
+        raise UsageError(f"a {what} of Python is python:MODULE:NAME; got python:{text}.")
+    here = os.getcwd()
+    sys.path.insert(0, here)  # a module of the user's lies in the current folder
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"python:{text} names no {what}: {error}.") from error
+    finally:
+        sys.path.remove(here)
 
 
 Value = TypeVar("Value")

@@ -136,6 +136,9 @@ def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -
     written = [f for f in _RESULTS if (result.workdir / f).exists()]
     reporter.say(f"{result.workdir}/  {' '.join(written)}")
     support = f"{result.workdir}/support.npz"
+    if result.support.function is not None:
+        reporter.say(f'next: kipax.load("{support}", kernel_fn=...).predict(my_images)')
+        return result.summary()  # commands import no function for a file
     reporter.say(f'next: kipax.load("{support}").predict(my_images)')
     evaluate = f"kipax evaluate {shlex.quote(support)} --baselines"
     reporter.say(f"      {evaluate}{_where_data_lie(config)}")

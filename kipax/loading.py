@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from kipax import files, shipped, support_file
 from kipax.data import Dataset
 from kipax.data.recipe import Deferred
-from kipax.errors import FileError
+from kipax.errors import FileError, UsageError
+from kipax.kernels import Description, FunctionKernel, descriptions
+from kipax.kernels.functions import check_same
 from kipax.support import SupportSet
 
 __all__ = ["load"]
 
 
 def load(
-    path: Path | str, *, dataset: Dataset | str | None = None, data_dir: Path | str | None = None
+    path: Path | str,
+    *,
+    dataset: Dataset | str | None = None,
+    data_dir: Path | str | None = None,
+    kernel_fn: Callable[..., Any] | None = None,
 ) -> SupportSet:
     """Reads a support set that kipax wrote: ``kipax.load("runs/.../support.npz")``.
 
@@ -26,9 +34,13 @@ def load(
         dataset: the data set it was distilled from, or its name for `load_dataset`; used only where
             the file keeps its whitening as a recipe.
         data_dir: folder of TensorFlow Datasets; used only in the same case.
+        kernel_fn: the kernel, where the set was made with a function of yours: the file holds
+            its name and its values at a few images, but no code.
 
     Raises:
         FileError: the file is missing, damaged, truncated, foreign, or from a newer kipax.
+        UsageError: the file records a function, and `kernel_fn` is missing or another; or it
+            records no function, and `kernel_fn` is given.
 
     Example:
         >>> kipax.load("missing.npz")  # doctest: +IGNORE_EXCEPTION_DETAIL
@@ -38,9 +50,31 @@ def load(
     path = _resolve(path)
     with files.reading(path):
         content = support_file.read(path, dataset=dataset, data_dir=data_dir)
-        support = SupportSet(**vars(content))
+        described = descriptions.from_dict(content.metadata["architecture"], function=kernel_fn)
+        shape = content.images.shape[1:]
+    _check_kernel(path, described, kernel_fn, shape)
+    with files.reading(path):
+        support = SupportSet(**vars(content), function=kernel_fn)
         _check_use(support)
         return support
+
+
+def _check_kernel(
+    path: Path, described: Description, kernel_fn: Callable[..., Any] | None, shape: tuple[int, ...]
+) -> None:
+    """Raises a `UsageError` unless a function is given where a file records one, and it is that."""
+    if isinstance(described, FunctionKernel):
+        if kernel_fn is None:
+            raise UsageError(
+                f"{path} was made with the kernel {described.name}, a function, whose code no file "
+                "holds: load it with kipax.load(path, kernel_fn=...)."
+            )
+        check_same(described, shape, str(path))
+    elif kernel_fn is not None:
+        raise UsageError(
+            f"{path} was made with {described.name}, which kipax computes itself: leave kernel_fn "
+            "out."
+        )
 
 
 def _resolve(path: Path | str) -> Path:

@@ -25,8 +25,9 @@ def describe(support: SupportSet) -> str:
     labels = "learned labels" if m.get("learned_labels") else "fixed labels"
     sentence = (
         f"{len(support)} images of {height}×{width}×{channels} ({len(support.class_names)} "
-        f"classes) from {m['dataset']} by {m['method']} with the {support.kernel.upper()} of "
-        f"{support.architecture.name}, {support.preprocessor.name} preprocessing, {labels}"
+        f"classes) from {m['dataset']} by {m['method']} with the "
+        f"{support.architecture.describe(support.kernel)}, {support.preprocessor.name} "
+        f"preprocessing, {labels}"
     )
     if m.get("step") is not None:
         sentence += f", step {m['step']}"

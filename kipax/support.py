@@ -8,19 +8,18 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from kipax import exports, files, plots, rendering, ridge, support_checks, support_file
-from kipax.architectures import Architecture
 from kipax.data import Dataset, Preprocessor
 from kipax.data.raw import preprocess_raw
 from kipax.data.recipe import Deferred
 from kipax.errors import UsageError
-from kipax.kernels import KernelFn, make_kernel_fn
+from kipax.kernels import Description, KernelFn, descriptions, make_kernel_fn
 from kipax.pixels import PixelFacts
 
 if TYPE_CHECKING:
@@ -48,6 +47,8 @@ class SupportSet:
         pictures: uint8 ``(n, H, W, C)`` in files that keep their whitening as a recipe, so
             that the images can be drawn without the whitening.
         backend: the backend of its kernels, see `kipax.make_kernel_fn`; not kept in files.
+        function: the kernel, where the metadata name a function of the user's (an architecture
+            ``python:NAME``); not kept in files.
 
     Raises:
         UsageError: images, labels or class names do not fit together.
@@ -60,6 +61,7 @@ class SupportSet:
     statistics: np.ndarray | None = None
     pictures: np.ndarray | None = None
     backend: str = "auto"
+    function: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
         for field in ("images", "labels", "statistics"):
@@ -95,13 +97,16 @@ class SupportSet:
         return tuple(self.metadata["class_names"])
 
     @property
-    def architecture(self) -> Architecture:
-        """The network whose kernel it was distilled with."""
-        return Architecture.from_dict(self.metadata["architecture"])
+    def architecture(self) -> Description:
+        """The network whose kernel it was distilled with, or what stands in its place.
+
+        See `kipax.kernels.descriptions`.
+        """
+        return descriptions.from_dict(self.metadata["architecture"], function=self.function)
 
     @property
     def kernel(self) -> str:
-        """Which kernel of `architecture` it was distilled with, "ntk" or "nngp"."""
+        """Which kernel of `architecture` it was distilled with, for a network "ntk" or "nngp"."""
         return self.metadata["kernel"]
 
     @property
@@ -139,7 +144,11 @@ class SupportSet:
         return dataclasses.replace(self, preprocessor=Deferred(recipe, dataset=found))
 
     def kernel_fn(self) -> KernelFn:
-        """Returns the kernel that it was distilled with."""
+        """Returns the kernel that it was distilled with.
+
+        Raises:
+            UsageError: it is a function of the user's that was not given.
+        """
         return make_kernel_fn(self.architecture, kind=self.kernel, backend=self.backend)
 
     # -- use -----------------------------------------------------------------------------

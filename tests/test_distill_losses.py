@@ -14,7 +14,7 @@ from kipax.blocks import TargetRows
 from kipax.distill import Interrupted, Reporter, state, step
 from kipax.distill.config import resolve
 from kipax.distill.kip import KIP
-from kipax.distill.run import start_run
+from kipax.distill.run import RunArguments, start_run
 from kipax.errors import UsageError
 from tests.closeness import assert_close
 
@@ -77,9 +77,7 @@ CASES = [
 def test_gradient_of_the_whole_loss(x64, tmp_path, architecture, loss, temperature):
     """Against jax.grad of equation 1 in float64: kernel, solve, ridge, temperature and all."""
     settings = dataclasses.replace(SMALL, architecture=architecture, ridge=1e-3)
-    with start_run(
-        settings, method=KIP, dataset=None, workdir=tmp_path, resume=False, reporter=Reporter()
-    ) as run:
+    with start_run(settings, KIP, RunArguments(workdir=tmp_path)) as run:
         at = state.make_state(
             run.first_images,
             run.first_classes,

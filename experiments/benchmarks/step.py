@@ -18,13 +18,12 @@ from absl import flags
 
 from experiments.benchmarks import timing
 from kipax import flags as config_flags
-from kipax import make_kernel_fn
 from kipax.console import ConsoleReporter, run_command
 from kipax.data import Dataset, load_dataset
 from kipax.distill import KIPConfig
 from kipax.distill.config import resolve
 from kipax.distill.kip import KIP, Loop
-from kipax.distill.run import start_run
+from kipax.distill.run import RunArguments, start_run
 from kipax.errors import read_whole_numbers
 
 config_flags.define_flags(KIPConfig)
@@ -37,7 +36,7 @@ def measure(config: KIPConfig, dataset: Dataset, reporter: ConsoleReporter) -> d
     with (
         tempfile.TemporaryDirectory() as folder,
         start_run(
-            config, method=KIP, dataset=dataset, workdir=folder, resume=False, reporter=reporter
+            config, KIP, RunArguments(dataset=dataset, workdir=folder, reporter=reporter)
         ) as run,
     ):
         loop = Loop(run)
@@ -51,8 +50,7 @@ def measure(config: KIPConfig, dataset: Dataset, reporter: ConsoleReporter) -> d
     shape, kip = run.dataset.image_shape, run.config
     assert isinstance(kip, KIPConfig)
     targets, supports = kip.batch_size(len(run.dataset.x_train)), kip.support
-    spec = kip.kernel_specs[0]
-    kernel_fn = make_kernel_fn(spec.architecture, kind=spec.kind, backend=spec.backend)
+    kernel_fn = run.kernels[0].make()
     vjp = timing.functions(kernel_fn)[1]
     x_target, x_support = timing.images(targets, shape, 0), timing.images(supports, shape, 1)
     kernel = timing.seconds(vjp, x_target, x_support, repeats=flags.FLAGS.repeats)

@@ -46,9 +46,9 @@ from kipax.blocks.tasks import (
 )
 from kipax.blocks.worker import Worker
 from kipax.console import ConsoleReporter, run_command
-from kipax.distill import KIPConfig, Reporter
+from kipax.distill import KIPConfig
 from kipax.distill.kip import KIP, Loop
-from kipax.distill.run import start_run
+from kipax.distill.run import RunArguments, start_run
 
 config_flags.define_flags(KIPConfig)
 flags.DEFINE_integer("repeats", 3, "steps timed; the fastest counts, since others share the cores")
@@ -123,15 +123,7 @@ def _steps(config: KIPConfig, repeats: int, **options: Any) -> tuple[Any, list[f
     """Returns the run and the seconds of its steps except the first, which compiles."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        start_run(
-            config,
-            method=KIP,
-            dataset=None,
-            workdir=folder,
-            resume=False,
-            reporter=Reporter(),
-            **options,
-        ) as run,
+        start_run(config, KIP, RunArguments(workdir=folder, **options)) as run,
     ):
         loop, times = Loop(run), []
         for _ in range(repeats + 1):
@@ -284,9 +276,7 @@ def _model(config: KIPConfig, pair_seconds: float, reporter: ConsoleReporter) ->
         sized = dataclasses.replace(config, support=supports, target_batch=targets)
         with (
             tempfile.TemporaryDirectory() as folder,
-            start_run(
-                sized, method=KIP, dataset=None, workdir=folder, resume=False, reporter=Reporter()
-            ) as run,
+            start_run(sized, KIP, RunArguments(workdir=folder)) as run,
         ):
             shape = _shape(run.executor.plan, sized, run.dataset.image_shape, pair_seconds)
         busy = _sleepers(sized, 1, 0.0)

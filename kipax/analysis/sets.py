@@ -92,8 +92,10 @@ def analyse(
         reporter: is told the progress.
 
     Returns:
-        JSON-ready: ``dimension`` (a row a set), ``spectrum`` and ``subsampling`` (first and last
-        set), ``labels`` and ``nearest`` (an entry an image), the numbers of images, ``config``.
+        JSON-ready: ``dimension`` (a row a set; its gradients are those of the wide network, or,
+        with a kernel that is no network's, of the linear model on its features), ``spectrum``
+        and ``subsampling`` (first and last set), ``labels`` and ``nearest`` (an entry an image),
+        ``gradient_kernel``, the numbers of images, ``config``.
 
     Raises:
         UsageError: there is no set, a set does not fit the data or has fewer than three distinct
@@ -113,16 +115,19 @@ def analyse(
     targets = last.preprocess(x)
     result: dict[str, Any] = {"dimension": [], "spectrum": {}, "subsampling": {}}
     for number, (name, one) in enumerate(sets.items(), 1):
-        kernel_fn = make_kernel_fn(one.architecture, kind="ntk", backend=one.backend)
+        of_gradients = one.architecture.kinds[0]  # the NTK, or a kernel that is no network's
+        kernel_fn = make_kernel_fn(one.architecture, kind=of_gradients, backend=one.backend)
         ntk = np.asarray(kernel_fn(one.images))
         result["dimension"].append({"set": name} | _dimensions(one, ntk))
         if number in (1, len(sets)):
-            k_ss = ntk if one.kernel == "ntk" else np.asarray(one.kernel_fn()(one.images))
+            own = one.kernel == of_gradients
+            k_ss = ntk if own else np.asarray(one.kernel_fn()(one.images))
             spectrum, parts = _regressions(one, k_ss, (targets, y), config)
             result["spectrum"][name], result["subsampling"][name] = spectrum, parts
         reporter.progress(Progress(number, len(sets), unit="set"))
     result["labels"] = _labels(last)
     result["nearest"] = _nearest(last, dataset, targets[:_COMPARED], reporter)
+    result |= {"gradient_kernel": last.architecture.kinds[0]}
     result |= {"images": len(last), "test_examples": len(x)}
     return result | {"config": dataclasses.asdict(config)}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 
 from kipax.blocks.plan import BlockPlan
-from kipax.kernels import KernelSpec, pair_bytes
-from kipax.kernels.api import KEPT_TABLES_BYTES, choose_backend
+from kipax.kernels import KernelSpec
+from kipax.kernels.api import KEPT_TABLES_BYTES
 
 __all__ = ["available_bytes", "bytes_per_image", "bytes_per_pair", "needed_bytes"]
 
@@ -24,12 +24,7 @@ def bytes_per_pair(
 
     `backend` is the one that computes; None takes the one that each kernel chooses here.
     """
-    height, width = image_shape[:2]
-    if "portable" not in {backend or choose_backend(s.backend) for s in specs}:
-        # The fused kernel keeps nothing of a pair between its passes but values and cotangents.
-        return _ENTRY_BYTES
-    kept = (pair_bytes(s.architecture, (height, width), ntk=s.kind == "ntk") for s in specs)
-    return _ENTRY_BYTES + max(kept)
+    return _ENTRY_BYTES + max(spec.kept_bytes(image_shape, backend) for spec in specs)
 
 
 def bytes_per_image(image_shape: tuple[int, ...]) -> int:

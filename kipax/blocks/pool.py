@@ -17,7 +17,7 @@ from kipax.blocks.plan import BlockPlan
 from kipax.blocks.queue import QueueCounts, QueueSettings, TaskQueue
 from kipax.blocks.sums import SummingExecutor
 from kipax.blocks.tasks import Parts, Task
-from kipax.errors import PoolError, WireError
+from kipax.errors import PoolError, UsageError, WireError
 
 __all__ = ["Pool", "PoolExecutor", "check_parts"]
 
@@ -73,7 +73,17 @@ class Pool(abc.ABC):
         """Tells workers that the run is over and waits at most `seconds` for them to leave."""
 
     def executor(self, job: BlockJob) -> PoolExecutor:
-        """Returns the executor of a run; from now on workers may join."""
+        """Returns the executor of a run; from now on workers may join.
+
+        Raises:
+            UsageError: a kernel of the run is a function, which workers do not have.
+        """
+        for spec in job.kernels:
+            if spec.architecture.in_process_only:
+                raise UsageError(
+                    f"workers make a kernel from its name, and {spec.architecture.name} is a "
+                    "function of this process alone: run it without workers."
+                )
         self._say = job.say
         self._job = job
         blocks = len(job.plan.target_blocks(job.num_targets))

@@ -87,11 +87,10 @@ class Task(abc.ABC):
             >>> spec = KernelSpec(architectures.from_name("fc1"))
             >>> rows = TargetRows(np.arange(8))
             >>> GramTask(position=3, version=0, kernel=spec, rows=rows, used=7).describe()
-            'block 3 of gram (7 targets) with the ntk of fc1'
+            'block 3 of gram (7 targets) with the NTK of fc1'
         """
-        name = self.kernel.architecture.name
         what = f"block {self.position} of {self.op} ({self.extent})"
-        return f"{what} with the {self.kernel.kind} of {name}"
+        return f"{what} with the {self.kernel.describe()}"
 
 
 @functools.lru_cache(maxsize=64)

@@ -110,10 +110,11 @@ def _draw_dimension(result: Mapping[str, Any]) -> Figure:
     """Draws intrinsic and linear dimension over the sets (Figures 7, A3 and A4)."""
     rows = result["dimension"]
     panels = {}
+    of_gradients = f"gradients ({result['gradient_kernel'].upper()})"
     for kind in ("intrinsic_dimension", "linear_dimension"):
         panels[kind.replace("_", " ")] = {
             "images": ([row[kind] for row in rows], None),
-            "gradients (NTK)": ([row[f"gradient_{kind}"] for row in rows], None),
+            of_gradients: ([row[f"gradient_{kind}"] for row in rows], None),
         }
     steps = all(row["set"].startswith("step ") for row in rows)
     ticks = [row["set"].removeprefix("step ") for row in rows]

@@ -65,7 +65,7 @@ def _command(reporter: console.ConsoleReporter) -> dict[str, Any]:
             changed = dataclasses.replace(config, support=support)
             reporter.say(_line(f"{support} images", estimate_run(changed, facts, costs=one.costs)))
     for name in _OTHERS:
-        changed = dataclasses.replace(config, architecture=name, sample_architectures="")
+        changed = dataclasses.replace(config, architecture=name, kernel="", sample_architectures="")
         if name == config.architecture or min(facts.image_shape[:2]) < 8:
             continue
         costs = measure_costs(changed.kernel_specs[0], facts.image_shape, config.support)

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from typing import Any, TypeVar
 
-from kipax import architectures, ridge
+from kipax import ridge
 from kipax.blocks import default_memory_gb
 from kipax.config import (
     DATA_DIR_HELP,
@@ -27,7 +27,8 @@ from kipax.data import Dataset, fit
 from kipax.data.known import short_name
 from kipax.data.zca import check_lambda
 from kipax.errors import UsageError, check_choice, split_list
-from kipax.kernels import BACKENDS, KINDS, KernelSpec
+from kipax.files import plain_name
+from kipax.kernels import BACKENDS, KernelSpec, descriptions
 
 __all__ = [
     "DATASET_DEFAULTS",
@@ -98,8 +99,12 @@ class RunConfig:
     data_dir: str | None = config_field(None, DATA_DIR_HELP, may_change=True)
     image_size: int | None = config_field(None, IMAGE_SIZE_HELP)
     support: int = config_field(10, "number of distilled images, a multiple of the classes")
-    architecture: str = config_field(_DEFAULT_ARCHITECTURE, "network whose kernel is used")
-    kernel: str = config_field("ntk", "ntk or nngp")
+    architecture: str = config_field(
+        _DEFAULT_ARCHITECTURE,
+        "network whose kernel is used; or rbf, laplace (rbf:0.5: gamma 0.5), or "
+        "python:MODULE:FUNCTION",
+    )
+    kernel: str = config_field("", "ntk or nngp, for a network (ntk)")
     preprocessing: str = config_field(
         "standard", "how raw pixels are treated: standard, zca or zca_paper"
     )
@@ -127,11 +132,11 @@ class RunConfig:
     max_seconds: float | None = config_field(None, MAX_SECONDS_HELP, may_change=True)
 
     def __post_init__(self) -> None:
-        architectures.from_name(self.architecture)
-        check_choice("kernel", self.kernel, KINDS)
-        check_choice("backend", self.backend, BACKENDS)
-        check_choice("preprocessing", self.preprocessing, fit.names())
         check_values(self)
+        check_choice("backend", self.backend, BACKENDS)
+        first = self._spec(self._networks[0])  # raises for unknown names
+        object.__setattr__(self, "kernel", first.kind)
+        check_choice("preprocessing", self.preprocessing, fit.names())
         sizes = ("support", "ridge", "memory_gb", "eval_examples", "image_size", "max_seconds")
         check_positive(self, *sizes)
         check_not_negative(self, "validation_examples")
@@ -161,8 +166,13 @@ class RunConfig:
         if self.preprocessing == "standard":
             raise UsageError("zca_lambda needs preprocessing=zca or zca_paper; got standard.")
 
+    @property
+    def _networks(self) -> list[str]:
+        """The names of the architectures of every kernel that the run may use."""
+        return [self.architecture]
+
     def _spec(self, architecture: str) -> KernelSpec:
-        return KernelSpec(architectures.from_name(architecture), self.kernel, self.backend)
+        return KernelSpec(descriptions.from_name(architecture), self.kernel, self.backend)
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -171,8 +181,8 @@ class RunConfig:
 
     @property
     def kernel_specs(self) -> tuple[KernelSpec, ...]:
-        """Every kernel that a run may use."""
-        return (self.kernel_spec,)
+        """Every kernel that the run may use; KIP draws one of several each step."""
+        return tuple(self._spec(name) for name in self._networks)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -274,26 +284,25 @@ class KIPConfig(RunConfig):
         return super().may_change - fixed
 
     @property
-    def _samples(self) -> list[str]:
-        return split_list(self.sample_architectures)
+    def _networks(self) -> list[str]:
+        return split_list(self.sample_architectures) or [self.architecture]
 
     def _check_samples(self) -> None:
         """Makes `architecture`, which evaluates, one of the sampled architectures."""
-        _ = self.kernel_specs  # raises for unknown names
-        if not self._samples or self.architecture in self._samples:
+        specs = self.kernel_specs  # raises for unknown names
+        if len(specs) > 1 and any(spec.architecture.in_process_only for spec in specs):
+            raise UsageError(
+                f"sample_architectures draws among kernels known by name; got "
+                f"{self.sample_architectures}: a function of yours is run alone."
+            )
+        if self.architecture in self._networks:
             return
         if self.architecture != _DEFAULT_ARCHITECTURE:
             raise UsageError(
                 f"architecture, which evaluates, must be one of sample_architectures; got "
                 f"{self.architecture}, and {self.sample_architectures}."
             )
-        object.__setattr__(self, "architecture", self._samples[0])
-
-    @property
-    def kernel_specs(self) -> tuple[KernelSpec, ...]:
-        """The kernels that a step draws from; one if nothing is sampled."""
-        names = self._samples
-        return tuple(self._spec(name) for name in names) or (self.kernel_spec,)
+        object.__setattr__(self, "architecture", self._networks[0])
 
     @property
     def augmentation(self) -> float:
@@ -370,5 +379,5 @@ def _defaults(config: RunConfig) -> dict[str, Any]:
 def default_workdir(config: RunConfig, *, suffix: str = "") -> str:
     """Returns ``runs/<dataset>-<architecture>-<support>``, with the suffix appended if given."""
     network = "sampled" if getattr(config, "sample_architectures", "") else config.architecture
-    name = f"runs/{short_name(config.dataset)}-{network}-{config.support}"
+    name = f"runs/{short_name(config.dataset)}-{plain_name(network)}-{config.support}"
     return f"{name}-{suffix}" if suffix else name

@@ -14,10 +14,10 @@ from kipax.blocks import BlockPlan, DatasetTargets, LocalExecutor, TargetRows
 from kipax.data import Dataset, Standard, balanced_batch, step_key
 from kipax.data.known import DatasetFacts
 from kipax.distill.config import KIPConfig
+from kipax.distill.own import open_kernels
 from kipax.distill.state import make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update
 from kipax.kernels import KernelSpec
-from kipax.kernels.api import position_pairs
 
 __all__ = ["Costs", "Estimate", "estimate_run", "measure_costs"]
 
@@ -73,7 +73,7 @@ class Estimate:
 
 def measure_costs(spec: KernelSpec, image_shape: tuple[int, int, int], supports: int) -> Costs:
     """Times a few blocks of noise images; takes about ten seconds."""
-    work = position_pairs(spec.architecture, (image_shape[0], image_shape[1]))
+    work = spec.position_pairs(image_shape)
     sample = min(supports, _SAMPLE_SUPPORTS)
     rows = _SAMPLE_POSITION_PAIRS // (work * sample) // 16 * 16
     rows = max(_LEAST_ROWS, min(rows, _MOST_ROWS))
@@ -148,9 +148,8 @@ def estimate_run(
         costs: earlier measurements; None measures, as an average over sampled kernels.
     """
     if costs is None:
-        measured = [
-            measure_costs(spec, facts.image_shape, config.support) for spec in config.kernel_specs
-        ]
+        kernels = open_kernels(config, facts.image_shape)[1:]
+        measured = [measure_costs(spec, facts.image_shape, config.support) for spec in kernels]
         fields = [f.name for f in dataclasses.fields(Costs)]
         costs = Costs(*(statistics.mean(getattr(c, f) for c in measured) for f in fields))
     assert config.steps is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset, balanced_batch, step_key
 from kipax.data.sampling import Purpose
 from kipax.distill.config import KIPConfig, Method
-from kipax.distill.run import Evaluation, Interrupted, Run, RunResult, start_run
+from kipax.distill.run import Evaluation, Interrupted, Run, RunArguments, RunResult, start_run
 from kipax.distill.state import DistillState, make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update, compute_gradient
 from kipax.errors import FailedRunError, FileError, OutOfTime, PoolError
@@ -36,6 +37,7 @@ def run_kip(
     resume: bool = False,
     reporter: Reporter | None = None,
     make_executor: MakeExecutor = make_local,
+    kernel_fn: Callable[..., Any] | None = None,
 ) -> RunResult:
     """Learns a support set by KIP and writes everything to a folder.
 
@@ -50,6 +52,8 @@ def run_kip(
         resume: True continues the run in `workdir`, and starts one if there is none.
         reporter: is told sentences and progress.
         make_executor: makes the executor of the kernel blocks; this process by default.
+        kernel_fn: the differentiable kernel that ``config.architecture``, python:NAME, stands
+            for: images ``(n1, H, W, C)`` and ``(n2, H, W, C)`` to ``(n1, n2)``.
 
     Raises:
         UsageError, FileError: wrong input; nothing is lost.
@@ -60,15 +64,15 @@ def run_kip(
 
     Source: Nguyen et al. 2021, sections 2 and 2.1, appendix A.
     """
-    with start_run(
-        config,
-        method=KIP,
+    arguments = RunArguments(
         dataset=dataset,
         workdir=workdir,
         resume=resume,
-        reporter=reporter or Reporter(),
+        reporter=reporter,
         make_executor=make_executor,
-    ) as run:
+        kernel_fn=kernel_fn,
+    )
+    with start_run(config, KIP, arguments) as run:
         return Loop(run).run()
 
 
@@ -198,7 +202,7 @@ class Loop:
 
     def _kernel(self, step: int) -> KernelSpec:
         """Returns the kernel of a step; a random one where the run samples kernels."""
-        specs = self._config.kernel_specs
+        specs = self._run.kernels
         if len(specs) == 1:
             return specs[0]
         key = step_key(self._config.seed, Purpose.ARCHITECTURE, step)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from kipax import ridge
 from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset
 from kipax.distill.config import LabelSolveConfig, Method
-from kipax.distill.run import Interrupted, Run, RunResult, start_run
+from kipax.distill.run import Interrupted, Run, RunArguments, RunResult, start_run
 from kipax.errors import FileError, OutOfTime, PoolError
 from kipax.report import Progress, Reporter
 from kipax.runs import SECONDS_BETWEEN_SAVES
@@ -33,6 +34,7 @@ def run_label_solve(
     resume: bool = False,
     reporter: Reporter | None = None,
     make_executor: MakeExecutor = make_local,
+    kernel_fn: Callable[..., Any] | None = None,
 ) -> RunResult:
     """Solves for the labels of class-balanced real images (the paper's equation 2).
 
@@ -43,15 +45,15 @@ def run_label_solve(
 
     Source: Nguyen et al. 2021, section 2.
     """
-    with start_run(
-        config,
-        method=LABEL_SOLVE,
+    arguments = RunArguments(
         dataset=dataset,
         workdir=workdir,
         resume=resume,
-        reporter=reporter or Reporter(),
+        reporter=reporter,
         make_executor=make_executor,
-    ) as run:
+        kernel_fn=kernel_fn,
+    )
+    with start_run(config, LABEL_SOLVE, arguments) as run:
         return _solve(run)
 
 
@@ -62,7 +64,7 @@ def _solve(run: Run) -> RunResult:
         gram, cross = stream_sums(run)
     except FileError as error:
         raise FileError(f"{error} Mend the cause and continue with --resume.") from error
-    k_ss = run.executor.support_kernel(kernel=run.config.kernel_spec)
+    k_ss = run.executor.support_kernel(kernel=run.kernel)
     labels = ridge.label_solve(k_ss, gram, cross, ridge=run.config.ridge)
     support = run.support_set(run.first_images, labels, learned_labels=True, step=None)
     evaluation = run.evaluate(support)
@@ -131,7 +133,7 @@ def _continue(run: Run, sums: _Sums) -> Iterator[_Sums]:
     total, saved_at, began, first = len(run.dataset.x_train), time.monotonic(), None, 0
     every = run.executor.plan.target_blocks(total)
     blocks = [b for b in every if b[0] >= sums.cursor]
-    rows, kernel = TargetRows(np.arange(total)), run.config.kernel_spec
+    rows, kernel = TargetRows(np.arange(total)), run.kernel
     parts = run.executor.gram_parts(rows, kernel=kernel, skip=len(every) - len(blocks))
     for (_, stop), part in zip(blocks, parts, strict=True):
         sums = _Sums(sums.gram + part[0], sums.cross + part[1], stop)

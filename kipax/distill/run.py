@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,19 @@ from kipax.distill.config import (
     default_workdir,
     resolve,
 )
+from kipax.distill.own import check_resumed, open_kernels, own_facts
 from kipax.distill.state import initial_images
 from kipax.distill.words import describe_run, say_data, say_differences
 from kipax.distill.workdir import Workdir
 from kipax.errors import UsageError
 from kipax.files import hash_arrays
-from kipax.kernels.api import position_pairs
+from kipax.kernels import KernelSpec
 from kipax.report import Reporter, limit_time
 from kipax.runs import Identity
 from kipax.support import SupportSet
 from kipax.version import __version__
 
-__all__ = ["Evaluation", "Interrupted", "Run", "RunResult", "start_run"]
+__all__ = ["Evaluation", "Interrupted", "Run", "RunArguments", "RunResult", "start_run"]
 
 _NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every", "backend", "max_seconds")
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
@@ -103,11 +104,28 @@ class RunResult:
         }
 
 
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class RunArguments:
+    """The arguments that `kipax.distill.run_kip` and its siblings share; see there."""
+
+    dataset: Dataset | None = None
+    workdir: Path | str | None = None
+    resume: bool = False
+    reporter: Reporter | None = None
+    make_executor: MakeExecutor = make_local
+    kernel_fn: Callable[..., Any] | None = None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-    """The parts of a run that do not change from step to step."""
+    """The parts of a run that do not change from step to step.
+
+    `kernel` is the one that evaluates, `kernels` those that the steps use.
+    """
 
     config: RunConfig
+    kernel: KernelSpec
+    kernels: tuple[KernelSpec, ...]
     dataset: Dataset
     preprocessor: Preprocessor
     executor: BlockExecutor
@@ -129,7 +147,7 @@ class Run:
             "pixels": self._pixels,
             "training_examples": self.dataset.facts.train_examples,
             "class_names": list(self.dataset.class_names),
-            "architecture": config.kernel_spec.architecture.to_dict(),
+            "architecture": self.kernel.architecture.to_dict(),
             "kernel": config.kernel,
             "ridge": config.ridge,
             "label_convention": "centred one-hot (onehot - 1/classes)",
@@ -146,6 +164,7 @@ class Run:
             metadata,
             self.first_statistics,
             backend=config.backend,
+            function=getattr(self.kernel.architecture, "function", None),
         )
 
     @functools.cached_property
@@ -227,14 +246,7 @@ def _recorded(config: RunConfig) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def start_run(
-    config: RunConfig,
-    *,
-    method: Method,
-    dataset: Dataset | None,
-    workdir: Path | str | None,
-    resume: bool,
-    reporter: Reporter,
-    make_executor: MakeExecutor = make_local,
+    config: RunConfig, method: Method, arguments: RunArguments | None = None
 ) -> Iterator[Run]:
     """Loads data, fits the preprocessing, plans the blocks and holds the folder meanwhile.
 
@@ -243,28 +255,42 @@ def start_run(
     Raises:
         UsageError, FileError: see `load_dataset` and `RunFolder.open`.
     """
-    check_arguments(method.config, config, resume=resume)
-    check_dataset(dataset)
+    given = arguments or RunArguments()
+    check_arguments(method.config, config, resume=given.resume)
+    check_dataset(given.dataset)
+    reporter = given.reporter or Reporter()
     reporter = limit_time(reporter, config.max_seconds, remedy="continue with --resume")
-    config, dataset = _open_data(config, dataset)
+    config, dataset = _open_data(config, given.dataset)
+    kernels = open_kernels(config, dataset.image_shape, given.kernel_fn)
     say_data(config, dataset, reporter)
     preprocessor = fit_preprocessor(config.preprocessing, dataset, zca_lambda=config.zca_lambda)
     targets = DatasetTargets(dataset, preprocessor, augment_fraction=config.augmentation)
     images, statistics, classes = initial_images(config, dataset, preprocessor)
     plan = _plan(config, dataset)
 
-    identity = _identity(config, dataset, method=method, plan=plan)
-    folder = Workdir(workdir or default_workdir(config, suffix=method.suffix))
-    with folder.open(identity, resume=resume) as stored:
+    identity = _identity(config, dataset, method=method, plan=plan, kernel=kernels[0])
+    folder = Workdir(given.workdir or default_workdir(config, suffix=method.suffix))
+    with folder.open(identity, resume=given.resume) as stored:
+        check_resumed(stored, kernels[0], dataset.image_shape, folder.path)
         say_differences(stored, identity.to_json(), reporter)
         plan = BlockPlan(**stored["plan"])
         recipe = _recipe(config, dataset, preprocessor)
-        job = _job(config, dataset, targets, recipe=recipe, plan=plan, say=reporter.say)
+        job = _job(
+            config,
+            dataset,
+            targets,
+            kernels=kernels[1:],
+            recipe=recipe,
+            plan=plan,
+            say=reporter.say,
+        )
         run = Run(
             config=config,
+            kernel=kernels[0],
+            kernels=kernels[1:],
             dataset=dataset,
             preprocessor=preprocessor,
-            executor=make_executor(job),
+            executor=given.make_executor(job),
             workdir=folder,
             reporter=reporter,
             first_images=images,
@@ -289,12 +315,12 @@ def _open_data(config: Config, dataset: Dataset | None) -> tuple[Config, Dataset
         config = _of_given(config, dataset)
     config = resolve(config, training_examples=len(dataset.x_train))
     config.check_dataset(dataset)
-    for spec in config.kernel_specs:
-        spec.architecture.check_image_shape(dataset.image_shape)
     return config, dataset
 
 
-def _identity(config: RunConfig, dataset: Dataset, *, method: Method, plan: BlockPlan) -> Identity:
+def _identity(
+    config: RunConfig, dataset: Dataset, *, method: Method, plan: BlockPlan, kernel: KernelSpec
+) -> Identity:
     fill_in = functools.partial(resolve, training_examples=len(dataset.x_train))
     return Identity(
         method=method.name,
@@ -306,7 +332,8 @@ def _identity(config: RunConfig, dataset: Dataset, *, method: Method, plan: Bloc
         facts={
             "plan": plan.to_dict(),
             "versions": {"kipax": __version__, "jax": jax.__version__, "numpy": np.__version__},
-        },
+        }
+        | own_facts(kernel),
         free=config.may_change,
         defaults=resolved_defaults(config, fill_in),
     )
@@ -327,7 +354,6 @@ def _job(run_config: RunConfig, dataset: Dataset, targets: DatasetTargets, **res
     """Returns the `BlockJob` from which an executor is made."""
     return BlockJob(
         targets=targets,
-        kernels=run_config.kernel_specs,
         num_targets=run_config.targets_per_step(len(dataset.x_train)),
         supports=run_config.support,
         image_shape=dataset.image_shape,
@@ -350,9 +376,8 @@ def _recipe(config: RunConfig, dataset: Dataset, preprocessor: Preprocessor) -> 
 
 
 def _plan(config: RunConfig, dataset: Dataset) -> BlockPlan:
-    height, width, _ = dataset.image_shape
     specs = config.kernel_specs
-    work = max(position_pairs(s.architecture, (height, width)) for s in specs)
+    work = max(spec.position_pairs(dataset.image_shape) for spec in specs)
     assert config.memory_gb is not None
     return plan_blocks(
         config.targets_per_step(len(dataset.x_train)),

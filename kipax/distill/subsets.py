@@ -6,8 +6,9 @@ Every kernel is computed once, for the whole pool; those of the subsets are part
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from kipax.config import config_field
 from kipax.data import Dataset
 from kipax.distill.config import Method, RunConfig
 from kipax.distill.label_solve import stream_sums
-from kipax.distill.run import Run, start_run
+from kipax.distill.run import Run, RunArguments, start_run
 from kipax.errors import UsageError, read_whole_numbers
 from kipax.files import hash_arrays
 from kipax.report import Progress, Reporter
@@ -99,6 +100,7 @@ def run_subsets(
     resume: bool = False,
     reporter: Reporter | None = None,
     make_executor: MakeExecutor = make_local,
+    kernel_fn: Callable[..., Any] | None = None,
 ) -> list[SubsetRow]:
     """Measures the accuracy of random subsets of a pool, with true and with solved labels.
 
@@ -112,15 +114,15 @@ def run_subsets(
 
     Source: Nguyen et al. 2021, Table A1 (true labels, 20 draws) and Table 1 (LS, one draw).
     """
-    with start_run(
-        config,
-        method=SUBSETS,
+    arguments = RunArguments(
         dataset=dataset,
         workdir=workdir,
         resume=resume,
-        reporter=reporter or Reporter(),
+        reporter=reporter,
         make_executor=make_executor,
-    ) as run:
+        kernel_fn=kernel_fn,
+    )
+    with start_run(config, SUBSETS, arguments) as run:
         pool = _make_pool(run)
     rows = [_natural(pool, size, config) for size in config.sizes("natural")]
     rows += [_solved(pool, size, config) for size in config.sizes("solved")]
@@ -134,7 +136,7 @@ def _make_pool(run: Run) -> _Pool:
     gram = cross = None
     if config.sizes("solved"):
         gram, cross = stream_sums(run)
-    k_ss = run.executor.support_kernel(kernel=config.kernel_spec)
+    k_ss = run.executor.support_kernel(kernel=run.kernel)
     if gram is not None and cross is not None:
         content = {"k_ss": k_ss, "gram": gram, "cross": cross, "classes": run.first_classes}
         files.write_npz(run.workdir.path / "sums.npz", content)
@@ -145,7 +147,7 @@ def _make_pool(run: Run) -> _Pool:
 def _test_kernel(run: Run) -> tuple[np.ndarray, np.ndarray]:
     """Returns ``k_ts`` of the test images; saves each block in a file, so that it resumes."""
     x, y = run.test_images()
-    kernel_fn = run.config.kernel_spec.make()
+    kernel_fn = run.kernel.make()
     digest = hash_arrays({"x": x})[:16]  # other test images have other kernels
     folder = run.workdir.path / f"test-{digest}"
     folder.mkdir(exist_ok=True)

@@ -10,8 +10,6 @@ import jax
 
 from kipax.data import Dataset
 from kipax.distill.config import RunConfig
-from kipax.kernels import fused
-from kipax.kernels.api import choose_backend
 from kipax.report import Reporter
 
 if TYPE_CHECKING:
@@ -62,20 +60,11 @@ def describe_run(run: Run) -> str:
         "seed",
     )
     chosen = " · ".join(f"{k} {values[k]}" for k in shown if values.get(k) is not None)
-    kernels = " or ".join(s.architecture.name for s in config.kernel_specs)
+    kernels = " or ".join(kernel.describe() for kernel in run.kernels)
+    computed_by = " and ".join(dict.fromkeys(kernel.computed_by() for kernel in run.kernels))
     return (
-        f"{config.kernel.upper()} of {kernels} · {_backend(config)}\n"
+        f"{kernels} · {computed_by}\n"
         f"{config.support} images against {targets:,} targets"
         + (" a step" if run.method.in_steps else "")
         + f" · {blocks} block{'s' * (blocks > 1)} · at most {config.memory_gb:g} GB\n{chosen}"
     )
-
-
-def _backend(config: RunConfig) -> str:
-    """Names the backend that computes the kernels, and its platform."""
-    if all(not s.architecture.spatial_layers for s in config.kernel_specs):
-        return f"matrix products on {jax.default_backend()}"
-    backend, platform = choose_backend(config.backend), jax.default_backend()
-    if backend == "fused" and platform == "cpu":
-        return f"backend fused ({fused.isa()}, {fused.threads()} threads)"
-    return f"backend {backend} on {platform}"

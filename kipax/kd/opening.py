@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from kipax import files, shipped
+from kipax.config import import_object
 from kipax.data import Dataset, load_dataset
 from kipax.data.testing import check_test_data
 from kipax.errors import FileError, KipaxError, UsageError
@@ -109,17 +107,7 @@ def _is_network(path: Path) -> bool:
 
 
 def _of_python(text: str) -> Teacher:
-    module, _, name = text.partition(":")
-    if not module or not name:
-        raise UsageError(f"a teacher of Python is python:MODULE:NAME; got python:{text}.")
-    here = os.getcwd()
-    sys.path.insert(0, here)  # a module of the user's lies in the current folder
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"python:{text} names no teacher: {error}.") from error
-    finally:
-        sys.path.remove(here)
+    found = import_object(text, "teacher")
     made = found() if callable(found) else found
     if not isinstance(made, Teacher):
         raise UsageError(

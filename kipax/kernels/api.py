@@ -1,4 +1,4 @@
-"""`make_kernel_fn`: an architecture becomes a function from images to a kernel matrix."""
+"""The exact kernel of a network: an architecture becomes a function from images to a matrix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import logging
 import math
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,25 +13,23 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from kipax import architectures
 from kipax.architectures import Architecture
-from kipax.errors import UsageError, check_choice
+from kipax.errors import UsageError
 from kipax.kernels import fused, recursion
+from kipax.kernels.pairs import KernelFn, as_pair
 from kipax.kernels.window import plan_levels
-from kipax.pixels import as_array, check_preprocessed
 
 __all__ = [
     "BACKENDS",
     "KINDS",
-    "KernelFn",
-    "KernelSpec",
     "choose_backend",
-    "make_kernel_fn",
+    "computed_by",
+    "make_network_kernel",
     "pair_bytes",
     "position_pairs",
 ]
 
-KINDS = ("ntk", "nngp")
+KINDS = Architecture.kinds
 BACKENDS = ("auto", "portable", "fused")
 
 _SLICE_BYTES = 256 * 1024  # a slice of a tile stays in a core's cache
@@ -43,83 +40,12 @@ _LANES = 16
 KEPT_TABLES_BYTES = 2 * 1024**3
 
 
-class KernelFn(Protocol):
-    """A kernel function; ridge, blocks and distill accept any function with this signature."""
-
-    def __call__(self, x1: ArrayLike, x2: ArrayLike | None = None, /) -> jax.Array:
-        """Returns the kernel ``(n1, n2)`` of images ``(n1, H, W, C)`` and ``(n2, H, W, C)``."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class KernelSpec:
-    """A kernel described by names, as it is sent to the process that computes a block.
-
-    Attributes:
-        architecture: the network.
-        kind: "ntk" or "nngp".
-        backend: "portable", "fused" or "auto", see `make_kernel_fn`.
-    """
-
-    architecture: Architecture
-    kind: str = "ntk"
-    backend: str = "auto"
-
-    def make(self) -> KernelFn:
-        """Returns the kernel function; the same object for equal specs."""
-        return _make_kernel_fn(self.architecture, self.kind, self.backend)
-
-
-def make_kernel_fn(
-    architecture: Architecture | str, *, kind: str = "ntk", backend: str = "auto"
-) -> KernelFn:
-    """Returns the exact infinite-width kernel of a network, ``kernel_fn(x1, x2=None) -> (n1, n2)``.
-
-    ``kernel_fn(x1, x2)[i, j]`` is the NTK (or NNGP) of ``x1[i]`` and ``x2[j]`` in the NTK
-    parameterisation, readout included; ``kernel_fn(x)`` is ``kernel_fn(x, x)`` for half the
-    work. Identical images have correlation exactly 1. Images are ``(n, H, W, C)`` floating
-    point, any size that the pools allow; float64 is kept where JAX allows it, all else is
-    computed in float32. Differentiable in both arguments by `jax.grad` and `jax.vjp`, at
-    duplicates too (see `kipax.kernels.relu`).
-
-    Args:
-        architecture: an `Architecture` or a name for `kipax.architectures.from_name`.
-        kind: "ntk" or "nngp".
-        backend: "portable" is plain JAX; "fused" the C++ kernel for CPUs, or the one for
-            NVIDIA GPUs, float32 only, which have pullbacks (`jax.grad`, `jax.vjp`) but no
-            forward mode or second derivatives; "auto" takes the fastest that is known to run
-            here: fused on CPUs, portable elsewhere.
-
-    Raises:
-        UsageError: unknown names; on call, images of wrong rank, type, size or channels, or a
-            backend that does not run here.
-
-    Cost: about 100 floating-point operations per position pair and ReLU: for ConvNet on
-    32 x 32 pixels 18 MFLOP an image pair forward, 3 to 5 times that for a gradient. Memory
-    beyond inputs and result: portable, one tile of pairs (`pair_bytes` each), and as much for
-    each pair of a gradient, up to 2 GiB, above which tiles are recomputed; fused, the tables
-    of 16 pairs a thread. fc kernels need one matrix product and nothing larger than
-    ``(n1, n2)``.
-
-    Example:
-        >>> import jax, kipax
-        >>> kernel_fn = kipax.make_kernel_fn("convnet2", kind="ntk")
-        >>> x = jax.random.normal(jax.random.key(0), (3, 8, 8, 1))
-        >>> kernel_fn(x).shape, kernel_fn(x[:1], x).shape
-        ((3, 3), (1, 3))
-
-    Source: Nguyen et al. 2021, section 2 (kernels), by the displacement-window recursion of
-    `kipax.kernels.window`.
-    """
-    if not isinstance(architecture, Architecture):
-        architecture = architectures.from_name(architecture)
-    check_choice("kernel", kind, KINDS)
-    check_choice("backend", backend, BACKENDS)
-    return _make_kernel_fn(architecture, kind, backend)
-
-
 @functools.lru_cache(maxsize=64)
-def _make_kernel_fn(architecture: Architecture, kind: str, backend: str) -> KernelFn:
+def make_network_kernel(architecture: Architecture, kind: str, backend: str) -> KernelFn:
+    """Returns the kernel function of a network, see `kipax.make_kernel_fn`.
+
+    The same object for equal arguments, which are valid.
+    """
     ntk = kind == "ntk"
     compute = jax.jit(
         functools.partial(_matrix, architecture=architecture, ntk=ntk),
@@ -136,38 +62,10 @@ def _make_kernel_fn(architecture: Architecture, kind: str, backend: str) -> Kern
             raise
 
     def kernel_fn(x1: ArrayLike, x2: ArrayLike | None = None) -> jax.Array:
-        x1 = _check_images(x1, architecture)
-        if x2 is None:
-            return run(x1, x1, symmetric=True)
-        x2 = _check_images(x2, architecture)
-        if x1.shape[1:] != x2.shape[1:]:
-            raise UsageError(
-                f"both image sets must have one height, width and channel count; got "
-                f"{x1.shape[1:]} and {x2.shape[1:]}."
-            )
-        dtype = jnp.promote_types(x1.dtype, x2.dtype)
-        return run(x1.astype(dtype), x2.astype(dtype), symmetric=False)
+        symmetric = x2 is None
+        return run(*as_pair(x1, x2, architecture.check_image_shape), symmetric=symmetric)
 
     return kernel_fn
-
-
-def _check_images(x, architecture: Architecture) -> jax.Array:
-    if not isinstance(x, jax.Array):
-        x = _in_jax_types(as_array(x, "the images of a kernel"))
-    check_preprocessed(x, "a kernel")
-    architecture.check_image_shape(x.shape[1:])
-    x = jnp.asarray(x)
-    return x if x.dtype == jnp.float64 else x.astype(jnp.float32)
-
-
-def _in_jax_types(x: np.ndarray) -> np.ndarray:
-    """Returns an array in the type that JAX converts it to; too large values become infinite."""
-    if x.dtype == np.longdouble:
-        x = x.astype(np.float64)
-    if x.dtype.kind != "f":
-        return x
-    with np.errstate(over="ignore"):
-        return x.astype(jax.dtypes.canonicalize_dtype(x.dtype))
 
 
 def choose_backend(backend: str, dtype=jnp.float32) -> str:
@@ -188,6 +86,16 @@ def choose_backend(backend: str, dtype=jnp.float32) -> str:
     if dtype == jnp.float32 and jax.default_backend() == "cpu":
         _say_once(f"kernels are portable JAX, some 15 times slower than fused: {reason}")
     return "portable"
+
+
+def computed_by(architecture: Architecture, backend: str) -> str:
+    """Returns words for what computes a network's kernel here."""
+    if not architecture.spatial_layers:
+        return f"matrix products on {jax.default_backend()}"
+    chosen, platform = choose_backend(backend), jax.default_backend()
+    if chosen == "fused" and platform == "cpu":
+        return f"backend fused ({fused.isa()}, {fused.threads()} threads)"
+    return f"backend {chosen} on {platform}"
 
 
 @functools.cache

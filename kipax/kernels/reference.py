@@ -13,7 +13,8 @@ from kipax import architectures
 from kipax.architectures import Architecture
 from kipax.errors import UsageError, check_choice
 from kipax.kernels import _ntcompat
-from kipax.kernels.api import KINDS, KernelFn
+from kipax.kernels.api import KINDS
+from kipax.kernels.pairs import KernelFn
 
 __all__ = ["make_reference_kernel_fn"]
 

@@ -15,10 +15,11 @@ import jax
 import numpy as np
 
 from kipax import ridge
-from kipax.architectures import from_name, is_named, names
+from kipax.architectures import Architecture, is_named
 from kipax.data import Dataset
 from kipax.data.known import short_name
 from kipax.errors import FailedRunError, UsageError
+from kipax.kernels import KernelSpec, descriptions
 from kipax.ledger import Ledger, array_hash, key_of
 from kipax.report import Progress, Reporter
 from kipax.students import StudentSpec, is_finite_only, takes_width
@@ -323,11 +324,14 @@ def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
     """
     if is_finite_only(architecture):
         raise UsageError(
-            f"{architecture} has no kernel: take protocol=kip-nn, or one of {', '.join(names())}."
+            f"{architecture} has no kernel: take protocol=kip-nn, or one of "
+            f"{', '.join(descriptions.names())}."
         )
-    net = from_name(architecture)
-    net.check_image_shape(support.images.shape[1:])
-    metadata = dict(support.metadata) | {"architecture": net.to_dict()}
+    other = descriptions.from_name(architecture)
+    other.check_image_shape(support.images.shape[1:])
+    kind = support.kernel if support.kernel in other.kinds else other.kinds[0]
+    KernelSpec(other, kind, support.backend).make()  # raises where there is none
+    metadata = dict(support.metadata) | {"architecture": other.to_dict(), "kernel": kind}
     return dataclasses.replace(support, metadata=metadata)
 
 
@@ -337,14 +341,26 @@ def choose_student(
     """Returns the network called `network`, else the protocol's, else the set's architecture.
 
     Raises:
-        UsageError: the set's own architecture is not fully described by its name.
+        UsageError: the set's own architecture is not fully described by its name, or is a kernel
+            without a network.
     """
+    name = network or protocol.network or _own_network(support, protocol)
+    width = protocol.width if takes_width(name) else None
+    return StudentSpec(name=name, width=width, normalisation=protocol.normalisation)
+
+
+def _own_network(support: SupportSet, protocol: EvaluationProtocol) -> str:
+    """Returns the name of the set's own architecture; raises as `choose_student`."""
     own = support.architecture
-    name = network or protocol.network or own.name
-    if not (network or protocol.network or is_named(own)):
+    if not isinstance(own, Architecture):
+        raise UsageError(
+            f"{protocol.name} trains networks, and the kernel of this set is that of none, the "
+            f"{own.describe(support.kernel)}: say which network to take with --architectures, or "
+            "take --protocol=krr."
+        )
+    if not is_named(own):
         raise UsageError(
             f"networks are made by name, and {own.name} is not this set's architecture, which has "
             "other layers or scales: say which to take with --architectures."
         )
-    width = protocol.width if takes_width(name) else None
-    return StudentSpec(name=name, width=width, normalisation=protocol.normalisation)
+    return own.name

@@ -178,6 +178,7 @@ def _real_set(support: SupportSet, dataset: Dataset, chosen: np.ndarray, what: s
         labels,
         support.preprocessor,
         dict(support.metadata) | facts,
+        function=support.function,
     )
 
 

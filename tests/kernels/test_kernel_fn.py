@@ -49,7 +49,7 @@ def test_many_tiles_equal_one(monkeypatch):
     x1, x2 = _images(5, 6, 6, 1), _images(9, 6, 6, 1, seed=1)
 
     def run():
-        kernel_fn = api._make_kernel_fn.__wrapped__(
+        kernel_fn = api.make_network_kernel.__wrapped__(
             architectures.from_name("convnet1"), "ntk", "auto"
         )
         k, pull = jax.vjp(kernel_fn, x1, x2)
