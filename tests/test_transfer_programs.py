@@ -128,6 +128,19 @@ def test_figure_1_runs(tmp_path):
     assert "learned with" in err
 
 
+def test_both_losses_are_compared(tmp_path):
+    flags = ["--architecture=fc1", "--steps=3", "--target_batch=20", "--temperature=0.2"]
+    command = ("losses", *flags, "--seeds=2", f"--workdir={tmp_path}")
+    status, out, err = _run(*command)
+    assert status == 0, err
+    rows = json.loads(out)["rows"]
+    assert rows.keys() == {"mse", "xent"}
+    assert all(len(row["validation"]) == len(row["test"]) == 2 for row in rows.values())
+    assert {p.name for p in tmp_path.iterdir()} == {"mse-0", "mse-1", "xent-0", "xent-1"}
+    status, again, err = _run(*command)  # finished runs are found
+    assert (status, again) == (0, out), err
+
+
 def test_the_papers_rule_over_a_runs_checkpoints(folder):
     status, out, err = _run("checkpoints", f"--workdir={folder}")
     assert status == 0, err
