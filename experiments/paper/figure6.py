@@ -7,8 +7,10 @@ the pixels changed.
 
 Command:  python -m experiments.paper.figure6 --dataset=npz:mnist.npz --architecture=fc2 \
               --support=100 --steps=335 --target_batch=1000
-Expected: docs/analysis.md; a minute on 2 CPU cores. The flags of kipax kip may be given; two KIP
-          runs, kept in runs/figure6-.../fixed and learned, and resumed.
+Expected: 94.9 % from 93.7 with fixed labels: holds; 1.32 bits a label; pixels changed by 24.6 grey
+          levels, with fixed labels by 36.6; 80 s on 2 CPU cores.
+          The flags of kipax kip may be given; two KIP runs, kept in runs/figure6-.../fixed and
+          learned, and resumed.
           The paper: MNIST, 100 images, no augmentation.
 
 Source: Nguyen et al. 2021, Figure 6, arXiv:2107.13034.

@@ -8,8 +8,9 @@ of A3 and A4 is drawn. The noise is the deviation over twenty draws of as many r
 Command:  kipax kip --dataset=digits --architecture=fc2 --support=100 --steps=400 \
               --learn_labels=false --workdir=runs/fc2
           python -m experiments.paper.figure7 runs/fc2 --workdir=runs/figure7
-Expected: intrinsic dimension 8.3 at step 0 and 16.4 at step 400, real draws 6.7 ± 0.9: holds; 23
-          and 4 s on 2 CPU cores. Linear and of gradients: docs/analysis.md.
+Expected: intrinsic dimension 8.3 at step 0 and 16.4 at step 400, real draws 6.7 ± 0.9: holds; of
+          gradients 12.6 and 25.2, 10.9 ± 1.5: holds; linear 17 and 16, 63 and 58: does not hold;
+          23 and 9 s on 2 CPU cores. Other sets: docs/analysis.md.
           The paper: 500 images, CIFAR-10, SVHN, MNIST and others.
 
 Source: Nguyen et al. 2021, Figures 7, A3 and A4, arXiv:2107.13034; `kipax analyse` has the numbers.

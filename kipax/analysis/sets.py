@@ -225,7 +225,8 @@ def measure_parts(
     """
     kept = {}
     for percent in config.percentages:
-        parts = random_parts(len(support), percent / 100, draws=config.draws, seed=config.seed)
+        draws = 1 if percent == 100 else config.draws  # all images are one part
+        parts = random_parts(len(support), percent / 100, draws=draws, seed=config.seed)
         accuracies = subsampling(
             *kernels, support.labels, classes, parts=parts, ridge=support.ridge
         )
