@@ -85,7 +85,7 @@ TENSORFLOW_310 = [
     "jax==0.6.2; python_version == '3.10'",
 ]
 EXTRAS = {
-    "plots": ["matplotlib>=3.8"],
+    "plots": ["matplotlib>=3.8", "pillow>=10"],
     "weights": ["safetensors>=0.4"],
     "analysis": ["scikit-learn>=1.3"],
     "data": DATA,

@@ -44,7 +44,14 @@ __all__ = [
 flags.disclaim_key_flags()  # the calling program owns the flags
 
 
-_RESULTS = ("support.npz", "images.png", "labels.png", "curve.png", "metrics.jsonl")
+_RESULTS = (
+    "support.npz",
+    "images.png",
+    "labels.png",
+    "curve.png",
+    "movie.gif",
+    "metrics.jsonl",
+)
 _SECONDS_BETWEEN_LINES = 20.0  # without a terminal
 
 

@@ -26,7 +26,7 @@ def test_links_lead_somewhere(page):
 
 @pages
 def test_commands_are_there(page):
-    for module in re.findall(r"python -m ([a-z_.]+)", page.read_text()):
+    for module in re.findall(r"python -m ([A-Za-z0-9_.]+)", page.read_text()):
         if not module.endswith("."):
             assert importlib.util.find_spec(module) is not None, module
 

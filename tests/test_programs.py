@@ -38,8 +38,10 @@ def _run(program, *flags):
 
 
 def test_kip(tmp_path):
-    status, out, err = _run("kip", *FAST, f"--workdir={tmp_path}")
+    status, out, err = _run("kip", *FAST, "--movie", f"--workdir={tmp_path}")
     assert status == 0, err
+    assert "curve.png movie.gif metrics.jsonl" in err
+    assert (tmp_path / "movie.gif").read_bytes().startswith(b"GIF89a")
     result = json.loads(out)  # one line, and nothing else, on stdout
     assert 0 <= result["test_accuracy"] <= 1
     assert result["steps"] == 3
@@ -102,6 +104,7 @@ def test_label_solve(tmp_path):
         (["--nonsense=1"], "Unknown command line flag 'nonsense'", 2),
         (["--support=15"], "the nearest are 10 and 20", 2),
         (["digits"], "everything is a --flag; got 'digits'", 2),
+        (["--movie", "--steps=0"], "over the steps of a run; got --steps=0", 2),
         (["--dataset=npz:/nowhere.npz"], "could not read /nowhere.npz: No such file", 1),
     ],
 )

@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from PIL import Image
 
 from tests.test_programs import _run, _start
 
@@ -108,7 +109,6 @@ def test_a_killed_grid_goes_on_where_it_stopped(folder, tmp_path):
             marks=pytest.mark.slow,
         ),
         ("figure4", [*NETWORK[1:], "--steps=4"], "above natural"),
-        ("figure7", [], "random real, 20 draws"),
         ("figure8", ["--eval_examples=60"], "band 5"),
     ],
 )
@@ -117,6 +117,59 @@ def test_the_papers_scripts_run(folder, script, flags, shown):
     assert status == 0, err
     assert json.loads(out)
     assert shown in err
+
+
+def test_figure_5_shows_first_and_last_images(folder, tmp_path):
+    flags = ["--classes=seven,7,0", f"--workdir={tmp_path}"]
+    status, _, err = _run("paper.figure5", str(folder), *flags)
+    assert status == 2
+    assert "unknown class 'seven'" in err.splitlines()[-1]
+    status, out, err = _run("paper.figure5", str(folder), flags[0].replace("seven,", ""), flags[1])
+    assert status == 0, err
+    found = json.loads(out)
+    assert 0 < found["change"] < 255
+    assert found["own"] == 1  # after four steps
+    with Image.open(tmp_path / "figure5.png") as picture:
+        assert picture.height > 100
+
+
+def test_figure_7_judges_each_dimension(folder, tmp_path):
+    flags = ["--real_draws=3", f"--workdir={tmp_path}"]
+    status, out, err = _run("paper.figure7", str(folder), *flags)
+    assert status == 0, err
+    found = json.loads(out)
+    assert [row["set"] for row in found["dimension"]] == ["step 0", "step 1", "step 4"]
+    assert len(found["verdict"]) == len(found["real"]) == 4
+    for kind, verdict in found["verdict"].items():
+        gain = found["dimension"][-1][kind] - found["dimension"][0][kind]
+        expected = "holds" if gain > 0 else "does not hold"
+        assert verdict == ("within noise" if abs(gain) <= 2 * found["real"][kind][1] else expected)
+    assert "random real, 3 draws" in err
+    assert (tmp_path / "figure7.png").exists()
+
+
+def test_figure_A1_compares_drops(folder, tmp_path):
+    flags = ["--eval_examples=60", "--draws=5", "--keep=20,50", f"--workdir={tmp_path}"]
+    status, out, err = _run("paper.figureA1", f"{folder},digits-convnet-10", *flags)
+    assert status == 0, err
+    found = json.loads(out)
+    assert sum(found["verdicts"].values()) == 4  # two sets at two percentages
+    point = found["runs"]["digits-convnet-10"]["20"]
+    assert point["natural"] < point["learned"] < 1  # two of ten images know two classes at most
+    assert point["verdict"] in ("holds", "within noise")
+    assert (tmp_path / "figureA1.png").exists()
+
+
+@pytest.mark.slow
+def test_figure_6_learns_with_and_without_labels(tmp_path):
+    flags = ["--architecture=fc1", "--steps=3", "--target_batch=50", "--eval_examples=60"]
+    flags.append(f"--folder={tmp_path / 'runs'}")
+    status, out, err = _run("paper.figure6", *flags)
+    assert status == 0, err
+    runs = json.loads(out)["runs"]
+    assert runs["fixed labels"]["entropy"] == 0 < runs["learned labels"]["entropy"]
+    assert "learned labels test better: " in err
+    assert (tmp_path / "runs-digits-10" / "figure6.png").exists()
 
 
 @pytest.mark.slow

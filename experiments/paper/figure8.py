@@ -17,13 +17,11 @@ Source: Nguyen et al. 2021, Figure 8, arXiv:2107.13034; `kipax analyse` draws it
 import math
 from typing import Any
 
-import numpy as np
-
 from kipax import console
 from kipax import flags as config_flags
-from kipax.analysis import AnalyseConfig, SpectralBands, spectral_bands
+from kipax.analysis import AnalyseConfig, SpectralBands, kernels_with, spectral_bands
 from kipax.commands.analyse import open_sets
-from kipax.kd.verdicts import HOLDS, NOISE, REFUTED
+from kipax.kd.verdicts import judge
 from kipax.transfer import align
 
 
@@ -42,13 +40,11 @@ def main(reporter: console.ConsoleReporter, run: str) -> dict[str, Any]:
     found = {}
     for name in (next(iter(sets)), last):
         one = sets[name]
-        k_ss = np.asarray(one.kernel_fn()(one.images))
-        k_ts = np.concatenate([block for _, block in one.kernel_blocks(targets)])
-        found[name] = spectral_bands(k_ss, k_ts, one.labels, y, bands=config.bands)
+        kernels = kernels_with(one, targets)
+        found[name] = spectral_bands(*kernels, one.labels, y, bands=config.bands)
     shares = {name: one.accuracies[0] / one.whole for name, one in found.items()}
     change = shares[last] - shares[next(iter(sets))]
-    noise = 2 * math.hypot(*(_error(one, len(y)) for one in found.values()))
-    verdict = NOISE if abs(change) <= noise else HOLDS if change < 0 else REFUTED
+    verdict = judge(-change, sum(_error(one, len(y)) ** 2 for one in found.values()))
     reporter.close()
     head = ["", *(f"band {i}" for i in range(1, config.bands + 1)), "whole"]
     rows = [[n, *(f"{100 * a:.1f}" for a in (*one[0], one.whole))] for n, one in found.items()]

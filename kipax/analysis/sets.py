@@ -33,7 +33,14 @@ from kipax.kernels import make_kernel_fn
 from kipax.report import Progress, Reporter
 from kipax.support import SupportSet
 
-__all__ = ["AnalyseConfig", "analyse"]
+__all__ = [
+    "AnalyseConfig",
+    "analyse",
+    "kernels_with",
+    "measure_bands",
+    "measure_dimensions",
+    "measure_parts",
+]
 
 _ROWS = 2000  # training images preprocessed at once
 _COMPARED = 100  # test images whose distances show what a usual distance is
@@ -115,15 +122,11 @@ def analyse(
     targets = last.preprocess(x)
     result: dict[str, Any] = {"dimension": [], "spectrum": {}, "subsampling": {}}
     for number, (name, one) in enumerate(sets.items(), 1):
-        of_gradients = one.architecture.kinds[0]  # the NTK, or a kernel that is no network's
-        kernel_fn = make_kernel_fn(one.architecture, kind=of_gradients, backend=one.backend)
-        ntk = np.asarray(kernel_fn(one.images))
-        result["dimension"].append({"set": name} | _dimensions(one, ntk))
+        result["dimension"].append({"set": name} | measure_dimensions(one))
         if number in (1, len(sets)):
-            own = one.kernel == of_gradients
-            k_ss = ntk if own else np.asarray(one.kernel_fn()(one.images))
-            spectrum, parts = _regressions(one, k_ss, (targets, y), config)
-            result["spectrum"][name], result["subsampling"][name] = spectrum, parts
+            kernels = kernels_with(one, targets)
+            result["spectrum"][name] = measure_bands(one, kernels, y, bands=config.bands)
+            result["subsampling"][name] = measure_parts(one, kernels, y, config)
         reporter.progress(Progress(number, len(sets), unit="set"))
     result["labels"] = _labels(last)
     result["nearest"] = _nearest(last, dataset, targets[:_COMPARED], reporter)
@@ -132,48 +135,111 @@ def analyse(
     return result | {"config": dataclasses.asdict(config)}
 
 
-def _dimensions(support: SupportSet, ntk: np.ndarray) -> dict[str, Any]:
-    """Returns the dimensions of a set's images and of the wide network's gradients at them."""
+def kernels_with(support: SupportSet, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the kernel of a set's images, and that of targets with them.
+
+    Args:
+        support: the set, whose own kernel is computed.
+        targets: preprocessed images ``(t, H, W, C)``.
+
+    Returns:
+        ``k_ss``, ``(s, s)``, and ``k_ts``, ``(t, s)``.
+    """
+    k_ss = np.asarray(support.kernel_fn()(support.images))
+    return k_ss, np.concatenate([block for _, block in support.kernel_blocks(targets)])
+
+
+def measure_dimensions(support: SupportSet) -> dict[str, Any]:
+    """Measures the dimensions of a set's images and of the wide network's gradients at them.
+
+    Args:
+        support: a set of at least three distinct images; its architecture's NTK is computed,
+            whatever its own kernel is, or the kernel that is no network's.
+
+    Returns:
+        JSON-ready: ``intrinsic_dimension``, ``linear_dimension`` and the same after
+        ``gradient_``; ``distinct_images``, and ``left_out`` and ``gradient_left_out``, the
+        numbers of images whose pixels or gradients repeat others'; ``mean_label_entropy`` in
+        bits, and ``step``.
+
+    Raises:
+        UsageError: fewer than three distinct images, or ratios that say nothing.
+
+    Source: Nguyen et al. 2021, appendix A; Figures 7, A3 and A4.
+    """
+    architecture = support.architecture
+    kernel_fn = make_kernel_fn(architecture, kind=architecture.kinds[0], backend=support.backend)
+    ntk = np.asarray(kernel_fn(support.images))
     of_images = two_nn(squared_distances(support.images))
+    of_gradients = two_nn(gradient_distances(ntk))
     return {
         "step": support.metadata.get("step"),
         "intrinsic_dimension": round(of_images.dimension, 3),
         "linear_dimension": linear_dimension(support.images),
-        "gradient_intrinsic_dimension": round(two_nn(gradient_distances(ntk)).dimension, 3),
+        "gradient_intrinsic_dimension": round(of_gradients.dimension, 3),
         "gradient_linear_dimension": linear_dimension_of_kernel(ntk),
         "distinct_images": of_images.distinct,
         "left_out": of_images.duplicates,
+        "gradient_left_out": of_gradients.duplicates,
         "mean_label_entropy": round(float(label_entropy(support.labels).mean()), 4),
     }
 
 
-def _regressions(
+def measure_bands(
     support: SupportSet,
-    k_ss: np.ndarray,
-    test: tuple[np.ndarray, np.ndarray],
-    config: AnalyseConfig,
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns the accuracies of a set's spectral bands, and of its parts by percentage."""
-    targets, classes = test
-    k_ts = np.concatenate([block for _, block in support.kernel_blocks(targets)])
-    found = spectral_bands(k_ss, k_ts, support.labels, classes, bands=config.bands)
-    spectrum = {
+    kernels: tuple[np.ndarray, np.ndarray],
+    classes: np.ndarray,
+    *,
+    bands: int,
+) -> dict[str, Any]:
+    """Returns `spectral_bands` of a set, JSON-ready.
+
+    Args:
+        support: the set.
+        kernels: ``k_ss`` and ``k_ts``, see `kernels_with`.
+        classes: classes of the targets ``(t,)``.
+        bands: number of bands.
+    """
+    found = spectral_bands(*kernels, support.labels, classes, bands=bands)
+    return {
         "bands": [round(accuracy, 4) for accuracy in found.accuracies],
         "whole": round(found.whole, 4),
         "rank": found.rank,
     }
+
+
+def measure_parts(
+    support: SupportSet,
+    kernels: tuple[np.ndarray, np.ndarray],
+    classes: np.ndarray,
+    config: AnalyseConfig,
+) -> dict[str, dict[str, Any]]:
+    """Measures the accuracy of random parts of a set, at its own ridge.
+
+    Args:
+        support: the set.
+        kernels: ``k_ss`` and ``k_ts``, see `kernels_with`.
+        classes: classes of the targets ``(t,)``.
+        config: its `keep`, `draws` and `seed`; sets of one size have the same parts.
+
+    Returns:
+        By percentage, JSON-ready: ``images`` of a part, ``mean`` and ``std`` of the accuracies.
+
+    Source: Nguyen et al. 2021, appendix C.1 and Figure A1.
+    """
     kept = {}
     for percent in config.percentages:
-        parts = random_parts(len(support), percent / 100, draws=config.draws, seed=config.seed)
+        draws = 1 if percent == 100 else config.draws  # all images are one part
+        parts = random_parts(len(support), percent / 100, draws=draws, seed=config.seed)
         accuracies = subsampling(
-            k_ss, k_ts, support.labels, classes, parts=parts, ridge=support.ridge
+            *kernels, support.labels, classes, parts=parts, ridge=support.ridge
         )
         kept[str(percent)] = {
             "images": len(parts[0]),
             "mean": round(float(accuracies.mean()), 4),
             "std": round(float(accuracies.std()), 4),
         }
-    return spectrum, kept
+    return kept
 
 
 def _labels(support: SupportSet) -> dict[str, Any]:

@@ -18,7 +18,7 @@ Source: Nguyen et al. 2021, section 4, appendix C.1; Figures 7, 8, A1, A3, A4, a
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +50,12 @@ def _command(reporter: console.ConsoleReporter, run_or_set: str) -> dict[str, An
     result = {"name": run_or_set} | analyse(sets, dataset, config, reporter=reporter)
     reporter.close()
     files.write_json(folder / "analysis.json", result)
-    written = ["analysis.json", *_draw(folder, result, reporter)]
+    pictures = {
+        "dimension.png": lambda: draw_dimension(result["dimension"]),
+        "spectrum.png": lambda: _draw_spectrum(result["spectrum"]),
+        "subsampling.png": lambda: _draw_subsampling(result["subsampling"]),
+    }
+    written = ["analysis.json", *plots.write_pictures(folder, pictures, reporter)]
     _tell(result, reporter)
     reporter.say(f"{folder}/  {' '.join(written)}")
     return result
@@ -90,25 +95,15 @@ def open_sets(
     return sets | {step: last}, dataset
 
 
-def _draw(folder: Path, result: Mapping[str, Any], reporter: console.ConsoleReporter) -> list[str]:
-    """Writes the pictures; tells the reporter of those that cannot be drawn."""
-    drawn = {
-        "dimension.png": _draw_dimension,
-        "spectrum.png": _draw_spectrum,
-        "subsampling.png": _draw_subsampling,
-    }
-    try:
-        for name, draw in drawn.items():
-            files.write_bytes(folder / name, plots.to_png(draw(result)))
-    except ImportError as error:
-        reporter.say(f"the pictures are missing: {error}")
-        return []
-    return list(drawn)
+def draw_dimension(rows: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draws intrinsic and linear dimension over the sets (Figures 7, A3 and A4).
 
+    Args:
+        rows: of `kipax.analysis.measure_dimensions`, with the name of the ``set`` beside it.
 
-def _draw_dimension(result: Mapping[str, Any]) -> Figure:
-    """Draws intrinsic and linear dimension over the sets (Figures 7, A3 and A4)."""
-    rows = result["dimension"]
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
     panels = {}
     of_gradients = f"gradients ({result['gradient_kernel'].upper()})"
     for kind in ("intrinsic_dimension", "linear_dimension"):
@@ -121,9 +116,8 @@ def _draw_dimension(result: Mapping[str, Any]) -> Figure:
     return plots.draw_lines(panels, ticks, "step" if steps else "")
 
 
-def _draw_spectrum(result: Mapping[str, Any]) -> Figure:
+def _draw_spectrum(found: Mapping[str, Any]) -> Figure:
     """Draws the accuracy of each band of eigenvalues (Figure 8)."""
-    found = result["spectrum"]
     count = len(next(iter(found.values()))["bands"])
     edges = [round(100 * i / count) for i in range(count + 1)]
     ticks = [f"{low} to {high} %" for low, high in itertools.pairwise(edges)]
@@ -135,9 +129,8 @@ def _draw_spectrum(result: Mapping[str, Any]) -> Figure:
     )
 
 
-def _draw_subsampling(result: Mapping[str, Any]) -> Figure:
+def _draw_subsampling(found: Mapping[str, Any]) -> Figure:
     """Draws the accuracy of parts, and its ratio to that of all images (Figure A1)."""
-    found = result["subsampling"]
     percentages = list(next(iter(found.values())))  # rising, all images last
     panels: dict[str, dict[str, Any]] = {"test accuracy": {}, "relative to all images": {}}
     for name, parts in found.items():
@@ -149,6 +142,19 @@ def _draw_subsampling(result: Mapping[str, Any]) -> Figure:
     return plots.draw_lines(panels, [f"{p} %" for p in percentages], "images kept")
 
 
+def tell_left_out(rows: Sequence[Mapping[str, Any]], reporter: console.ConsoleReporter) -> None:
+    """Says how many images of each set repeat others, which no intrinsic dimension counts.
+
+    Args:
+        rows: as for `draw_dimension`.
+        reporter: is told.
+    """
+    for row in rows:
+        for what, key in (("images", "left_out"), ("gradients", "gradient_left_out")):
+            if row[key]:
+                reporter.say(f"{row['set']}: {row[key]} {what} repeat others and were left out")
+
+
 def _tell(result: Mapping[str, Any], reporter: console.ConsoleReporter) -> None:
     """Prints the numbers of the pictures in a few lines."""
     for row in result["dimension"]:
@@ -157,8 +163,7 @@ def _tell(result: Mapping[str, Any], reporter: console.ConsoleReporter) -> None:
             f"{row['gradient_intrinsic_dimension']:.1f}), linear {row['linear_dimension']} "
             f"({row['gradient_linear_dimension']}), labels of {row['mean_label_entropy']:.2f} bits"
         )
-        if row["left_out"]:
-            reporter.say(f"{row['set']}: {row['left_out']} images repeat others and were left out")
+    tell_left_out(result["dimension"], reporter)
     for name, one in result["spectrum"].items():
         bands = ", ".join(f"{100 * accuracy:.1f}" for accuracy in one["bands"])
         reporter.say(f"{name}: {bands} % by bands of eigenvalues, {100 * one['whole']:.1f} whole")

@@ -3,6 +3,7 @@
 from kipax.distill.config import KIPConfig, LabelSolveConfig
 from kipax.distill.kip import run_kip
 from kipax.distill.label_solve import run_label_solve
+from kipax.distill.movie import write_movie
 from kipax.distill.run import Evaluation, Interrupted, RunResult
 from kipax.distill.subsets import SubsetRow, SubsetsConfig, run_subsets
 from kipax.report import Progress, Reporter
@@ -20,4 +21,5 @@ __all__ = [
     "run_kip",
     "run_label_solve",
     "run_subsets",
+    "write_movie",
 ]

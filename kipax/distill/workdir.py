@@ -21,7 +21,7 @@ _KEPT_BY_LOSS = 5  # the paper reports mean and deviation over the five lowest
 
 
 class Workdir(RunFolder):
-    """A `RunFolder` with the checkpoints of a distillation, ``support.npz`` and its pictures.
+    """A `RunFolder` with a distillation's checkpoints, ``support.npz``, its pictures and its film.
 
     Args:
         path: the folder, which need not exist yet.

@@ -13,6 +13,7 @@ __all__ = [
     "HOLDS",
     "NOISE",
     "REFUTED",
+    "judge",
     "judge_equal",
     "judge_gap",
     "judge_order",
@@ -32,9 +33,21 @@ def _variance(result: CellResult) -> float:
     return p * (1 - p) / result.test_examples + spread**2 / len(result.accuracies)
 
 
-def _verdict(difference: float, variance: float) -> str:
-    """Returns the verdict on the claim that a difference is positive, by two standard errors."""
-    if abs(difference) < 2 * math.sqrt(variance):
+def judge(difference: float, variance: float) -> str:
+    """Judges the claim that a difference is positive.
+
+    Args:
+        difference: the measured difference.
+        variance: its squared standard error.
+
+    Returns:
+        ``holds`` or ``does not hold`` beyond two standard errors, else ``within noise``.
+
+    Example:
+        >>> judge(0.03, 0.01**2), judge(-0.01, 0.01**2)
+        ('holds', 'within noise')
+    """
+    if abs(difference) <= 2 * math.sqrt(variance):
         return NOISE
     return HOLDS if difference > 0 else REFUTED
 
@@ -50,7 +63,7 @@ def judge_order(lower: CellResult, higher: CellResult) -> str:
         ``holds`` or ``does not hold`` where they differ by two standard errors, else
         ``within noise``.
     """
-    return _verdict(higher.accuracy - lower.accuracy, _variance(lower) + _variance(higher))
+    return judge(higher.accuracy - lower.accuracy, _variance(lower) + _variance(higher))
 
 
 def judge_equal(one: CellResult, other: CellResult) -> str:
@@ -70,7 +83,7 @@ def judge_gap(wide: tuple[CellResult, CellResult], narrow: tuple[CellResult, Cel
         narrow: the worse and the better cell that are claimed to differ less.
     """
     gaps = [better.accuracy - worse.accuracy for worse, better in (wide, narrow)]
-    return _verdict(gaps[0] - gaps[1], sum(_variance(cell) for cell in (*wide, *narrow)))
+    return judge(gaps[0] - gaps[1], sum(_variance(cell) for cell in (*wide, *narrow)))
 
 
 def rank_correlation(results: Sequence[CellResult]) -> float | None:

@@ -68,9 +68,18 @@ def find_support(path: Path | str) -> Path:
     path = files.expand(path)
     if not path.is_dir():
         return path
-    if not (path / "support.npz").exists():
-        raise UsageError(f"{path} holds no support.npz: finish its run, or name a file.")
-    return path / "support.npz"
+    if (path / "support.npz").exists():
+        return path / "support.npz"
+    takes = (
+        "give the folder of a finished kip or label_solve run, a set's file, or a name of "
+        "kipax.available()"
+    )
+    if (path / "network.npz").exists():
+        raise UsageError(
+            f"{path} holds no support.npz but a network, which `kipax probe {path}` tells about: "
+            f"{takes}."
+        )
+    raise UsageError(f"{path} holds no support.npz: {takes}.")
 
 
 def name_beside_baselines(support: SupportSet) -> str:

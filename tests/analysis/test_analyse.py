@@ -13,7 +13,7 @@ from PIL import Image
 import kipax
 from kipax import analysis
 from kipax.analysis import AnalyseConfig
-from kipax.commands.analyse import open_sets
+from kipax.commands.analyse import open_sets, tell_left_out
 from kipax.console import ConsoleReporter
 from kipax.errors import FileError, UsageError
 
@@ -103,13 +103,21 @@ def test_a_set_alone_stands_beside_real_images(run, tmp_path, monkeypatch):
     assert list(sets) == ["random real", "KIP"]
 
 
-def test_repeated_images_are_left_out(run):
+def test_repeated_images_are_left_out(run, capsys):
     support = kipax.load(run)
     images = np.array(support.images)
     images[7] = images[2]
     repeated = dataclasses.replace(support, images=images)
     result = analysis.analyse({"it": repeated}, kipax.load_dataset("digits"), SMALL)
-    assert (result["dimension"][0]["distinct_images"], result["dimension"][0]["left_out"]) == (9, 1)
+    row = result["dimension"][0]
+    assert (row["distinct_images"], row["left_out"], row["gradient_left_out"]) == (9, 1, 1)
+    tell_left_out(result["dimension"], ConsoleReporter())
+    assert capsys.readouterr().err.splitlines() == [
+        "it: 1 images repeat others and were left out",
+        "it: 1 gradients repeat others and were left out",
+    ]
+    with pytest.raises(UsageError, match="rank 9, below 10 bands: take at most 9"):
+        analysis.analyse({"it": repeated}, kipax.load_dataset("digits"), AnalyseConfig(bands=10))
     images[:] = images[0]
     images[1] = images[1] + 1
     two = dataclasses.replace(support, images=images)
@@ -119,7 +127,11 @@ def test_repeated_images_are_left_out(run):
 
 def test_what_is_no_run_or_set(run, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match=r"holds no support\.npz: finish its run, or name a file"):
+    takes = r"give the folder of a finished kip or label_solve run, a set's file, or a name"
+    with pytest.raises(UsageError, match=rf"empty holds no support\.npz: {takes}"):
+        open_sets(str(tmp_path / "empty"), AnalyseConfig(), ConsoleReporter())
+    (tmp_path / "empty" / "network.npz").touch()  # as of kipax teacher
+    with pytest.raises(UsageError, match=rf"a network, which `kipax probe .*empty`.*: {takes}"):
         open_sets(str(tmp_path / "empty"), AnalyseConfig(), ConsoleReporter())
     (tmp_path / "text.npz").write_text("no set")
     with pytest.raises(FileError, match=r"text\.npz"):

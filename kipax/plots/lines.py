@@ -1,15 +1,13 @@
-"""Draws results as figures; computes nothing. Needs matplotlib, the extra ``plots``.
-
-Figures are plain `matplotlib.figure.Figure` objects: no pyplot, no global state.
-"""
+"""Draws numbers: curves, lines, bars, histograms and planes."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from kipax.plots.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,101 +16,12 @@ __all__ = [
     "Plane",
     "draw_bars",
     "draw_curve",
-    "draw_guesses",
     "draw_histograms",
-    "draw_images",
-    "draw_labels",
     "draw_lines",
+    "draw_pairs",
     "draw_planes",
     "draw_scaling",
-    "draw_sheets_and_bars",
-    "to_png",
 ]
-
-_MISSING = "figures need matplotlib: pip install 'kipax[plots]'"
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(_MISSING) from error
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
-
-
-def draw_images(
-    panels: Mapping[str, np.ndarray], classes: np.ndarray, class_names: Sequence[str]
-) -> Figure:
-    """Draws image sets side by side, one row per class.
-
-    Args:
-        panels: uint8 images ``(n, H, W, C)`` by title, all of one length and order.
-        classes: class of each image ``(n,)``.
-        class_names: names of the classes.
-
-    Raises:
-        ImportError: matplotlib is missing; the message names the extra.
-    """
-    rows = [np.flatnonzero(classes == c) for c in range(len(class_names))]
-    columns = max(1, max(len(row) for row in rows))
-    cell = 0.6 if columns <= 2 else 0.45  # inches per image
-    names = 0.3 + 0.07 * max(len(name) for name in class_names)
-    width = names + max(0.7, cell * columns + 0.1) * len(panels)
-    figure = _new_figure(min(width, 60), min(cell * len(rows) + 0.4, 60))
-    for position, (title, images) in enumerate(panels.items()):
-        axes = figure.add_subplot(1, len(panels), position + 1)
-        canvas = _canvas(images, rows, columns)
-        axes.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        height = images.shape[1] + 1
-        ticks = [i * height + height / 2 for i in range(len(rows))] if position == 0 else []
-        axes.set_yticks(ticks, class_names if ticks else [], fontsize=7, parse_math=False)
-        axes.set_xticks([])
-        axes.tick_params(length=0)
-        for spine in axes.spines.values():
-            spine.set_visible(False)
-        axes.set_title(title, fontsize=9)
-    return figure
-
-
-def _canvas(images: np.ndarray, rows: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Returns one white sheet with a row of images for each class; grey, or RGB for 3 channels."""
-    _, height, width, channels = images.shape
-    shown = images if channels == 3 else images[..., 0]
-    shape = (len(rows) * (height + 1) + 1, columns * (width + 1) + 1)
-    canvas = np.full((*shape, 3) if channels == 3 else shape, 255, np.uint8)
-    for i, row in enumerate(rows):
-        for j, index in enumerate(row):
-            top, left = i * (height + 1) + 1, j * (width + 1) + 1
-            canvas[top : top + height, left : left + width] = shown[index]
-    return canvas
-
-
-def draw_labels(labels: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """Draws labels as a heat map: a row per image; blue is for, red against a class.
-
-    Args:
-        labels: ``(n, classes)``, centred.
-        class_names: names of the classes.
-
-    Raises:
-        ImportError: matplotlib is missing; the message names the extra.
-    """
-    images, classes = labels.shape
-    figure = _new_figure(min(1.5 + 0.3 * classes, 60), min(1.2 + max(0.1 * images, 2.4), 60))
-    axes = figure.add_subplot()
-    largest = float(np.abs(labels).max())
-    shown = axes.imshow(
-        labels, cmap="RdBu", vmin=-largest, vmax=largest, aspect="auto", interpolation="nearest"
-    )
-    axes.set_xticks(
-        range(classes), class_names, fontsize=7, rotation=45, ha="right", parse_math=False
-    )
-    axes.locator_params(axis="y", nbins=20, integer=True)
-    axes.set_ylabel("image", fontsize=8)
-    axes.tick_params(labelsize=7)
-    figure.colorbar(shown, label="label")
-    return figure
-
 
 _ACCURACIES = ("validation_accuracy", "test_accuracy")
 
@@ -136,7 +45,7 @@ def draw_curve(
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
     """
-    figure = _new_figure(6, 3.6)
+    figure = new_figure(6, 3.6)
     from matplotlib import ticker
 
     loss_axes = figure.add_subplot()
@@ -167,34 +76,6 @@ def draw_curve(
     return figure
 
 
-def draw_guesses(
-    images: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
-) -> Figure:
-    """Draws images, each with its five most likely classes.
-
-    Args:
-        images: uint8 ``(n, H, W, C)``.
-        probabilities: ``(n, classes)``.
-        class_names: names of the classes.
-
-    Raises:
-        ImportError: matplotlib is missing; the message names the extra.
-    """
-    columns = min(6, len(images))
-    rows = -(-len(images) // columns)
-    figure = _new_figure(2.1 * columns, 1.0 * rows)
-    for place, (image, row) in enumerate(zip(images, probabilities, strict=True)):
-        axes = figure.add_subplot(rows, 2 * columns, 2 * place + 1)
-        axes.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_axis_off()
-        best = np.argsort(-row)[:5]
-        words = figure.add_subplot(rows, 2 * columns, 2 * place + 2)
-        words.set_axis_off()
-        lines = [f"{100 * row[c]:.0f} % {class_names[c][:12]}" for c in best]
-        words.text(0, 0.5, "\n".join(lines), fontsize=6, va="center", parse_math=False)
-    return figure
-
-
 def draw_histograms(values: Mapping[str, np.ndarray], label: str) -> Figure:
     """Histograms of shares from 0 to 1 in one plot.
 
@@ -205,41 +86,12 @@ def draw_histograms(values: Mapping[str, np.ndarray], label: str) -> Figure:
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
     """
-    figure = _new_figure(5, 3)
+    figure = new_figure(5, 3)
     axes = figure.add_subplot()
     for name, numbers in values.items():
         axes.hist(numbers, bins=25, range=(0, 1), histtype="step", label=name)
     axes.set(xlabel=label, ylabel="images")
     axes.legend(fontsize=8)
-    return figure
-
-
-def draw_sheets_and_bars(
-    sheets: Mapping[str, np.ndarray], bars: Mapping[str, tuple[float, float | None]], label: str
-) -> Figure:
-    """Draws sheets of ten images side by side, and to their right a bar chart.
-
-    Args:
-        sheets: uint8 images ``(10, H, W, C)`` by title.
-        bars: mean and standard deviation (None for none) by name, from top to bottom.
-        label: what the bars show.
-    """
-    figure = _new_figure(2.2 * len(sheets) + 4.6, 2.2)
-    grid = figure.add_gridspec(1, len(sheets) + 1, width_ratios=[2.2] * len(sheets) + [4.6])
-    rows = [np.arange(5), np.arange(5, 10)]
-    for position, (title, images) in enumerate(sheets.items()):
-        axes = figure.add_subplot(grid[position])
-        axes.imshow(_canvas(images, rows, 5), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(title.replace("$", r"\$"), fontsize=8)
-        axes.set_axis_off()
-    axes = figure.add_subplot(grid[len(sheets)])
-    for place, (mean, deviation) in enumerate(bars.values()):
-        axes.barh(-place, mean, xerr=deviation, color=f"C{place}", height=0.7, capsize=2)
-        axes.text(0.01, -place, f"{100 * mean:.1f} %", va="center", fontsize=7, color="white")
-    axes.set_yticks([-i for i in range(len(bars))], list(bars), fontsize=7)
-    axes.set_xlim(0, 1)
-    axes.tick_params(axis="x", labelsize=7)
-    axes.set_xlabel(label, fontsize=8)
     return figure
 
 
@@ -269,7 +121,7 @@ def draw_planes(planes: Sequence[Plane], rows: int) -> Figure:
         rows: number of rows; it divides the number of planes.
     """
     columns = len(planes) // rows
-    figure = _new_figure(2.4 * columns, 2.5 * rows)
+    figure = new_figure(2.4 * columns, 2.5 * rows)
     look: dict[str, Any] = {"cmap": "tab10", "vmin": -0.5, "vmax": 9.5}
     for position, plane in enumerate(planes, 1):
         left, right, bottom, top = plane.extent
@@ -298,7 +150,7 @@ def draw_scaling(
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
     """
-    figure = _new_figure(2.2 * len(curves), 2.4)
+    figure = new_figure(2.2 * len(curves), 2.4)
     lowest, highest = ([f(s) for _, s in curves.values()] for f in (min, max))
     for position, (name, (values, seconds)) in enumerate(curves.items()):
         axes = figure.add_subplot(1, len(curves), position + 1)
@@ -330,7 +182,7 @@ def draw_lines(
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
     """
-    figure = _new_figure(3.6 * len(panels), 3)
+    figure = new_figure(3.6 * len(panels), 3)
     places = np.arange(len(ticks))
     for position, (quantity, lines) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(1, len(panels), position)
@@ -377,7 +229,7 @@ def draw_bars(
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
     """
-    figure = _new_figure(max(4.5, 0.9 * len(ticks)), 3)
+    figure = new_figure(max(4.5, 0.9 * len(ticks)), 3)
     axes = figure.add_subplot()
     width = 0.8 / len(groups)
     for number, (name, values) in enumerate(groups.items()):
@@ -393,8 +245,32 @@ def draw_bars(
     return figure
 
 
-def to_png(figure: Figure) -> bytes:
-    """Returns the figure as a PNG file's bytes, without a date inside."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+def draw_pairs(
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
+    labels: tuple[str, str],
+) -> Figure:
+    """Draws pairs of shares as circles, and the diagonal on which both are equal.
+
+    Args:
+        groups: by name, the first and the second share of each pair, and the area of its circle
+            relative to the others'; a colour each.
+        labels: what the first (horizontal) and the second shares are.
+
+    Raises:
+        ImportError: matplotlib is missing; the message names the extra.
+    """
+    figure = new_figure(4.6, 4)
+    axes = figure.add_subplot()
+    for number, (name, (first, second, sizes)) in enumerate(groups.items()):
+        areas = 20 + 120 * np.asarray(sizes)
+        axes.scatter(first, second, areas, color=f"C{number}", alpha=0.6, lw=0, label=name)
+    everything = [v for first, second, _ in groups.values() for v in (*first, *second)]
+    low, high = min(0.0, *everything) - 0.03, max(everything) + 0.05
+    axes.plot((low, high), (low, high), color="0.6", lw=1, ls="--")
+    axes.set(xlim=(low, high), ylim=(low, high))
+    axes.set_xlabel(labels[0], fontsize=8)
+    axes.set_ylabel(labels[1], fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, markerscale=0.6)
+    return figure
