@@ -102,7 +102,7 @@ def analyse(
         JSON-ready: ``dimension`` (a row a set; its gradients are those of the wide network, or,
         with a kernel that is no network's, of the linear model on its features), ``spectrum``
         and ``subsampling`` (first and last set), ``labels`` and ``nearest`` (an entry an image),
-        ``gradient_kernel``, the numbers of images, ``config``.
+        the numbers of images, ``config``.
 
     Raises:
         UsageError: there is no set, a set does not fit the data or has fewer than three distinct
@@ -130,7 +130,6 @@ def analyse(
         reporter.progress(Progress(number, len(sets), unit="set"))
     result["labels"] = _labels(last)
     result["nearest"] = _nearest(last, dataset, targets[:_COMPARED], reporter)
-    result |= {"gradient_kernel": last.architecture.kinds[0]}
     result |= {"images": len(last), "test_examples": len(x)}
     return result | {"config": dataclasses.asdict(config)}
 
@@ -158,7 +157,8 @@ def measure_dimensions(support: SupportSet) -> dict[str, Any]:
 
     Returns:
         JSON-ready: ``intrinsic_dimension``, ``linear_dimension`` and the same after
-        ``gradient_``; ``distinct_images``, and ``left_out`` and ``gradient_left_out``, the
+        ``gradient_``; ``gradient_kernel``, the name of the kernel whose features' gradients they
+        are; ``distinct_images``, and ``left_out`` and ``gradient_left_out``, the
         numbers of images whose pixels or gradients repeat others'; ``mean_label_entropy`` in
         bits, and ``step``.
 
@@ -174,6 +174,7 @@ def measure_dimensions(support: SupportSet) -> dict[str, Any]:
     of_gradients = two_nn(gradient_distances(ntk))
     return {
         "step": support.metadata.get("step"),
+        "gradient_kernel": architecture.kinds[0],
         "intrinsic_dimension": round(of_images.dimension, 3),
         "linear_dimension": linear_dimension(support.images),
         "gradient_intrinsic_dimension": round(of_gradients.dimension, 3),

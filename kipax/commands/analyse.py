@@ -105,7 +105,7 @@ def draw_dimension(rows: Sequence[Mapping[str, Any]]) -> Figure:
         ImportError: matplotlib is missing; the message names the extra.
     """
     panels = {}
-    of_gradients = f"gradients ({result['gradient_kernel'].upper()})"
+    of_gradients = f"gradients ({rows[-1]['gradient_kernel'].upper()})"
     for kind in ("intrinsic_dimension", "linear_dimension"):
         panels[kind.replace("_", " ")] = {
             "images": ([row[kind] for row in rows], None),
