@@ -90,17 +90,23 @@ class CellResult:
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns accuracies, agreement, entropy and number of test images, JSON-ready."""
-        agreement = float(np.mean(self.agreements))
+        """Returns accuracies, agreement, entropy and number of test images, JSON-ready.
+
+        What a cell does not have is None: JSON knows no NaN.
+        """
         return {
             "accuracy": round(self.accuracy, 4),
             "deviation": None if self.deviation is None else round(self.deviation, 4),
             "accuracies": self.accuracies.tolist(),
-            "last": self.last.tolist(),
-            "agreement": None if np.isnan(agreement) else round(agreement, 4),
-            "relative_entropy": round(float(np.mean(self.relative_entropies)), 4),
+            "last": [_known(value) for value in self.last.tolist()],
+            "agreement": _known(round(float(np.mean(self.agreements)), 4)),
+            "relative_entropy": _known(round(float(np.mean(self.relative_entropies)), 4)),
             "test_examples": self.test_examples,
         }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def run_cells(

@@ -1,6 +1,7 @@
 """Tables of distillations: the ledger, the order, the verdicts."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -106,6 +107,17 @@ def test_wrong_tables_are_refused(taught, tmp_path, cells, seeds, message):
 def _cell(accuracies, examples=10_000):
     a = np.array(accuracies)
     return CellResult("cell", a, a, a, a, examples)
+
+
+def test_a_table_in_json_knows_no_nan():
+    """Labels alone have no agreement and no entropy, an untrained cell no last step."""
+    nothing = np.array([np.nan])
+    bare = dataclasses.replace(
+        _cell([0.5]), last=nothing, agreements=nothing, relative_entropies=nothing
+    )
+    row = json.loads(json.dumps(bare.to_dict(), allow_nan=False))
+    assert (row["last"], row["agreement"], row["relative_entropy"]) == ([None], None, None)
+    assert row["accuracy"] == 0.5
 
 
 def test_a_verdict_takes_two_standard_errors():
