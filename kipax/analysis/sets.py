@@ -122,11 +122,13 @@ def analyse(
     targets = last.preprocess(x)
     result: dict[str, Any] = {"dimension": [], "spectrum": {}, "subsampling": {}}
     for number, (name, one) in enumerate(sets.items(), 1):
-        result["dimension"].append({"set": name} | measure_dimensions(one))
+        k_ss = None
         if number in (1, len(sets)):
             kernels = kernels_with(one, targets)
+            k_ss = kernels[0]
             result["spectrum"][name] = measure_bands(one, kernels, y, bands=config.bands)
             result["subsampling"][name] = measure_parts(one, kernels, y, config)
+        result["dimension"].append({"set": name} | measure_dimensions(one, k_ss=k_ss))
         reporter.progress(Progress(number, len(sets), unit="set"))
     result["labels"] = _labels(last)
     result["nearest"] = _nearest(last, dataset, targets[:_COMPARED], reporter)
@@ -135,7 +137,7 @@ def analyse(
 
 
 def kernels_with(support: SupportSet, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the kernel of a set's images, and that of targets with them.
+    """Computes the kernel matrices ``k_ss`` of a support set and ``k_ts`` of targets with it.
 
     Args:
         support: the set, whose own kernel is computed.
@@ -148,19 +150,24 @@ def kernels_with(support: SupportSet, targets: np.ndarray) -> tuple[np.ndarray, 
     return k_ss, np.concatenate([block for _, block in support.kernel_blocks(targets)])
 
 
-def measure_dimensions(support: SupportSet) -> dict[str, Any]:
-    """Measures the dimensions of a set's images and of the wide network's gradients at them.
+def measure_dimensions(support: SupportSet, *, k_ss: np.ndarray | None = None) -> dict[str, Any]:
+    """Measures the intrinsic and the linear dimension of a support set's images and gradients.
+
+    The gradients are those of the infinitely wide network's output with respect to its parameters,
+    one for each image; distances between them follow from the NTK. For a kernel that is no
+    network's they are the gradients of the linear model on the kernel's features.
 
     Args:
-        support: a set of at least three distinct images; its architecture's NTK is computed,
-            whatever its own kernel is, or the kernel that is no network's.
+        support: a set of at least three distinct images.
+        k_ss: the set's own kernel ``(s, s)``, where it has been computed already; None computes
+            what is needed.
 
     Returns:
-        JSON-ready: ``intrinsic_dimension``, ``linear_dimension`` and the same after
-        ``gradient_``; ``gradient_kernel``, the name of the kernel whose features' gradients they
-        are; ``distinct_images``, and ``left_out`` and ``gradient_left_out``, the
-        numbers of images whose pixels or gradients repeat others'; ``mean_label_entropy`` in
-        bits, and ``step``.
+        JSON-ready: ``intrinsic_dimension`` and ``linear_dimension`` of the images, and both of the
+        gradients with ``gradient_`` before the name; ``gradient_kernel``, the name of the kernel
+        that the gradients belong to; ``distinct_images``; ``left_out`` and ``gradient_left_out``,
+        the numbers of images whose pixels or gradients equal another image's;
+        ``mean_label_entropy`` in bits; ``step``.
 
     Raises:
         UsageError: fewer than three distinct images, or ratios that say nothing.
@@ -168,17 +175,19 @@ def measure_dimensions(support: SupportSet) -> dict[str, Any]:
     Source: Nguyen et al. 2021, appendix A; Figures 7, A3 and A4.
     """
     architecture = support.architecture
-    kernel_fn = make_kernel_fn(architecture, kind=architecture.kinds[0], backend=support.backend)
-    ntk = np.asarray(kernel_fn(support.images))
+    kind = architecture.kinds[0]  # the NTK of a network, else its only kernel
+    if k_ss is None or support.kernel != kind:
+        kernel_fn = make_kernel_fn(architecture, kind=kind, backend=support.backend)
+        k_ss = np.asarray(kernel_fn(support.images))
     of_images = two_nn(squared_distances(support.images))
-    of_gradients = two_nn(gradient_distances(ntk))
+    of_gradients = two_nn(gradient_distances(k_ss))
     return {
         "step": support.metadata.get("step"),
-        "gradient_kernel": architecture.kinds[0],
+        "gradient_kernel": kind,
         "intrinsic_dimension": round(of_images.dimension, 3),
         "linear_dimension": linear_dimension(support.images),
         "gradient_intrinsic_dimension": round(of_gradients.dimension, 3),
-        "gradient_linear_dimension": linear_dimension_of_kernel(ntk),
+        "gradient_linear_dimension": linear_dimension_of_kernel(k_ss),
         "distinct_images": of_images.distinct,
         "left_out": of_images.duplicates,
         "gradient_left_out": of_gradients.duplicates,
@@ -193,7 +202,7 @@ def measure_bands(
     *,
     bands: int,
 ) -> dict[str, Any]:
-    """Returns `spectral_bands` of a set, JSON-ready.
+    """Computes `spectral_bands` of a support set and returns them as JSON-ready values.
 
     Args:
         support: the set.
@@ -215,7 +224,7 @@ def measure_parts(
     classes: np.ndarray,
     config: AnalyseConfig,
 ) -> dict[str, dict[str, Any]]:
-    """Measures the accuracy of random parts of a set, at its own ridge.
+    """Measures the accuracy of random parts of a support set, with the ridge of that set.
 
     Args:
         support: the set.
