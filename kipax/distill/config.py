@@ -42,7 +42,8 @@ __all__ = [
 
 INITS = ("real", "noise")
 _DEFAULT_ARCHITECTURE = "convnet"
-_TEMPERATURE, _TEMPERATURE_RATE = 0.1, 0.01  # ours, not the papers'
+# Of loss=xent, for all data sets; ours, not a paper's.
+_XENT_DEFAULTS = {"temperature": 0.1, "temperature_learning_rate": 0.01}
 
 # Learning rates and batch of Nguyen et al. 2021, appendix A; steps are a start, not the
 # paper's up to 50,000. digits is not in the paper: values chosen on its validation images.
@@ -134,7 +135,7 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_values(self)
         check_choice("backend", self.backend, BACKENDS)
-        first = self._spec(self._networks[0])  # raises for unknown names
+        first = self._spec(self._networks[0])  # an unknown name is refused here
         object.__setattr__(self, "kernel", first.kind)
         check_choice("preprocessing", self.preprocessing, fit.names())
         sizes = ("support", "ridge", "memory_gb", "eval_examples", "image_size", "max_seconds")
@@ -168,7 +169,7 @@ class RunConfig:
 
     @property
     def _networks(self) -> list[str]:
-        """The names of the architectures of every kernel that the run may use."""
+        """The names of the architectures whose kernels the steps of the run may use."""
         return [self.architecture]
 
     def _spec(self, architecture: str) -> KernelSpec:
@@ -181,7 +182,7 @@ class RunConfig:
 
     @property
     def kernel_specs(self) -> tuple[KernelSpec, ...]:
-        """Every kernel that the run may use; KIP draws one of several each step."""
+        """The kernels that the steps of the run may use; where there are several, KIP draws one."""
         return tuple(self._spec(name) for name in self._networks)
 
 
@@ -270,7 +271,7 @@ class KIPConfig(RunConfig):
         check_choice("loss", self.loss, ridge.LOSSES)
         check_positive(self, "temperature")
         check_not_negative(self, "temperature_learning_rate")
-        for name in ("temperature", "temperature_learning_rate"):
+        for name in _XENT_DEFAULTS:
             value = getattr(self, name)
             if value is not None and self.loss != "xent":
                 raise UsageError(
@@ -289,7 +290,7 @@ class KIPConfig(RunConfig):
 
     def _check_samples(self) -> None:
         """Makes `architecture`, which evaluates, one of the sampled architectures."""
-        specs = self.kernel_specs  # raises for unknown names
+        specs = self.kernel_specs  # unknown names are refused here
         if len(specs) > 1 and any(spec.architecture.in_process_only for spec in specs):
             raise UsageError(
                 f"sample_architectures draws among kernels known by name; got "
@@ -342,19 +343,14 @@ def resolve(config: Config, *, training_examples: int | None = None) -> Config:
         training_examples: number of targets; a default batch that is larger takes all of them.
     """
     values = {k: v for k, v in _defaults(config).items() if hasattr(config, k)}
+    if isinstance(config, KIPConfig) and config.loss == "xent":
+        values |= _XENT_DEFAULTS
     batch = values.get("target_batch")
     if batch is not None:
         beyond = training_examples is not None and batch > training_examples
         values["target_batch"] = "all" if beyond else str(batch)
     missing = {k: v for k, v in values.items() if getattr(config, k) is None}
     config = dataclasses.replace(config, **missing)
-    if isinstance(config, KIPConfig) and config.loss == "xent":
-        first, rate = config.temperature, config.temperature_learning_rate
-        config = dataclasses.replace(
-            config,
-            temperature=_TEMPERATURE if first is None else first,
-            temperature_learning_rate=_TEMPERATURE_RATE if rate is None else rate,
-        )
     if isinstance(config, KIPConfig) and config.eval_every is None:
         every = max(1, -(-(config.steps or 1) // 10))
         config = dataclasses.replace(config, eval_every=every)

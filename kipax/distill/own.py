@@ -1,4 +1,4 @@
-"""The kernels of a run; a function of the user's is tried, and known again on resuming."""
+"""The kernels that a run uses, and the checks of a kernel function that the user has given."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from kipax.errors import UsageError
 from kipax.kernels import FunctionKernel, KernelSpec, check_function, import_kernel
 from kipax.kernels.functions import check_same
 
-__all__ = ["check_resumed", "open_kernels", "own_facts"]
+__all__ = ["check_resumed", "given_function", "open_kernels", "own_facts"]
 
 
 def open_kernels(
     config: RunConfig, image_shape: tuple[int, ...], kernel_fn: Callable[..., Any] | None = None
 ) -> tuple[KernelSpec, ...]:
-    """Returns the kernel that evaluates and those of the steps, a function of the user's filled in.
+    """Returns the kernel that evaluates a run, followed by the kernels that its steps use.
+
+    A function of the user's is tried on a few images first.
 
     Args:
-        config: names them.
-        image_shape: shape of the images that they are given.
+        config: the config, which names the kernels.
+        image_shape: ``(height, width, channels)`` of the images.
         kernel_fn: the function that the architecture ``python:NAME`` stands for; None imports
             ``python:MODULE:FUNCTION``.
 
@@ -45,8 +47,17 @@ def open_kernels(
     return specs
 
 
+def given_function(kernel: KernelSpec) -> Callable[..., Any] | None:
+    """Returns the user's function that a kernel is; None for the kernels that kipax computes."""
+    described = kernel.architecture
+    return described.function if isinstance(described, FunctionKernel) else None
+
+
 def own_facts(kernel: KernelSpec) -> dict[str, Any]:
-    """Returns what run.json keeps of a function: its values at a few images; else nothing."""
+    """Returns what run.json records of a user's function: its name, and its values at a few images.
+
+    Nothing is recorded of the kernels that kipax computes.
+    """
     described = kernel.architecture
     return {"kernel": described.to_dict()} if described.in_process_only else {}
 
@@ -54,7 +65,7 @@ def own_facts(kernel: KernelSpec) -> dict[str, Any]:
 def check_resumed(
     stored: Mapping[str, Any], kernel: KernelSpec, image_shape: tuple[int, ...], folder: Path
 ) -> None:
-    """Raises a `UsageError` if a run's function is not the one that the run began with.
+    """Raises a `UsageError` if a run is continued with another function than it began with.
 
     Args:
         stored: the content of run.json.

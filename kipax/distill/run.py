@@ -36,7 +36,7 @@ from kipax.distill.config import (
     default_workdir,
     resolve,
 )
-from kipax.distill.own import check_resumed, open_kernels, own_facts
+from kipax.distill.own import check_resumed, given_function, open_kernels, own_facts
 from kipax.distill.state import initial_images
 from kipax.distill.words import describe_run, say_data, say_differences
 from kipax.distill.workdir import Workdir
@@ -106,7 +106,7 @@ class RunResult:
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class RunArguments:
-    """The arguments that `kipax.distill.run_kip` and its siblings share; see there."""
+    """The arguments that `run_kip`, `run_label_solve` and `run_subsets` share; see `run_kip`."""
 
     dataset: Dataset | None = None
     workdir: Path | str | None = None
@@ -120,7 +120,7 @@ class RunArguments:
 class Run:
     """The parts of a run that do not change from step to step.
 
-    `kernel` is the one that evaluates, `kernels` those that the steps use.
+    The accuracies are measured with `kernel`; each step uses one of `kernels`.
     """
 
     config: RunConfig
@@ -164,7 +164,7 @@ class Run:
             metadata,
             self.first_statistics,
             backend=config.backend,
-            function=getattr(self.kernel.architecture, "function", None),
+            function=given_function(self.kernel),
         )
 
     @functools.cached_property
