@@ -8,15 +8,10 @@ import pytest
 
 import kipax
 from kipax import KIPConfig, LabelSolveConfig, load_dataset, run_kip, run_label_solve
-from kipax.blocks import LocalExecutor
-from kipax.blocks.wire import pack_task, unpack, unpack_task
 from kipax.distill.config import default_workdir
 from kipax.errors import UsageError
-from kipax.kernels import FunctionKernel, KernelSpec, descriptions
 from kipax.transfer import EvaluateConfig, evaluate
 from tests.kernels.test_functions import cosine, linear
-from tests.pool.conftest import *  # noqa: F403 - the job and the targets of the pools' tests
-from tests.pool.pools import PLAN, Pool, assert_equal, results
 
 SMALL = {"steps": 3, "target_batch": 50, "eval_examples": 50, "eval_every": 2}
 OWN = KIPConfig(architecture="python:cosine", **SMALL)
@@ -70,22 +65,6 @@ def test_configs_know_which_kernel_belongs_to_what():
             KIPConfig(architecture="rbf", **wrong)
     with pytest.raises(UsageError, match="a function of yours is run alone"):
         KIPConfig(sample_architectures="python:a,python:b")
-
-
-def test_workers_compute_radial_kernels(job, targets, x_support):
-    spec = KernelSpec(descriptions.from_name("laplace:0.5"))
-    expected = results(LocalExecutor(targets, PLAN), x_support, spec=spec)
-    with Pool(dataclasses.replace(job, kernels=(spec,))) as workers:
-        assert_equal(results(workers.executor, x_support, spec=spec), expected)
-
-
-def test_a_radial_kernel_crosses_the_wire():
-    from kipax.blocks import TargetRows
-    from kipax.blocks.tasks import GramTask
-
-    spec = KernelSpec(descriptions.from_name("rbf:0.25"))
-    task = GramTask(position=0, version=0, kernel=spec, rows=TargetRows(np.arange(3)), used=3)
-    assert unpack_task(unpack(pack_task(task, {}))).kernel == spec
 
 
 def test_evaluation_of_a_radial_set(digits, tmp_path):
@@ -183,9 +162,3 @@ def test_a_command_finds_a_module_here(digits, tmp_path, monkeypatch):
     assert result.workdir.name == "digits-python-my_own_kernels-cosine-10"
     with pytest.raises(UsageError, match="has no attribute 'sine'"):
         run_kip(dataclasses.replace(OWN, architecture="python:my_own_kernels:sine"), dataset=digits)
-
-
-def test_workers_refuse_a_function(job):
-    spec = KernelSpec(FunctionKernel("python:cosine", function=cosine))
-    with pytest.raises(UsageError, match="python:cosine is a function of this process alone"):
-        Pool(dataclasses.replace(job, kernels=(spec,)), workers=0)
