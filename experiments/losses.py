@@ -5,7 +5,8 @@ of the paper does. Accuracies are those of kernel ridge regression after the las
 chooses a loss by them takes the validation column.
 
 Command:  python -m experiments.losses --dataset=digits --seeds=3
-Expected: experiments/results/README.md; a minute on 2 CPU cores. Runs lie in --workdir, a folder
+Expected: validation 93.9 % with mse and 96.5 with xent, test 92.7 and 94.2 %; 36 s on 2 CPU cores.
+          Other data: experiments/results/README.md. Runs lie in --workdir, a folder
           each, and are continued by the same command.
 """
 
@@ -31,7 +32,10 @@ def _run(config: KIPConfig, folder: Path, reporter: Reporter) -> RunResult:
 
 
 def _row(results: list[RunResult]) -> dict[str, list[float]]:
-    """Returns the accuracies of one loss by seed; no validation images, no such column."""
+    """Returns the accuracies of one loss, one for each seed, by the name of the column.
+
+    Without validation images there is no such column.
+    """
     found = [(one.evaluation.validation_accuracy, one.evaluation.test_accuracy) for one in results]
     columns = zip(_COLUMNS, zip(*found, strict=True), strict=True)
     return {name: list(values) for name, values in columns if None not in values}
@@ -43,13 +47,13 @@ def _words(values: list[float]) -> str:
 
 
 def _config_of(loss: str, seed: int) -> KIPConfig:
-    """Returns the flags' config for one run; a temperature belongs to cross-entropy alone."""
+    """Returns the config of one run from the flags; only cross-entropy is given a temperature."""
     idle = {} if loss == "xent" else {"temperature": None, "temperature_learning_rate": None}
     return config_flags.config_from_flags(KIPConfig, loss=loss, seed=seed, max_seconds=None, **idle)
 
 
 def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
-    """Runs KIP with each loss and seed, and prints a row a loss."""
+    """Runs KIP with each loss and seed, and prints a table with one row for each loss."""
     chosen, losses = flags.FLAGS, split_list(flags.FLAGS.losses)
     if chosen.seeds < 1 or not losses:
         raise UsageError(f"losses and seeds are needed; got {chosen.losses!r}, {chosen.seeds}.")

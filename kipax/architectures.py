@@ -29,7 +29,11 @@ READOUTS = ("flatten", "global_avg_pool")
 
 
 def check_image(shape: tuple[int, ...]) -> None:
-    """Raises a `UsageError` unless `shape` is an image's ``(height, width, channels)``."""
+    """Checks that `shape` is an image's ``(height, width, channels)``, all positive.
+
+    Raises:
+        UsageError: it is not.
+    """
     if len(shape) != 3 or min(shape) < 1:
         raise UsageError(f"an image is (height, width, channels), all positive; got {shape}.")
 
@@ -118,7 +122,7 @@ class Architecture:
         return self.layers[self._readout_at + 1 :]
 
     def describe(self, kind: str) -> str:
-        """Returns words for its kernel "ntk" or "nngp" in a sentence.
+        """Returns the words that name its kernel, "ntk" or "nngp", in a sentence.
 
         Example:
             >>> from_name("fc1").describe("ntk")

@@ -153,11 +153,13 @@ def check_arguments(kind: type, config: Any, *, resume: Any) -> None:
 
 
 def import_object(text: str, what: str) -> Any:
-    """Returns the Python object that a user names by MODULE:NAME; the module may lie here.
+    """Imports the Python object that a user has named by MODULE:NAME.
+
+    The module may lie in the current folder.
 
     Args:
-        text: module and name.
-        what: what it is, for messages, such as "teacher".
+        text: the module and the name, with a colon between.
+        what: what the object is, for messages, such as "teacher".
 
     Raises:
         UsageError: there is no such module, or nothing of that name in it.

@@ -145,7 +145,7 @@ def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -
     support = f"{result.workdir}/support.npz"
     if result.support.function is not None:
         reporter.say(f'next: kipax.load("{support}", kernel_fn=...).predict(my_images)')
-        return result.summary()  # commands import no function for a file
+        return result.summary()  # no command can evaluate it: a file holds no function
     reporter.say(f'next: kipax.load("{support}").predict(my_images)')
     evaluate = f"kipax evaluate {shlex.quote(support)} --baselines"
     reporter.say(f"      {evaluate}{_where_data_lie(config)}")

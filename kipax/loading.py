@@ -62,7 +62,7 @@ def load(
 def _check_kernel(
     path: Path, described: Description, kernel_fn: Callable[..., Any] | None, shape: tuple[int, ...]
 ) -> None:
-    """Raises a `UsageError` unless a function is given where a file records one, and it is that."""
+    """Raises a `UsageError` unless `kernel_fn` is the function that the file records, if any."""
     if isinstance(described, FunctionKernel):
         if kernel_fn is None:
             raise UsageError(

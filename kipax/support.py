@@ -98,7 +98,7 @@ class SupportSet:
 
     @property
     def architecture(self) -> Description:
-        """The network whose kernel it was distilled with, or what stands in its place.
+        """The description of what it was distilled with: of a network, or of another kernel.
 
         See `kipax.kernels.descriptions`.
         """
@@ -106,7 +106,7 @@ class SupportSet:
 
     @property
     def kernel(self) -> str:
-        """Which kernel of `architecture` it was distilled with, for a network "ntk" or "nngp"."""
+        """The name of the kernel it was distilled with; for a network "ntk" or "nngp"."""
         return self.metadata["kernel"]
 
     @property

@@ -1,4 +1,4 @@
-"""Kernel Inducing Points with workers; every flag of kipax kip but --movie, and a pool's.
+"""Kernel Inducing Points with workers; takes the flags of kipax kip, without --movie, and a pool's.
 
 Command:  python -m launch.kip --num_workers=4 --dataset=digits --support=10
 Expected: the result of kipax kip with the same flags, bit for bit.

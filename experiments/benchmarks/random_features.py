@@ -39,7 +39,7 @@ _TARGETS, _SUPPORTS = 200, 10
 def random_features(
     spec: StudentSpec, image_shape: tuple[int, int, int], *, networks: int, seed: int = 0
 ) -> Callable[[jax.Array, jax.Array], jax.Array]:
-    """Returns a kernel that estimates the NNGP of an architecture by finite networks.
+    """Returns a kernel function that estimates an architecture's NNGP by finite random networks.
 
     ``k(x, x') = W_std^2 mean_i phi_i(x) phi_i(x') + b_std^2``, over the features phi before the
     last layer of all networks, whose weights are drawn once.
@@ -76,7 +76,7 @@ def _distil(dataset: Dataset, kernel_fn: Callable[..., Any] | None = None, **ker
 
 
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
-    """Measures the exact kernel, then random features of each width."""
+    """Measures the exact kernel, and then the random features of networks of each width."""
     name, count = flags.FLAGS.network, flags.FLAGS.networks
     dataset = load_dataset("digits", validation_examples=180)
     shape = dataset.image_shape

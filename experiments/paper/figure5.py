@@ -26,11 +26,11 @@ from kipax.commands.analyse import open_sets
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.support import SupportSet
 
-_SHOWN = 20  # classes, unless they are named
+MOST_SHOWN = 20  # so many classes are shown unless they are named
 
 
 def first_of_classes(classes: np.ndarray, chosen: list[int], count: int = 1) -> np.ndarray:
-    """Returns the positions of the first `count` images of each chosen class, class by class."""
+    """Returns the indices of the first `count` images of each class, in the order of `chosen`."""
     return np.concatenate([np.flatnonzero(classes == c)[:count] for c in chosen])
 
 
@@ -50,17 +50,20 @@ def measure_change(first: SupportSet, last: SupportSet) -> dict[str, float]:
 
 
 def main(reporter: console.ConsoleReporter, run: str) -> dict[str, Any]:
-    """Draws the first and the last images of a run, a row a class, and tells how they changed."""
+    """Draws a run's images at step 0 beside those of its last step, and tells how they changed.
+
+    The picture has one row for each class.
+    """
     config: AnalyseConfig = config_flags.config_from_flags(AnalyseConfig)
     sets, _ = open_sets(run, config, reporter)
     if "step 0" not in sets:
         raise UsageError("figure 5 needs a run's folder with its checkpoint of step 0.")
     first, last = sets["step 0"], list(sets.values())[-1]
-    names = list(dict.fromkeys(split_list(flags.FLAGS.classes))) or last.class_names[:_SHOWN]
+    names = list(dict.fromkeys(split_list(flags.FLAGS.classes))) or last.class_names[:MOST_SHOWN]
     for name in names:
         check_choice("class", name, last.class_names)
     folder = files.make_folder(files.expand(flags.FLAGS.workdir))
-    classes = np.argmax(first.labels, axis=1)  # where labels are learned too, those of step 0
+    classes = np.argmax(first.labels, axis=1)  # learned labels may name another class
     numbers = [last.class_names.index(name) for name in names]
     shown = first_of_classes(classes, numbers, flags.FLAGS.per_class)
     rows = np.array([numbers.index(c) for c in classes[shown]])
@@ -79,7 +82,7 @@ def main(reporter: console.ConsoleReporter, run: str) -> dict[str, Any]:
 if __name__ == "__main__":
     unused = ("bands", "keep", "draws", "seed", "eval_examples")
     config_flags.define_flags(AnalyseConfig, without=unused)
-    flags.DEFINE_string("classes", "", f"names of the classes to show (the first {_SHOWN})")
+    flags.DEFINE_string("classes", "", f"names of the classes to show (the first {MOST_SHOWN})")
     flags.DEFINE_integer("per_class", 1, "images of each class", lower_bound=1)
     flags.DEFINE_string("workdir", "runs/figure5", "folder of the picture")
     console.run_command(main, operand="RUN")

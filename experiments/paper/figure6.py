@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments.paper.figure5 import first_of_classes, measure_change
+from experiments.paper.figure5 import MOST_SHOWN, first_of_classes, measure_change
 from kipax import console, files, load, plots
 from kipax import flags as config_flags
 from kipax.analysis import label_entropy
@@ -33,11 +33,9 @@ from kipax.report import SAME_COMMAND, limit_time
 from kipax.runs import RunFolder
 from kipax.transfer import align
 
-_SHOWN = 20  # classes at most
-
 
 def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
-    """Learns two sets from the same first images, draws them and compares them."""
+    """Learns one set with fixed and one with learned labels, draws them and compares them."""
     given: KIPConfig = config_flags.config_from_flags(KIPConfig)
     timed = limit_time(reporter, given.max_seconds, remedy=SAME_COMMAND)  # of both runs together
     given = dataclasses.replace(given, max_seconds=None)
@@ -64,7 +62,7 @@ def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
     reporter.say(align([head, *cells]))
     reporter.say(f"learned labels test better: {verdict}")
     classes = np.argmax(first.labels, axis=1)
-    shown = first_of_classes(classes, list(range(min(_SHOWN, first.labels.shape[1]))))
+    shown = first_of_classes(classes, list(range(min(MOST_SHOWN, first.labels.shape[1]))))
     panels = {n: (s.to_uint8_images()[shown], s.labels[shown]) for n, s in sets.items()}
     pictures = {"figure6.png": lambda: plots.draw_labelled_images(panels, first.class_names)}
     reporter.say(f"{folder}/  {' '.join(plots.write_pictures(folder, pictures, reporter))}")

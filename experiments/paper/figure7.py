@@ -38,7 +38,7 @@ _KINDS = {
 
 
 def main(reporter: console.ConsoleReporter, run: str) -> dict[str, Any]:
-    """Prints a table over the steps and a verdict for each dimension, and draws them."""
+    """Prints the dimensions at each step and a verdict on each of them, and draws them."""
     config: AnalyseConfig = config_flags.config_from_flags(AnalyseConfig)
     folder = files.make_folder(files.expand(flags.FLAGS.workdir))
     sets, dataset = open_sets(run, config, reporter)

@@ -34,7 +34,7 @@ Parts = Mapping[str, Mapping[str, Any]]
 
 
 def main(reporter: console.ConsoleReporter, runs: str) -> dict[str, Any]:
-    """Prints and draws the drops of each run, and counts the verdicts on them."""
+    """Prints and draws by how much the accuracy of each run drops, and counts the verdicts."""
     config: AnalyseConfig = config_flags.config_from_flags(AnalyseConfig)
     folder = files.make_folder(files.expand(flags.FLAGS.workdir))
     percentages = [str(p) for p in config.percentages[:-1]]
@@ -70,7 +70,7 @@ def main(reporter: console.ConsoleReporter, runs: str) -> dict[str, Any]:
 def _measure(
     run: str, config: AnalyseConfig, reporter: console.ConsoleReporter
 ) -> tuple[list[Parts], int]:
-    """Returns the accuracies of parts of the first and the last set, and how many images test."""
+    """Measures parts of a run's first and last set; returns them and the number of test images."""
     sets, dataset = open_sets(run, config, reporter)
     ends = [next(iter(sets.values())), list(sets.values())[-1]]
     x, y = dataset.test_part(config.eval_examples)
@@ -79,14 +79,15 @@ def _measure(
 
 
 def _compare(ends: Sequence[Parts], percent: str, *, count: int, draws: int) -> dict[str, Any]:
-    """Returns both relative drops and the verdict on the claim that the second is larger."""
+    """Returns the relative drops of both sets, and whether the last set's is the larger one."""
     drops, variance = [], 0.0
     for parts in ends:
         part, whole = parts[percent]["mean"], parts["100"]["mean"]
         if not whole:
             raise UsageError("a relative drop needs a set that classifies some test image.")
         drops.append(1 - part / whole)
-        # Of a ratio: by the test images of both accuracies, taken as independent, and by the draws.
+        # The variance of a ratio of two accuracies, which are taken as independent; that of a part
+        # comes from its test images and from the draws.
         own = part * (1 - part) / count + parts[percent]["std"] ** 2 / draws
         of_whole = whole * (1 - whole) / count
         variance += (own + (part / whole) ** 2 * of_whole) / whole**2

@@ -76,7 +76,7 @@ class Pool(abc.ABC):
         """Returns the executor of a run; from now on workers may join.
 
         Raises:
-            UsageError: a kernel of the run is a function, which workers do not have.
+            UsageError: a kernel of the run is a user's function, which workers do not have.
         """
         for spec in job.kernels:
             if spec.architecture.in_process_only:

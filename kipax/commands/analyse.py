@@ -96,10 +96,13 @@ def open_sets(
 
 
 def draw_dimension(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draws intrinsic and linear dimension over the sets (Figures 7, A3 and A4).
+    """Draws how the dimensions of images and gradients change from set to set.
+
+    These are Figures 7, A3 and A4 of the paper.
 
     Args:
-        rows: of `kipax.analysis.measure_dimensions`, with the name of the ``set`` beside it.
+        rows: for each set the result of `kipax.analysis.measure_dimensions`, and its name as
+            ``set``.
 
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
@@ -143,11 +146,13 @@ def _draw_subsampling(found: Mapping[str, Any]) -> Figure:
 
 
 def tell_left_out(rows: Sequence[Mapping[str, Any]], reporter: console.ConsoleReporter) -> None:
-    """Says how many images of each set repeat others, which no intrinsic dimension counts.
+    """Tells how many images and gradients the intrinsic dimension of each set has left out.
+
+    They are left out because they equal another one of the set.
 
     Args:
         rows: as for `draw_dimension`.
-        reporter: is told.
+        reporter: is told a sentence for each set that has any.
     """
     for row in rows:
         for what, key in (("images", "left_out"), ("gradients", "gradient_left_out")):

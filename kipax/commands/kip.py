@@ -22,15 +22,14 @@ flags.disclaim_key_flags()  # the calling program owns the flags
 
 
 def _run(config: KIPConfig, **rest: Any) -> RunResult:
-    """Runs KIP, and writes the film that was asked for when the run has ended."""
-    wanted = flags.FLAGS.movie
-    if wanted:
-        plots.check_film()  # before the work
-    if wanted and config.steps == 0:
+    """Runs KIP; with ``--movie`` it writes the film once the run has ended."""
+    if not flags.FLAGS.movie:
+        return run_kip(config, **rest)
+    plots.check_film()  # a missing library is told before the work, not after it
+    if config.steps == 0:
         raise UsageError("--movie shows images over the steps of a run; got --steps=0.")
     result = run_kip(config, **rest)
-    if wanted:
-        write_movie(result.workdir)
+    write_movie(result.workdir)
     return result
 
 

@@ -1,4 +1,4 @@
-"""`write_movie`: a run's images over its checkpoints, as a film."""
+"""Writes the film of a KIP run: its support images from checkpoint to checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["write_movie"]
 
 
 def write_movie(workdir: Path | str) -> Path:
-    """Writes ``movie.gif`` to a run's folder: its images at every checkpoint that it has kept.
+    """Writes ``movie.gif``, a run's support images at its checkpoints, to the run's folder.
 
     A frame's title is the step, and the test accuracy where the run has measured it there. The
     frames are the checkpoints alone, so a run that was stopped and resumed gives the same film.

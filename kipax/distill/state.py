@@ -38,7 +38,7 @@ class DistillState:
 
     @property
     def parameters(self) -> tuple[jax.Array, ...]:
-        """What the optimiser changes: images, labels, and the logarithm if there is one."""
+        """The arrays that the optimiser updates: images, labels and, if any, `log_temperature`."""
         return self.images, self.labels, *self._logarithm
 
     @property
@@ -80,7 +80,7 @@ def make_optimizer(
     final: float | None = None,
     steps: int = 1,
 ) -> optax.GradientTransformation:
-    """Returns Adam on `DistillState.parameters` with optax's defaults, as in paper's appendix A.
+    """Returns Adam for `DistillState.parameters`, with optax's defaults as in the paper.
 
     Args:
         learning_rate: the rate of every step; that of the first step where `final` is given.
@@ -89,6 +89,8 @@ def make_optimizer(
         temperature_rate: the rate of the temperature's logarithm; None if there is none.
         final: the last rate, which is reached along half a cosine (not in the paper).
         steps: number of steps of the whole run.
+
+    Source: Nguyen et al. 2021, appendix A.
     """
     if final is None:
         adam = optax.adam(learning_rate)
@@ -97,7 +99,7 @@ def make_optimizer(
         adam = optax.adam(schedule)
     if label_rate is None and temperature_rate is None:
         return adam
-    # Adam's updates are linear in the rate, so this is Adam with separate rates.
+    # Adam's update is proportional to the rate, so that scaling it gives each part its own rate.
     rates = [learning_rate, learning_rate if label_rate is None else label_rate]
     rates += [] if temperature_rate is None else [temperature_rate]
     ratios = [rate / learning_rate for rate in rates]

@@ -27,7 +27,7 @@ class Gradient:
     """A step's loss and its gradient.
 
     Attributes:
-        loss: by its name, see `kipax.ridge.LOSSES`.
+        loss: the loss of the batch, in the unit of the loss function that was named.
         accuracy: accuracy on the batch.
         d_images, d_labels: gradients with respect to support images and labels, float64.
         condition: estimated condition number of the regularised support kernel.
@@ -43,7 +43,7 @@ class Gradient:
 
     @property
     def leaves(self) -> tuple[np.ndarray, ...]:
-        """The gradients in the order of `DistillState.parameters`."""
+        """The gradients with respect to `DistillState.parameters`, in the same order."""
         last = () if self.d_log_temperature is None else (np.asarray(self.d_log_temperature),)
         return self.d_images, self.d_labels, *last
 
@@ -100,7 +100,7 @@ def compute_gradient(
 
 
 def _loss_of_nothing(loss: str, num_classes: int) -> float:
-    """Returns the loss of scores that are all zero."""
+    """Returns the loss of a prediction that is zero for every class."""
     labels = ridge.one_hot(np.zeros(1, np.int64), num_classes)
     return ridge.loss_by_name(loss)(np.zeros_like(labels), labels, 1)[0]
 
@@ -128,7 +128,10 @@ def apply_update(
     *,
     learn_labels: bool,
 ) -> DistillState:
-    """Returns the next state: updates all parameters; the labels only with `learn_labels`."""
+    """Returns the next state, with every parameter updated.
+
+    Without `learn_labels` the labels stay as they are.
+    """
     d_images, d_labels, *rest = (jnp.asarray(d, jnp.float32) for d in gradient.leaves)
     if not learn_labels:
         d_labels = jnp.zeros_like(d_labels)

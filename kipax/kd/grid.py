@@ -90,9 +90,9 @@ class CellResult:
         return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns accuracies, agreement, entropy and number of test images, JSON-ready.
+        """Returns accuracies, agreement, entropy and number of test images as JSON-ready values.
 
-        What a cell does not have is None: JSON knows no NaN.
+        A value that a cell does not have is None, since JSON has no NaN.
         """
         return {
             "accuracy": round(self.accuracy, 4),

@@ -1,4 +1,4 @@
-"""The exact kernel of a network: an architecture becomes a function from images to a matrix."""
+"""Makes the exact kernel function of a network from its architecture."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ KEPT_TABLES_BYTES = 2 * 1024**3
 def make_network_kernel(architecture: Architecture, kind: str, backend: str) -> KernelFn:
     """Returns the kernel function of a network, see `kipax.make_kernel_fn`.
 
-    The same object for equal arguments, which are valid.
+    Equal arguments give the same object. They are not checked here.
     """
     ntk = kind == "ntk"
     compute = jax.jit(
@@ -89,7 +89,7 @@ def choose_backend(backend: str, dtype=jnp.float32) -> str:
 
 
 def computed_by(architecture: Architecture, backend: str) -> str:
-    """Returns words for what computes a network's kernel here."""
+    """Returns the words that say what computes a network's kernel on this machine."""
     if not architecture.spatial_layers:
         return f"matrix products on {jax.default_backend()}"
     chosen, platform = choose_backend(backend), jax.default_backend()

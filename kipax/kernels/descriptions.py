@@ -1,4 +1,4 @@
-"""What a kernel is the kernel of: a network, a distance of images, or a function of the user's.
+"""Describes kernels: of networks, of the distance between images, or a function of the user's.
 
 A description is plain data, and stands wherever an architecture does: in a config as its
 name, in files and messages as its `to_dict`. `kipax.Architecture`, `RadialKernel` and
@@ -30,13 +30,15 @@ __all__ = [
     "names",
 ]
 
-PREFIX = "python:"  # of the names of functions
+PREFIX = "python:"  # the names of users' functions begin with it
 RADIAL = ("rbf", "laplace")
 
 
 @dataclasses.dataclass(frozen=True)
 class RadialKernel:
-    """A classical kernel of two images' distance alone, all pixels taken as one vector.
+    """A classical kernel, which depends on the distance between two images alone.
+
+    An image is taken as one vector of all its values.
 
     With d values an image (height times width times channels) and images as the
     preprocessing leaves them:
@@ -78,20 +80,24 @@ class RadialKernel:
 
     @property
     def name(self) -> str:
-        """The name for `from_name`: the family, and gamma unless it is 1."""
+        """The name that `from_name` takes: the family, followed by gamma unless gamma is 1."""
         return self.family if self.gamma == 1 else f"{self.family}:{self.gamma!r}"
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Its one kernel, which is called like the family."""
+        """The names of its kernels: there is one, which has the name of the family."""
         return (self.family,)
 
     def describe(self, kind: str) -> str:
-        """Returns words for it in a sentence."""
+        """Returns the words that name this kernel in a sentence; `kind` is one of `kinds`."""
         return f"{kind} kernel (gamma {self.gamma:g})"
 
     def check_image_shape(self, shape: tuple[int, ...]) -> None:
-        """Raises a `UsageError` unless `shape` is ``(height, width, channels)``."""
+        """Checks that images can have this shape: ``(height, width, channels)``, all positive.
+
+        Raises:
+            UsageError: they cannot.
+        """
         check_image(shape)
 
     def to_dict(self) -> dict:
@@ -101,7 +107,7 @@ class RadialKernel:
 
 @dataclasses.dataclass(frozen=True)
 class FunctionKernel:
-    """A differentiable function of the user's: images to a kernel matrix.
+    """A kernel that the user has written: a differentiable function of two image sets.
 
     Files and runs record its name and the values of `probe`, never code.
 
@@ -133,11 +139,15 @@ class FunctionKernel:
             )
 
     def describe(self, kind: str) -> str:
-        """Returns words for it in a sentence."""
+        """Returns the words that name this kernel in a sentence; `kind` is one of `kinds`."""
         return f"kernel {self.name}"
 
     def check_image_shape(self, shape: tuple[int, ...]) -> None:
-        """Raises a `UsageError` unless `shape` is ``(height, width, channels)``."""
+        """Checks that images can have this shape: ``(height, width, channels)``, all positive.
+
+        Raises:
+            UsageError: they cannot.
+        """
         check_image(shape)
 
     def to_dict(self) -> dict:
@@ -154,7 +164,7 @@ def names() -> tuple[str, ...]:
 
 
 def from_name(name: str) -> Description:
-    """Returns what a name stands for.
+    """Returns the description of the kernel, or of the network, that a name stands for.
 
     * ``rbf``, ``laplace``, ``rbf:GAMMA``, ``laplace:GAMMA``: see `RadialKernel`.
     * ``python:NAME``: a `FunctionKernel` whose function is still to be given.
@@ -193,7 +203,7 @@ def _read_gamma(family: str, text: str) -> float:
 def from_dict(
     description: Mapping[str, Any], *, function: Callable[..., Any] | None = None
 ) -> Description:
-    """Returns what a `to_dict` described.
+    """Returns the description that `to_dict` has written.
 
     Args:
         description: the dictionary.

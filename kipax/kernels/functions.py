@@ -1,4 +1,4 @@
-"""Kernels that are functions of the user's: checked, told apart by their values, computed."""
+"""Checks and computes kernels that are functions of the user's, and tells one from another."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ from kipax.kernels.pairs import KernelFn, as_pair
 
 __all__ = ["check_function", "check_same", "import_kernel", "make_function_kernel", "probe_images"]
 
-_TOLERANCE = 1e-4  # of values in float32, relative to the largest
-_SAME = 1e-3  # of values on two machines
+# Differences relative to the largest value: below the first, two float32 computations are taken as
+# equal; below the second, the same function on two machines.
+_TOLERANCE = 1e-4
+_SAME = 1e-3
 
 
 def probe_images(image_shape: tuple[int, ...]) -> np.ndarray:
-    """Returns three images ``(3, H, W, C)`` of fixed values from -1 to 1, to try kernels on."""
+    """Returns three fixed images ``(3, H, W, C)`` to try kernels on, of values from -1 to 1."""
     count = 3 * int(np.prod(image_shape))
     return np.sin(np.arange(1.0, count + 1)).reshape(3, *image_shape).astype(np.float32)
 
 
 def import_kernel(name: str) -> Callable[..., Any]:
-    """Returns the function that ``python:MODULE:FUNCTION`` names, from the user's own command.
+    """Imports the function that a user has named by ``python:MODULE:FUNCTION`` in a command.
 
     Raises:
-        UsageError: there is none.
+        UsageError: the name has another form, or there is no such function.
     """
     if name.count(":") < 2:
         raise UsageError(
@@ -44,7 +46,7 @@ def import_kernel(name: str) -> Callable[..., Any]:
 
 @functools.lru_cache(maxsize=16)
 def make_function_kernel(kernel: FunctionKernel) -> KernelFn:
-    """Returns the kernel function of a function, jitted; the same object for equal kernels.
+    """Returns a user's function as a compiled kernel function; one object for equal kernels.
 
     Raises:
         UsageError: the function is not given; on call, it fails or gives another shape or type.
@@ -63,10 +65,10 @@ def make_function_kernel(kernel: FunctionKernel) -> KernelFn:
 
 
 def _evaluate(name: str, function: Callable[..., Any], x1: jax.Array, x2: jax.Array) -> jax.Array:
-    """Calls a function; returns its matrix in the type of the images.
+    """Calls a user's function and returns its matrix, converted to the type of the images.
 
     Raises:
-        UsageError: it gives another shape, or no floating-point numbers.
+        UsageError: the result has another shape, or is no matrix of float32 or float64.
     """
     k = function(x1, x2)
     expected = (len(x1), len(x2))
@@ -83,7 +85,7 @@ def _evaluate(name: str, function: Callable[..., Any], x1: jax.Array, x2: jax.Ar
 
 
 def check_function(kernel: FunctionKernel, image_shape: tuple[int, ...]) -> FunctionKernel:
-    """Tries a function on a few images; returns the kernel with its values there as `probe`.
+    """Tries a user's function on three images, and returns the kernel with its values as `probe`.
 
     Args:
         kernel: with its function.
@@ -120,7 +122,7 @@ def check_function(kernel: FunctionKernel, image_shape: tuple[int, ...]) -> Func
 
 
 def check_same(kernel: FunctionKernel, image_shape: tuple[int, ...], where: str) -> None:
-    """Raises a `UsageError` unless a function has the values that its name is recorded with.
+    """Raises a `UsageError` unless a function still gives the values recorded with its name.
 
     Args:
         kernel: with its function and the recorded `probe`.
@@ -165,7 +167,7 @@ def _check_gradient(kernel: FunctionKernel, x: jax.Array) -> None:
     kernel_fn = make_function_kernel(kernel)
 
     @jax.jit
-    def pull_back(x1, x2, cotangent):  # traced, as blocks are
+    def pull_back(x1, x2, cotangent):  # compiled, since the blocks of a run are compiled too
         return jax.vjp(kernel_fn, x1, x2)[1](cotangent)
 
     weights = jnp.arange(1.0, 10.0, dtype=x.dtype).reshape(3, 3)

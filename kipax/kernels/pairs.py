@@ -1,4 +1,4 @@
-"""`KernelFn`, the interface of every kernel function, and the images that it takes."""
+"""Defines `KernelFn`, the interface of every kernel function, and checks its two arguments."""
 
 from __future__ import annotations
 

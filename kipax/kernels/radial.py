@@ -1,4 +1,4 @@
-"""The kernels of images' distances, RBF and Laplace, in JAX."""
+"""Computes the RBF and Laplace kernels, which depend on distances of images, in JAX."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from kipax.kernels.pairs import KernelFn, as_pair
 
 __all__ = ["make_radial_kernel"]
 
-_TILE_VALUES = 2**18  # pixels' differences held at once: 1 MB in float32
+_TILE_VALUES = 2**18  # so many differences of pixels are held at once: 1 MB in float32
 
 
 @functools.lru_cache(maxsize=64)
 def make_radial_kernel(kernel: RadialKernel) -> KernelFn:
-    """Returns the kernel function of a distance; the same object for equal kernels.
+    """Returns the kernel function of an RBF or Laplace kernel; one object for equal kernels.
 
     Pixels are subtracted before they are squared, so that nothing cancels: identical images
     have exactly 1, and images that nearly coincide their true distance, in float32 too. A
@@ -42,7 +42,7 @@ def _matrix(x1: jax.Array, x2: jax.Array, *, family: str, gamma: float) -> jax.A
 
 
 def _squared_distances(x1: jax.Array, x2: jax.Array) -> jax.Array:
-    """Returns ``|x1[i] - x2[j]|^2 / d``, some rows at a time."""
+    """Returns the matrix of ``|x1[i] - x2[j]|^2 / d``, computed a few rows at a time."""
     n1, n2, size = len(x1), len(x2), math.prod(x1.shape[1:])
     if not (n1 and n2):
         return jnp.zeros((n1, n2), x1.dtype)
@@ -56,9 +56,9 @@ def _squared_distances(x1: jax.Array, x2: jax.Array) -> jax.Array:
 
 
 def _root(squared: jax.Array) -> jax.Array:
-    """Returns the square root, with the gradient 0 at 0.
+    """Returns the square root of each value; its gradient at 0 is defined to be 0.
 
-    A distance has no gradient where two images coincide; 0 is the mean of its one-sided slopes.
+    A distance has no gradient where two images are equal; 0 is the mean of its one-sided slopes.
     """
     apart = squared > 0
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)

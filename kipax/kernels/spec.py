@@ -1,4 +1,4 @@
-"""`KernelSpec`, a kernel described by names, and `make_kernel_fn`, which computes it."""
+"""`KernelSpec` describes a kernel by names; `make_kernel_fn` returns its kernel function."""
 
 from __future__ import annotations
 
@@ -65,29 +65,34 @@ class KernelSpec:
         return self._family.make(self.architecture, self.kind, self.backend)
 
     def describe(self) -> str:
-        """Returns words for it, such as "NTK of convnet"."""
+        """Returns the words that name this kernel in a sentence, such as "NTK of convnet"."""
         return self.architecture.describe(self.kind)
 
     def computed_by(self) -> str:
-        """Returns words for what computes it here."""
+        """Returns the words that say what computes this kernel on this machine."""
         return self._family.computed_by(self.architecture, self.backend)
 
     def position_pairs(self, image_shape: tuple[int, ...]) -> int:
-        """Returns the number of position pairs of an image pair: the work is proportional to it."""
+        """Returns how many pairs of pixel positions one kernel entry compares.
+
+        The time that an entry takes is proportional to this number.
+        """
         return self._family.position_pairs(self.architecture, image_shape)
 
     def kept_bytes(self, image_shape: tuple[int, ...], backend: str | None = None) -> int:
-        """Returns the bytes that a gradient keeps of an image pair besides its entry.
+        """Returns how many bytes a gradient keeps for one image pair, without the kernel entry.
 
-        `backend` is the one that computes; None takes the one that is chosen here.
+        Args:
+            image_shape: ``(height, width, channels)``.
+            backend: the backend that computes; None takes the one that this process would choose.
         """
         return self._family.kept_bytes(self, image_shape, backend)
 
 
 class _Family(NamedTuple):
-    """How the kernels of one class of descriptions are computed, and what that takes.
+    """The functions that compute the kernels of one class of descriptions, and tell their cost.
 
-    Any is a description of that class; the tuple is the shape of an image.
+    In their types, `Any` stands for a description of that class and the tuple for an image's shape.
     """
 
     make: Callable[[Any, str, str], KernelFn]
@@ -120,8 +125,9 @@ _FAMILIES: dict[type, _Family] = {
         position_pairs=lambda kernel, shape: shape[0] * shape[1],
         kept_bytes=lambda spec, shape, backend: 0,
     ),
-    # Nothing is known of a function: it may compare all positions, and keep all differences of
-    # pixels, their squares, and the cotangents of both.
+    # What a user's function costs is not known. It is taken to compare every position of one image
+    # with every position of the other, and its gradient to keep four float32 values a pixel: the
+    # difference of the two images, its square, and the cotangents of these.
     FunctionKernel: _Family(
         make=lambda kernel, kind, backend: make_function_kernel(kernel),
         computed_by=_in_jax,

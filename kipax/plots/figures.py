@@ -1,4 +1,4 @@
-"""Makes empty figures, and files of drawn ones."""
+"""Makes empty figures, and turns drawn figures into files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MISSING = "figures need matplotlib: pip install 'kipax[plots]'"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Returns an empty figure of so many inches.
+    """Returns an empty figure; width and height are in inches.
 
     Raises:
         ImportError: matplotlib is missing; the message names the extra.
@@ -41,16 +41,21 @@ def to_png(figure: Figure) -> bytes:
 
 
 def check_film() -> None:
-    """Raises an ImportError, which says what to install, unless `to_gif` can make films."""
+    """Checks that the libraries that `to_gif` needs are installed.
+
+    Raises:
+        ImportError: one is missing; the message says what to install.
+    """
     new_figure(1, 1)
     import_pillow()
 
 
 def to_gif(figures: Iterable[Figure], *, seconds: float = 0.8, last: float = 2.5) -> bytes:
-    """Returns figures of one size as the bytes of an animated GIF, which starts again at its end.
+    """Returns an animated GIF, as bytes, whose frames are the given figures; it repeats for ever.
 
     Args:
-        figures: the frames in order, drawn one after the other: only their pixels are kept.
+        figures: the frames in order, all of one size. Each is drawn before the next is asked for,
+            and only its pixels are kept.
         seconds: how long a frame is shown.
         last: how long the last one is shown.
 
@@ -73,7 +78,7 @@ def to_gif(figures: Iterable[Figure], *, seconds: float = 0.8, last: float = 2.5
 def write_pictures(
     folder: Path, pictures: Mapping[str, Callable[[], Figure]], reporter: Reporter
 ) -> list[str]:
-    """Draws pictures and writes them to a folder, each at once or not at all.
+    """Draws pictures and writes them to a folder; no file is ever half written.
 
     Args:
         folder: an existing folder.

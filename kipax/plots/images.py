@@ -21,7 +21,7 @@ __all__ = [
     "draw_sheets_and_bars",
 ]
 
-_NAMED = 20  # bars of one label that can have names below them
+_NAMED = 20  # more bars than these have no room for the names of their classes
 
 
 def draw_images(
@@ -156,7 +156,7 @@ def draw_sheets_and_bars(
 
 
 def draw_sheet(images: np.ndarray, title: str) -> Figure:
-    """Draws images in their order on one sheet, about as wide as it is high.
+    """Draws images in their order on one sheet that is about square.
 
     Args:
         images: uint8 ``(n, H, W, C)``.
@@ -181,11 +181,11 @@ def draw_sheet(images: np.ndarray, title: str) -> Figure:
 def draw_labelled_images(
     panels: Mapping[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str]
 ) -> Figure:
-    """Draws rows of images, below each of them its label as bars.
+    """Draws rows of images, with the label of each image as a bar chart below it.
 
     Args:
-        panels: by title, uint8 images ``(n, H, W, C)`` and their labels ``(n, classes)``; a row
-            each, all of one n.
+        panels: for each row, by its title, uint8 images ``(n, H, W, C)`` and their labels
+            ``(n, classes)``; n is the same in all rows.
         class_names: names of the classes, from the left to the right bar; of more than twenty
             they are left out.
 

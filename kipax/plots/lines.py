@@ -249,12 +249,12 @@ def draw_pairs(
     groups: Mapping[str, tuple[Sequence[float], Sequence[float], Sequence[float]]],
     labels: tuple[str, str],
 ) -> Figure:
-    """Draws pairs of shares as circles, and the diagonal on which both are equal.
+    """Draws a scatter plot of pairs of shares, with the diagonal on which both are equal.
 
     Args:
-        groups: by name, the first and the second share of each pair, and the area of its circle
-            relative to the others'; a colour each.
-        labels: what the first (horizontal) and the second shares are.
+        groups: for each colour, by its name, three sequences: the first shares, the second shares,
+            and numbers from 0 to 1 that set the sizes of the circles.
+        labels: what the first shares (the horizontal axis) and the second shares are.
 
     Raises:
         ImportError: matplotlib is missing; the message names the extra.

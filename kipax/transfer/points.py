@@ -330,7 +330,7 @@ def with_architecture(support: SupportSet, architecture: str) -> SupportSet:
     other = descriptions.from_name(architecture)
     other.check_image_shape(support.images.shape[1:])
     kind = support.kernel if support.kernel in other.kinds else other.kinds[0]
-    KernelSpec(other, kind, support.backend).make()  # raises where there is none
+    KernelSpec(other, kind, support.backend).make()  # refuses a function that was not given
     metadata = dict(support.metadata) | {"architecture": other.to_dict(), "kernel": kind}
     return dataclasses.replace(support, metadata=metadata)
 
