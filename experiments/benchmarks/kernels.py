@@ -24,8 +24,8 @@ from kipax import architectures, make_kernel_fn
 from kipax.console import ConsoleReporter, run_command
 from kipax.errors import UsageError
 from kipax.kernels import fused
-from kipax.kernels.api import position_pairs
 from kipax.kernels.reference import make_reference_kernel_fn
+from kipax.kernels.window import position_pairs
 
 flags.DEFINE_list(
     "cases", ["convnet:32", "convnet:8", "convvec3:32", "myrtle5:16", "fc3:32"], "network:side"

@@ -25,7 +25,7 @@ from kipax.blocks import DatasetTargets, LocalExecutor, TargetRows, plan_blocks
 from kipax.console import ConsoleReporter, run_command
 from kipax.data import Dataset, Standard
 from kipax.kernels import KernelSpec
-from kipax.kernels.api import position_pairs
+from kipax.kernels.window import position_pairs
 
 flags.DEFINE_string("architecture", "convnet", "network")
 flags.DEFINE_string("out", "scaling.png", "the picture to write")

@@ -44,20 +44,15 @@ class BlockJob:
     say: Callable[[str], None]
     memory_gb: float = 0.0
 
-    def needed_bytes(self) -> dict[str, int]:
-        """Returns the bytes of the largest block for each backend that a worker may choose."""
-        asked = self.kernels[0].backend
-        return {
-            backend: needed_bytes(
-                self.plan,
-                self.kernels,
-                targets=self.num_targets,
-                supports=self.supports,
-                image_shape=self.image_shape,
-                backend=backend if asked == "auto" else asked,
-            )
-            for backend in ("portable", "fused")
-        }
+    def needed_bytes(self) -> int:
+        """Returns the bytes of the largest block on a worker."""
+        return needed_bytes(
+            self.plan,
+            self.kernels,
+            targets=self.num_targets,
+            supports=self.supports,
+            image_shape=self.image_shape,
+        )
 
     def memory_gb_for(self, blocks: int) -> float:
         """Returns roughly the `memory_gb` with which a plan has `blocks` blocks of targets."""

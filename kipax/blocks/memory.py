@@ -9,7 +9,7 @@ import jax
 
 from kipax.blocks.plan import BlockPlan
 from kipax.kernels import KernelSpec
-from kipax.kernels.api import KEPT_TABLES_BYTES
+from kipax.kernels.window import KEPT_TABLES_BYTES
 
 __all__ = ["available_bytes", "bytes_per_image", "bytes_per_pair", "needed_bytes"]
 
@@ -17,14 +17,9 @@ _ENTRY_BYTES = 64  # per kernel entry: values and cotangents, float32 and float6
 _IMAGE_BYTES_PER_PIXEL = 4 * 12  # a target's pixels and the per-image maps beside them
 
 
-def bytes_per_pair(
-    specs: Sequence[KernelSpec], image_shape: tuple[int, ...], *, backend: str | None = None
-) -> int:
-    """Returns the bytes that the gradient of one kernel entry keeps, for the largest kernel.
-
-    `backend` is the one that computes; None takes the one that each kernel chooses here.
-    """
-    return _ENTRY_BYTES + max(spec.kept_bytes(image_shape, backend) for spec in specs)
+def bytes_per_pair(specs: Sequence[KernelSpec], image_shape: tuple[int, ...]) -> int:
+    """Returns the bytes that the gradient of one kernel entry keeps, for the largest kernel."""
+    return _ENTRY_BYTES + max(spec.kept_bytes(image_shape) for spec in specs)
 
 
 def bytes_per_image(image_shape: tuple[int, ...]) -> int:
@@ -40,12 +35,11 @@ def needed_bytes(
     targets: int,
     supports: int,
     image_shape: tuple[int, ...],
-    backend: str,
 ) -> int:
-    """Returns the bytes of a plan's largest block on a worker with `backend`, data left out."""
+    """Returns the bytes of a plan's largest block on a worker, data left out."""
     rows, side = min(plan.target_rows, targets), min(plan.support_rows, supports)
     pairs = max(rows * supports, side**2)
-    kept = bytes_per_pair(specs, image_shape, backend=backend) - _ENTRY_BYTES
+    kept = bytes_per_pair(specs, image_shape) - _ENTRY_BYTES
     images = (rows + supports) * bytes_per_image(image_shape)
     return pairs * _ENTRY_BYTES + min(pairs * kept, KEPT_TABLES_BYTES) + images
 

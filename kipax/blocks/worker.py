@@ -23,7 +23,6 @@ from kipax.blocks.targets import TargetRecipe
 from kipax.blocks.tasks import Parts, Task
 from kipax.blocks.wire import Message, pack, unpack, unpack_task
 from kipax.errors import KipaxError, PoolError, UsageError
-from kipax.kernels.api import choose_backend
 from kipax.version import __version__
 
 __all__ = ["Worker", "check_memory", "describe_error", "load_computer"]
@@ -32,13 +31,12 @@ _WAIT_SECONDS = 2.0  # that a request for a task may wait at the server
 _RETRY_SECONDS = 0.5
 
 
-def check_memory(needed: dict[str, int], devices: Sequence[jax.Device]) -> None:
+def check_memory(needed: int, devices: Sequence[jax.Device]) -> None:
     """Raises a `UsageError` if a block of the run does not fit into a device's memory."""
-    need = needed[choose_backend("auto")]
     on_cpu = sum(device.platform == "cpu" for device in devices)  # CPU devices share one memory
     for device in devices:
         has = available_bytes(device)
-        share = need * on_cpu if device.platform == "cpu" else need
+        share = needed * on_cpu if device.platform == "cpu" else needed
         if has is not None and has < share:
             raise UsageError(
                 f"a block of this run takes {share / 1e9:.2f} GB and {device} has "
@@ -120,7 +118,7 @@ class Worker:
         session = _Session(self, reply)
         try:
             recipe = TargetRecipe(**reply.get("recipe", dict), arrays=dict(reply.arrays))
-            check_memory(reply.get("needed_bytes", dict), jax.local_devices())
+            check_memory(reply.get("needed_bytes", int), jax.local_devices())
             self._say(f"loading {recipe.dataset}")
             computer = self._load(recipe)
         except Exception as error:

@@ -18,6 +18,7 @@ from kipax.distill.own import open_kernels
 from kipax.distill.state import make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update
 from kipax.kernels import KernelSpec
+from kipax.kernels.window import KEPT_TABLES_BYTES
 
 __all__ = ["Costs", "Estimate", "estimate_run", "measure_costs"]
 
@@ -174,6 +175,9 @@ def _memory_gb(config: KIPConfig, facts: DatasetFacts, targets: int) -> float:
     pixels = int(np.prod(facts.image_shape))
     images = (facts.train_examples + facts.test_examples) * pixels
     block = targets * (16 * pixels + 64 * config.support)
+    pair = max(spec.kept_bytes(facts.image_shape) for spec in config.kernel_specs)
+    assert config.memory_gb is not None
+    tables = min(targets * config.support * pair, KEPT_TABLES_BYTES, 0.5e9 * config.memory_gb)
     evaluated = facts.test_examples * pixels * 4
     whitening = 12 * pixels**2 if config.preprocessing != "standard" else 0
-    return (images + block + evaluated + whitening + 0.3e9) / 1e9
+    return (images + block + tables + evaluated + whitening + 0.3e9) / 1e9

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 
 from kipax.architectures import Architecture
 from kipax.errors import UsageError
-from kipax.kernels import fused, recursion
+from kipax.kernels import fused, recursion, window
 from kipax.kernels.pairs import KernelFn, as_pair
 from kipax.kernels.window import plan_levels
 
@@ -25,8 +25,6 @@ __all__ = [
     "choose_backend",
     "computed_by",
     "make_network_kernel",
-    "pair_bytes",
-    "position_pairs",
 ]
 
 KINDS = Architecture.kinds
@@ -36,8 +34,6 @@ _SLICE_BYTES = 256 * 1024  # a slice of a tile stays in a core's cache
 _MAX_TILE_PAIRS = 1024
 _ACCELERATOR_FACTOR = 64  # GPUs and TPUs need many pairs at once; cache size does not matter
 _LANES = 16
-# Below this a tile keeps its pooled tables for the backward pass; above, it recomputes them.
-KEPT_TABLES_BYTES = 2 * 1024**3
 
 
 @functools.lru_cache(maxsize=64)
@@ -185,8 +181,8 @@ def _pairs_matrix(x1, x2, *, symmetric: bool, architecture: Architecture, ntk: b
             ntk=ntk,
         )
 
-    kept = len(first) * pair_bytes(architecture, x1.shape[1:3], ntk=ntk)
-    if kept > KEPT_TABLES_BYTES:
+    kept = len(first) * window.pair_bytes(architecture, x1.shape[1:3], ntk=ntk)
+    if kept > window.KEPT_TABLES_BYTES:
         tile = jax.checkpoint(tile)
     tiles = _tiled(np.stack([first, second]), pairs)
     return lax.map(tile, tiles).reshape(-1)[place]
@@ -235,32 +231,3 @@ class _Sides:
         """Returns the images of these indices, in this order."""
         scales = jax.tree.map(lambda a: a[..., indices], self.scales)
         return _Sides(self.images[..., indices], scales, self.fingerprint[indices])
-
-
-def position_pairs(architecture: Architecture, shape: tuple[int, int]) -> int:
-    """Returns the number of position pairs of an image pair over all levels.
-
-    The work of an image pair is proportional to it.
-    """
-    total = 0
-    for level in plan_levels(architecture, shape):
-        (height, width), (ry, rx) = level.shape, level.radius
-        rows, columns = (
-            sum(max(0, size - abs(d)) for d in range(-r, r + 1))
-            for size, r in ((height, ry), (width, rx))
-        )
-        total += rows * columns
-    return total
-
-
-def pair_bytes(architecture: Architecture, shape: tuple[int, int], *, ntk: bool = True) -> int:
-    """Returns the bytes of one image pair's pooled tables in float32, which a gradient keeps.
-
-    Args:
-        architecture: the network.
-        shape: height and width of the images.
-        ntk: True for the NTK, False for the NNGP alone.
-    """
-    levels = plan_levels(architecture, shape)
-    floats = sum(level.displacements * math.prod(level.shape) for level in levels[1:])
-    return 4 * (2 if ntk else 1) * floats

@@ -16,6 +16,7 @@ from kipax.kernels.descriptions import Description, FunctionKernel, RadialKernel
 from kipax.kernels.functions import make_function_kernel
 from kipax.kernels.pairs import KernelFn
 from kipax.kernels.radial import make_radial_kernel
+from kipax.kernels.window import pair_bytes, position_pairs
 
 __all__ = ["KernelSpec", "make_kernel_fn"]
 
@@ -79,14 +80,12 @@ class KernelSpec:
         """
         return self._family.position_pairs(self.architecture, image_shape)
 
-    def kept_bytes(self, image_shape: tuple[int, ...], backend: str | None = None) -> int:
+    def kept_bytes(self, image_shape: tuple[int, ...]) -> int:
         """Returns how many bytes a gradient keeps for one image pair, without the kernel entry.
 
-        Args:
-            image_shape: ``(height, width, channels)``.
-            backend: the backend that computes; None takes the one that this process would choose.
+        The fused kernel for GPUs keeps none of them.
         """
-        return self._family.kept_bytes(self, image_shape, backend)
+        return self._family.kept_bytes(self, image_shape)
 
 
 class _Family(NamedTuple):
@@ -98,14 +97,12 @@ class _Family(NamedTuple):
     make: Callable[[Any, str, str], KernelFn]
     computed_by: Callable[[Any, str], str]
     position_pairs: Callable[[Any, tuple[int, ...]], int]
-    kept_bytes: Callable[[KernelSpec, tuple[int, ...], str | None], int]
+    kept_bytes: Callable[[KernelSpec, tuple[int, ...]], int]
 
 
-def _network_bytes(spec: KernelSpec, shape: tuple[int, ...], backend: str | None) -> int:
-    if (backend or api.choose_backend(spec.backend)) != "portable":
-        return 0  # the fused kernel keeps nothing of a pair between its passes
+def _network_bytes(spec: KernelSpec, shape: tuple[int, ...]) -> int:
     network: Any = spec.architecture
-    return api.pair_bytes(network, (shape[0], shape[1]), ntk=spec.kind == "ntk")
+    return pair_bytes(network, (shape[0], shape[1]), ntk=spec.kind == "ntk")
 
 
 def _in_jax(described: Description, backend: str) -> str:
@@ -116,14 +113,14 @@ _FAMILIES: dict[type, _Family] = {
     Architecture: _Family(
         make=api.make_network_kernel,
         computed_by=api.computed_by,
-        position_pairs=lambda network, shape: api.position_pairs(network, (shape[0], shape[1])),
+        position_pairs=lambda network, shape: position_pairs(network, (shape[0], shape[1])),
         kept_bytes=_network_bytes,
     ),
     RadialKernel: _Family(
         make=lambda kernel, kind, backend: make_radial_kernel(kernel),
         computed_by=_in_jax,
         position_pairs=lambda kernel, shape: shape[0] * shape[1],
-        kept_bytes=lambda spec, shape, backend: 0,
+        kept_bytes=lambda spec, shape: 0,
     ),
     # What a user's function costs is not known. It is taken to compare every position of one image
     # with every position of the other, and its gradient to keep four float32 values a pixel: the
@@ -132,7 +129,7 @@ _FAMILIES: dict[type, _Family] = {
         make=lambda kernel, kind, backend: make_function_kernel(kernel),
         computed_by=_in_jax,
         position_pairs=lambda kernel, shape: (shape[0] * shape[1]) ** 2,
-        kept_bytes=lambda spec, shape, backend: 16 * math.prod(shape),
+        kept_bytes=lambda spec, shape: 16 * math.prod(shape),
     ),
 }
 
@@ -166,10 +163,10 @@ def make_kernel_fn(
 
     Cost: about 100 floating-point operations per position pair and ReLU: for ConvNet on
     32 x 32 pixels 18 MFLOP an image pair forward, 3 to 5 times that for a gradient. Memory
-    beyond inputs and result: portable, one tile of pairs (`pair_bytes` each), and as much for
-    each pair of a gradient, up to 2 GiB, above which tiles are recomputed; fused, the tables
-    of 16 pairs a thread. fc kernels need one matrix product and nothing larger than
-    ``(n1, n2)``; rbf and laplace 3 operations a value of an image pair, and one tile.
+    beyond inputs and result: one tile of pairs (`pair_bytes` each), fused 16 a thread, and as much
+    for each pair of a gradient, up to 2 GiB; pairs beyond are computed again. fc kernels need one
+    matrix product and nothing larger than ``(n1, n2)``; rbf and laplace 3 operations a value of an
+    image pair, and one tile.
 
     Example:
         >>> import jax, kipax

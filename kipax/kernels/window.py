@@ -10,10 +10,14 @@ the radius therefore grows from r to 2 r + 1: ConvNet on 32 x 32 pixels needs ra
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from kipax.architectures import Architecture
 
-__all__ = ["Level", "plan_levels"]
+__all__ = ["KEPT_TABLES_BYTES", "Level", "pair_bytes", "plan_levels", "position_pairs"]
+
+# A gradient keeps this much of the pooled tables of its pairs, and computes the others again.
+KEPT_TABLES_BYTES = 2 * 1024**3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,3 +77,32 @@ def plan_levels(architecture: Architecture, shape: tuple[int, int]) -> tuple[Lev
             self_radius = (0, 0)
         levels.append(Level(tuple(layers), level_shape, radius, self_radius))
     return tuple(reversed(levels))
+
+
+def position_pairs(architecture: Architecture, shape: tuple[int, int]) -> int:
+    """Returns the number of position pairs of an image pair over all levels.
+
+    The work of an image pair is proportional to it.
+    """
+    total = 0
+    for level in plan_levels(architecture, shape):
+        (height, width), (ry, rx) = level.shape, level.radius
+        rows, columns = (
+            sum(max(0, size - abs(d)) for d in range(-r, r + 1))
+            for size, r in ((height, ry), (width, rx))
+        )
+        total += rows * columns
+    return total
+
+
+def pair_bytes(architecture: Architecture, shape: tuple[int, int], *, ntk: bool = True) -> int:
+    """Returns the bytes of one image pair's pooled tables in float32, which a gradient keeps.
+
+    Args:
+        architecture: the network.
+        shape: height and width of the images.
+        ntk: True for the NTK, False for the NNGP alone.
+    """
+    levels = plan_levels(architecture, shape)
+    floats = sum(level.displacements * math.prod(level.shape) for level in levels[1:])
+    return 4 * (2 if ntk else 1) * floats

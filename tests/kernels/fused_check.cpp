@@ -1,4 +1,4 @@
-// The fused kernel without Python: threads agree bit for bit, pullbacks with finite differences.
+// The fused kernel without Python: threads and kept tables agree bit for bit, pullbacks with finite differences.
 //
 // For sanitizers and for processors that no test machine has. One vector width a build:
 //   g++ -std=c++17 -O1 -g -fsanitize=thread -I kipax/kernels/fused tests/kernels/fused_check.cpp \
@@ -43,8 +43,9 @@ struct Result {
   std::vector<float> k, t, dx, ds;
 };
 
+// keep: the share of the groups of pairs whose tables are kept for the pullback.
 Result Run(const kipax::Program& p, const std::vector<float>& x1, const std::vector<float>& x2,
-           int threads) {
+           int threads, double keep) {
   const int64_t pixels = 9 * 8 * 3, n1 = x1.size() / pixels, n2 = x2.size() / pixels;
   std::vector<float> s1(n1 * p.num_scales), s2(n2 * p.num_scales), h1(n1), h2(n2);
   KIPAX_WIDTH.own_scales(p, x1.data(), n1, threads, s1.data(), h1.data());
@@ -53,10 +54,15 @@ Result Run(const kipax::Program& p, const std::vector<float>& x1, const std::vec
   Result r{std::vector<float>(n1 * n2), std::vector<float>(n1 * n2), std::vector<float>(x2.size()),
            std::vector<float>(s2.size())};
   const kipax::Images a{x1.data(), s1.data(), n1}, b{x2.data(), s2.data(), n2};
-  KIPAX_WIDTH.forward(p, a, b, same.data(), false, threads, r.k.data(), r.t.data());
+  const int64_t groups = (n1 + KIPAX_WIDTH.lanes - 1) / KIPAX_WIDTH.lanes * n2;
+  const int64_t floats = KIPAX_WIDTH.table_floats(p);
+  std::vector<float> room(groups * floats + 16);
+  const auto at = (reinterpret_cast<uintptr_t>(room.data()) + 63) & ~uintptr_t{63};
+  const kipax::Kept kept{reinterpret_cast<float*>(at), int64_t(keep * groups)};
+  KIPAX_WIDTH.forward(p, a, b, same.data(), false, threads, r.k.data(), r.t.data(), kept);
   const std::vector<float> gk(n1 * n2, 0.0f), gt = Noise(n1 * n2, 5);
   KIPAX_WIDTH.backward(p, a, b, same.data(), gk.data(), gt.data(), threads, r.dx.data(),
-                       r.ds.data());
+                       r.ds.data(), kept);
   return r;
 }
 
@@ -65,12 +71,14 @@ Result Run(const kipax::Program& p, const std::vector<float>& x1, const std::vec
 int main() {
   const kipax::Program p = MakeProgram();
   const std::vector<float> x1 = Noise(37 * 216, 1), x2 = Noise(5 * 216, 2);
-  const Result one = Run(p, x1, x2, 1);
-  for (int threads : {2, 8}) {
-    const Result many = Run(p, x1, x2, threads);
-    if (one.k != many.k || one.t != many.t || one.dx != many.dx || one.ds != many.ds) {
-      std::printf("FAILED: %d threads give other bits\n", threads);
-      return 1;
+  const Result one = Run(p, x1, x2, 1, 0.0);
+  for (int threads : {1, 2, 8}) {
+    for (double keep : {0.0, 0.5, 1.0}) {
+      const Result many = Run(p, x1, x2, threads, keep);
+      if (one.k != many.k || one.t != many.t || one.dx != many.dx || one.ds != many.ds) {
+        std::printf("FAILED: %d threads, %g of the tables kept: other bits\n", threads, keep);
+        return 1;
+      }
     }
   }
   // d sum(gt t) / d s2 by central differences of one scale, pixels fixed.
@@ -84,7 +92,7 @@ int main() {
     std::vector<float> moved = s2, k(n1 * n2), t(n1 * n2);
     moved[at] += step;
     KIPAX_WIDTH.forward(p, {x1.data(), s1.data(), n1}, {x2.data(), moved.data(), n2}, same.data(),
-                        false, 2, k.data(), t.data());
+                        false, 2, k.data(), t.data(), {nullptr, 0});
     double sum = 0;
     for (size_t i = 0; i < t.size(); ++i) sum += double(gt[i]) * t[i];
     return sum;

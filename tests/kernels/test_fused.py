@@ -12,7 +12,7 @@ import pytest
 
 from kipax import architectures, make_kernel_fn
 from kipax.errors import UsageError
-from kipax.kernels import api, fused
+from kipax.kernels import api, fused, window
 from kipax.kernels.fused import loading
 from tests.closeness import assert_close
 from tests.kernels.cases import skip_unless_it_runs
@@ -55,6 +55,29 @@ def test_threads_change_no_bit(monkeypatch, shape):
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("kept", ["all", "some", "none"])
+def test_kept_tables_change_no_bit(monkeypatch, kept):
+    """Groups of pairs whose pooled tables are not kept are run forward again."""
+    x1, x2 = _images(40), _images(3, seed=1)
+    cotangent = np.random.default_rng(2).normal(size=(40, 3)).astype(np.float32)
+    attributes = fused._attributes(NETWORK, x1.shape[1:], ntk=True)
+    groups, floats = loading.kept_tables(attributes["program"], 40, 3)
+    assert groups >= 9
+    assert floats > 0
+    whole = _kernel_and_pullback(x1, x2, cotangent)
+    share = {"all": groups, "some": groups // 2, "none": 0}[kept]
+    monkeypatch.setattr(window, "KEPT_TABLES_BYTES", 4 * floats * share)
+    assert loading.kept_tables(attributes["program"], 40, 3) == (share, floats)
+    for a, b in zip(_kernel_and_pullback(x1, x2, cotangent), whole, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_no_tables_without_a_pool():
+    network = architectures.from_name("convvec2")
+    attributes = fused._attributes(network, (7, 6, 3), ntk=True)
+    assert loading.kept_tables(attributes["program"], 40, 3) == (0, 0)
 
 
 def test_blocks_change_no_bit_of_the_values():

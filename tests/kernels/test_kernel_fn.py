@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from kipax import architectures, make_kernel_fn
 from kipax.blocks import tasks
 from kipax.errors import UsageError
-from kipax.kernels import KernelSpec, api
+from kipax.kernels import KernelSpec, api, window
 from kipax.kernels.window import plan_levels
 from tests.closeness import assert_close
 
@@ -57,7 +57,7 @@ def test_many_tiles_equal_one(monkeypatch):
 
     whole = run()
     monkeypatch.setattr(api, "_SLICE_BYTES", 16 * 4 * 36)
-    monkeypatch.setattr(api, "KEPT_TABLES_BYTES", 0)
+    monkeypatch.setattr(window, "KEPT_TABLES_BYTES", 0)
     for a, b in zip(run(), whole, strict=True):
         assert_close(a, b, 1e-6)
 

@@ -29,6 +29,8 @@ KIPAX_INLINE lane_int Lane() {
 KIPAX_INLINE mask Uniform(bool a) { return mask{} - int(a); }
 KIPAX_INLINE int Count(unsigned bits) { return __builtin_popcount(bits); }
 KIPAX_INLINE real Abs(real a) { return (real)((lane_int)a & 0x7fffffff); }
+KIPAX_INLINE real Min(real a, real b) { return a < b ? a : b; }
+KIPAX_INLINE real Max(real a, real b) { return a > b ? a : b; }
 KIPAX_INLINE real Sqrt(real a) {
   real r;
   for (int i = 0; i < 32; ++i) r[i] = std::sqrt(a[i]);

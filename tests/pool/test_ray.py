@@ -121,7 +121,7 @@ def test_whatever_keeps_a_worker_from_its_data_is_told(monkeypatch, error, why):
 
 JOB = {
     "kipax": __version__,
-    "needed_bytes": {"portable": 1, "fused": 1},
+    "needed_bytes": 1,
     "recipe": {
         "dataset": "digits",
         "data_dir": None,

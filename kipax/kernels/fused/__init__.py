@@ -25,7 +25,7 @@ from kipax.architectures import Architecture
 from kipax.errors import UsageError
 from kipax.kernels import recursion
 from kipax.kernels.fused import cuda
-from kipax.kernels.fused.loading import isa, register
+from kipax.kernels.fused.loading import isa, kept_tables, register
 from kipax.kernels.fused.sides import Sides
 from kipax.kernels.window import Level, plan_levels
 
@@ -147,20 +147,29 @@ def portable_scales(x: jax.Array, architecture: Architecture) -> tuple[jax.Array
     return joined.T, scales.head_variance
 
 
-def _call_forward(architecture: Architecture, sides: Sides, *, ntk: bool, symmetric: bool):
-    """Returns each pair's mean over the readout: covariance and NTK, ``(n1, n2)`` each."""
+def _call_forward(
+    architecture: Architecture, sides: Sides, *, ntk: bool, symmetric: bool, keep: bool = False
+):
+    """Returns each pair's mean over the readout: covariance and NTK, ``(n1, n2)`` each, and tables.
+
+    The tables are what `_call_backward` of the same sides takes to save work; none without `keep`.
+    """
     x1, x2 = sides.x1, sides.x2
     attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
     if jax.default_backend() == "gpu":
         on_gpu = lambda *a: cuda.forward(attributes, Sides(*a), symmetric=symmetric)  # noqa: E731
-        return _undifferentiated(on_gpu, *sides)
+        return *_undifferentiated(on_gpu, *sides), jnp.zeros((0, 0), x1.dtype)
+    kept = (0, 0)
+    if keep and not symmetric:
+        kept = kept_tables(attributes["program"], x1.shape[0], x2.shape[0])
     shape = jax.ShapeDtypeStruct((x1.shape[0], x2.shape[0]), x1.dtype)
-    call = jax.ffi.ffi_call("kipax_forward", (shape, shape), vmap_method="sequential")
+    results = (shape, shape, jax.ShapeDtypeStruct(kept, x1.dtype))
+    call = jax.ffi.ffi_call("kipax_forward", results, vmap_method="sequential")
     chosen = attributes | {"symmetric": bool(symmetric), "threads": np.int64(threads())}
     return _undifferentiated(lambda *a: call(*a, **chosen), *sides)
 
 
-def _call_backward(architecture: Architecture, sides: Sides, cotangents, *, ntk: bool):
+def _call_backward(architecture: Architecture, sides: Sides, cotangents, tables, *, ntk: bool):
     """Returns the cotangents of the second side's pixels and scales."""
     x2, s2 = sides.x2, sides.s2
     attributes = _attributes(architecture, x2.shape[1:], ntk=ntk)
@@ -170,7 +179,7 @@ def _call_backward(architecture: Architecture, sides: Sides, cotangents, *, ntk:
     shapes = (jax.ShapeDtypeStruct(x2.shape, x2.dtype), jax.ShapeDtypeStruct(s2.shape, s2.dtype))
     call = jax.ffi.ffi_call("kipax_backward", shapes, vmap_method="sequential")
     chosen = attributes | {"threads": np.int64(threads())}
-    return _undifferentiated(lambda *a: call(*a, **chosen), *sides, *cotangents)
+    return _undifferentiated(lambda *a: call(*a, **chosen), *sides, *cotangents, tables)
 
 
 def _undifferentiated(call: Callable, *arrays: jax.Array):
@@ -199,18 +208,21 @@ class _Wanted:
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _pairs(architecture, ntk, symmetric, sides):
     """Calls `_call_forward`; has a pullback."""
-    return _call_forward(architecture, sides, ntk=ntk, symmetric=symmetric)
+    return _call_forward(architecture, sides, ntk=ntk, symmetric=symmetric)[:2]
 
 
 def _pairs_forward(architecture, ntk, symmetric, sides):
     values = Sides(*(side.value for side in sides))
     x1, x2, s1, s2, _ = (side.perturbed for side in sides)
-    out = _call_forward(architecture, values, ntk=ntk, symmetric=symmetric)
-    return out, (values, _Wanted(x1 or s1, x2 or s2))
+    wanted = _Wanted(x1 or s1, x2 or s2)
+    *out, tables = _call_forward(
+        architecture, values, ntk=ntk, symmetric=symmetric, keep=wanted.second
+    )
+    return tuple(out), (values, wanted, tables)
 
 
 def _pairs_backward(architecture, ntk, symmetric, residuals, cotangents):
-    sides, wanted = residuals
+    sides, wanted, tables = residuals
     first, second = wanted.first, wanted.second
     cotangents = [
         jnp.zeros(c.shape, c.dtype) if isinstance(c, SymbolicZero) else c for c in cotangents
@@ -219,10 +231,10 @@ def _pairs_backward(architecture, ntk, symmetric, residuals, cotangents):
         cotangents, first, second = [c + c.T for c in cotangents], False, first or second
     d_x1, d_x2, d_s1, d_s2 = (jnp.zeros_like(a) for a in sides[:4])
     if second:
-        d_x2, d_s2 = _call_backward(architecture, sides, cotangents, ntk=ntk)
+        d_x2, d_s2 = _call_backward(architecture, sides, cotangents, tables, ntk=ntk)
     if first:
-        turned = [c.T for c in cotangents]
-        d_x1, d_s1 = _call_backward(architecture, sides.turned(), turned, ntk=ntk)
+        turned, none_kept = [c.T for c in cotangents], jnp.zeros((0, 0), tables.dtype)
+        d_x1, d_s1 = _call_backward(architecture, sides.turned(), turned, none_kept, ntk=ntk)
     none: Any = np.zeros(np.shape(sides.same), jax.dtypes.float0)
     return (Sides(d_x1, d_x2, d_s1, d_s2, none),)
 

@@ -4,5 +4,5 @@
 #include "groups.h"
 
 namespace kipax {
-const Backend kAvx2 = {"avx2", avx2::OwnScales, avx2::Forward, avx2::Backward};
+const Backend kAvx2 = avx2::MakeBackend("avx2");
 }

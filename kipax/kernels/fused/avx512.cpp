@@ -4,5 +4,5 @@
 #include "groups.h"
 
 namespace kipax {
-const Backend kAvx512 = {"avx512", avx512::OwnScales, avx512::Forward, avx512::Backward};
+const Backend kAvx512 = avx512::MakeBackend("avx512");
 }

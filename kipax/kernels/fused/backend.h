@@ -13,18 +13,29 @@ struct Images {  // n images with what their ReLUs divide by
   int64_t n;
 };
 
+// Pooled tables of the first groups of image pairs: of KIPAX_LANES first images and one second image
+// each, in the order of blocks of first images, then second images.
+struct Kept {
+  float* tables;  // (groups, table_floats), on a 64-byte boundary
+  int64_t groups;
+};
+
 struct Backend {
   const char* name;
+  int lanes;  // first images of a group
+  // Floats of a group's tables.
+  int64_t (*table_floats)(const Program&);
   // Standard deviations before every ReLU (n, num_scales), and head variances (n).
   void (*own_scales)(const Program&, const float* x, int64_t n, int threads, float* scales,
                      float* head);
   // Means over the readout, covariance and companion, (n1, n2) each; same (n1, n2): identical
-  // images. symmetric: both sides are one set, half the work.
+  // images. symmetric: both sides are one set, half the work, and nothing may be kept.
   void (*forward)(const Program&, Images first, Images second, const uint8_t* same, bool symmetric,
-                  int threads, float* k, float* t);
-  // Cotangents of the second side's pixels (n2, H, W, C) and scales (n2, num_scales).
+                  int threads, float* k, float* t, Kept kept);
+  // Cotangents of the second side's pixels (n2, H, W, C) and scales (n2, num_scales); groups whose
+  // tables were not kept are run forward again.
   void (*backward)(const Program&, Images first, Images second, const uint8_t* same,
-                   const float* gk, const float* gt, int threads, float* dx, float* ds);
+                   const float* gk, const float* gt, int threads, float* dx, float* ds, Kept kept);
 };
 
 extern const Backend kBase;

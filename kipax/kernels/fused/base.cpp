@@ -4,5 +4,5 @@
 #include "groups.h"
 
 namespace kipax {
-const Backend kBase = {"base", base::OwnScales, base::Forward, base::Backward};
+const Backend kBase = base::MakeBackend("base");
 }

@@ -1,7 +1,7 @@
 // The ReLU's dual and its pullback, as kipax/kernels/relu.py has them in JAX: for vectors of a CPU
 // and for the lanes of a GPU alike.
 //
-// Included in each namespace KIPAX_ISA after Sqrt, Abs and Reciprocal of its type V are declared.
+// Included in each namespace KIPAX_ISA after Sqrt, Abs, Min and Max of its type V are declared.
 
 namespace kipax {
 namespace KIPAX_ISA {
@@ -20,9 +20,7 @@ template <typename V>
 KIPAX_INLINE DualOf<V> ReluDual(V n, V m, V inverse, V low) {
   DualOf<V> d;
   const V one = V{} + 1.0f, zero = V{};
-  V c = n * inverse;
-  c = c < one ? c : one;
-  c = c > low ? c : low;
+  const V c = Max(Min(n * inverse, one), low);
   const V x = Abs(c);
   V t = one - x;
   t = t < V{} + kSnap ? zero : t;

@@ -50,6 +50,14 @@ static bool Fits(const Program& p, const Floats& x, const Floats* scales) {
 
 static ffi::Error Bad() { return ffi::Error::InvalidArgument("kipax: shapes differ from the plan"); }
 
+// The tables that a call keeps or takes: a row a group, none where nothing is kept.
+static bool TakeKept(const Program& p, float* data, ffi::Span<const int64_t> shape, Kept* kept) {
+  if (shape.size() != 2) return false;
+  *kept = {data, shape[0]};
+  return shape[0] == 0 || (shape[1] == Choose().table_floats(p) &&
+                           reinterpret_cast<uintptr_t>(data) % 64 == 0);
+}
+
 static ffi::Error OwnScalesImpl(Floats x, OutFloats scales, OutFloats head, Code code,
                                 float weight_variance, float bias_variance, int64_t threads) {
   Program p;
@@ -62,32 +70,48 @@ static ffi::Error OwnScalesImpl(Floats x, OutFloats scales, OutFloats head, Code
 }
 
 static ffi::Error ForwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes same, OutFloats k,
-                              OutFloats t, Code code, float weight_variance, float bias_variance,
+                              OutFloats t, OutFloats tables, Code code, float weight_variance, float bias_variance,
                               int64_t threads, bool symmetric) {
   Program p;
+  Kept kept;
   if (!ParseProgram(code.begin(), code.size(), weight_variance, bias_variance, &p) ||
-      !Fits(p, x1, &s1) || !Fits(p, x2, &s2))
+      !Fits(p, x1, &s1) || !Fits(p, x2, &s2) ||
+      !TakeKept(p, tables->typed_data(), tables->dimensions(), &kept) || (symmetric && kept.groups))
     return Bad();
   Choose().forward(p, Of(x1, s1), Of(x2, s2), same.typed_data(), symmetric, threads,
-                   k->typed_data(), t->typed_data());
+                   k->typed_data(), t->typed_data(), kept);
   return ffi::Error::Success();
 }
 
 static ffi::Error BackwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes same, Floats gk,
-                               Floats gt, OutFloats dx, OutFloats ds, Code code,
+                               Floats gt, Floats tables, OutFloats dx, OutFloats ds, Code code,
                                float weight_variance, float bias_variance, int64_t threads) {
   Program p;
+  Kept kept;  // only read
   if (!ParseProgram(code.begin(), code.size(), weight_variance, bias_variance, &p) ||
-      !Fits(p, x1, &s1) || !Fits(p, x2, &s2))
+      !Fits(p, x1, &s1) || !Fits(p, x2, &s2) ||
+      !TakeKept(p, const_cast<float*>(tables.typed_data()), tables.dimensions(), &kept))
     return Bad();
   Choose().backward(p, Of(x1, s1), Of(x2, s2), same.typed_data(), gk.typed_data(),
-                    gt.typed_data(), threads, dx->typed_data(), ds->typed_data());
+                    gt.typed_data(), threads, dx->typed_data(), ds->typed_data(), kept);
   return ffi::Error::Success();
 }
 
 }  // namespace kipax
 
-extern "C" const char* kipax_isa() { return kipax::Choose().name; }
+extern "C" {
+
+const char* kipax_isa() { return kipax::Choose().name; }
+
+// First images of a group of image pairs, which is what one row of kept tables belongs to.
+int64_t kipax_lanes() { return kipax::Choose().lanes; }
+
+// Floats of such a row; -1 for a malformed program.
+int64_t kipax_table_floats(const int64_t* code, int64_t n) {
+  kipax::Program p;
+  return kipax::ParseProgram(code, n, 0.0f, 0.0f, &p) ? kipax::Choose().table_floats(p) : -1;
+}
+}
 
 namespace {
 
@@ -114,10 +138,12 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     kipax_forward, kipax::ForwardImpl,
-    WithProgram(Sides().Ret<kipax::Floats>().Ret<kipax::Floats>()).Attr<bool>("symmetric"));
+    WithProgram(Sides().Ret<kipax::Floats>().Ret<kipax::Floats>().Ret<kipax::Floats>())
+        .Attr<bool>("symmetric"));
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(kipax_backward, kipax::BackwardImpl,
                               WithProgram(Sides()
+                                              .Arg<kipax::Floats>()
                                               .Arg<kipax::Floats>()
                                               .Arg<kipax::Floats>()
                                               .Ret<kipax::Floats>()

@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "backend.h"
-#include "recursion.h"
+#include "pullback.h"
 
 namespace kipax {
 namespace KIPAX_ISA {
@@ -81,6 +81,14 @@ static inline vec Low(const uint8_t* same, int64_t n1, int64_t n2, int64_t begin
   return low;
 }
 
+// Floats of a group's tables.
+int64_t TableFloats(const Program& p) { return int64_t(Tables(p, false).size) * kLanes; }
+
+// A group's tables, or null where they are not kept.
+static inline vec* TablesOf(Kept kept, int64_t group, int64_t floats) {
+  return group < kept.groups ? reinterpret_cast<vec*>(kept.tables + group * floats) : nullptr;
+}
+
 void OwnScales(const Program& p, const float* x, int64_t n, int threads, float* scales,
                float* head) {
   struct Workspace {
@@ -105,7 +113,7 @@ void OwnScales(const Program& p, const float* x, int64_t n, int threads, float* 
 }
 
 void Forward(const Program& p, Images first, Images second, const uint8_t* same, bool symmetric,
-             int threads, float* k, float* t) {
+             int threads, float* k, float* t, Kept kept) {
   struct Workspace {
     Recursion<false> recursion;
     Block block;
@@ -113,7 +121,7 @@ void Forward(const Program& p, Images first, Images second, const uint8_t* same,
   };
   const int64_t n1 = first.n, n2 = second.n, blocks = CeilDiv(n1, kLanes);
   const int64_t width = std::max<int64_t>(1, blocks * n2 / kUnits);
-  const int64_t parts = CeilDiv(n2, width);
+  const int64_t parts = CeilDiv(n2, width), floats = TableFloats(p);
   auto make = [&] {
     return std::unique_ptr<Workspace>(new Workspace{Recursion<false>(p, false), {}, {}});
   };
@@ -127,7 +135,7 @@ void Forward(const Program& p, Images first, Images second, const uint8_t* same,
       vec k_mean = Splat(0.0f), t_mean = Splat(0.0f);
       work.recursion.Forward({work.block.side(), work.column.Take(p, second, j),
                               Low(same, n1, n2, begin, j)},
-                             &k_mean, &t_mean);
+                             TablesOf(kept, unit / parts * n2 + j, floats), &k_mean, &t_mean);
       for (int lane = 0; lane < kLanes && begin + lane < n1; ++lane) {
         const int64_t i = begin + lane;
         if (symmetric && i > j) break;
@@ -139,20 +147,20 @@ void Forward(const Program& p, Images first, Images second, const uint8_t* same,
 }
 
 void Backward(const Program& p, Images first, Images second, const uint8_t* same, const float* gk,
-              const float* gt, int threads, float* dx, float* ds) {
+              const float* gt, int threads, float* dx, float* ds, Kept kept) {
   struct Workspace {
-    Recursion<false> recursion;
+    Pullback pullback;
     Block block;
     Column column;
     Buffer x, scale;
   };
   const int64_t n1 = first.n, n2 = second.n, blocks = CeilDiv(n1, kLanes);
   const int64_t height = std::max<int64_t>(1, blocks * n2 / kUnits);  // blocks in a unit
-  const int64_t parts = CeilDiv(blocks, height);
+  const int64_t parts = CeilDiv(blocks, height), floats = TableFloats(p);
   const size_t pixels = Pixels(p), scales = p.num_scales;
   std::vector<float> partial(size_t(n2 * parts) * (pixels + scales));
   auto make = [&] {
-    auto work = std::unique_ptr<Workspace>(new Workspace{Recursion<false>(p, false), {}, {}, {}, {}});
+    auto work = std::unique_ptr<Workspace>(new Workspace{Pullback(p), {}, {}, {}, {}});
     work->x.Resize(pixels), work->scale.Resize(scales + 1);
     return work;
   };
@@ -168,9 +176,8 @@ void Backward(const Program& p, Images first, Images second, const uint8_t* same
       for (int lane = 0; lane < kLanes && begin + lane < n1; ++lane) {
         k[lane] = gk[(begin + lane) * n2 + j], t[lane] = gt[(begin + lane) * n2 + j];
       }
-      vec unused_k = Splat(0.0f), unused_t = Splat(0.0f);
-      work.recursion.Forward(group, &unused_k, &unused_t);
-      work.recursion.Backward(group, k, t, {work.x.data(), work.scale.data()});
+      work.pullback.Backward(group, TablesOf(kept, b * n2 + j, floats), k, t,
+                             {work.x.data(), work.scale.data()});
     }
     float* out = partial.data() + size_t(unit) * (pixels + scales);
     auto sum = [](vec v) {
@@ -190,6 +197,10 @@ void Backward(const Program& p, Images first, Images second, const uint8_t* same
     std::copy(total.begin(), total.begin() + pixels, dx + j * pixels);
     std::copy(total.begin() + pixels, total.end(), ds + j * scales);
   }
+}
+
+static constexpr Backend MakeBackend(const char* name) {
+  return {name, kLanes, TableFloats, OwnScales, Forward, Backward};
 }
 
 }  // namespace KIPAX_ISA

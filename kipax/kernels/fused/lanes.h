@@ -19,6 +19,8 @@ KIPAX_INLINE lane_int Lane() { return threadIdx.x & 31; }
 KIPAX_INLINE mask Uniform(bool a) { return a; }
 KIPAX_INLINE int Count(unsigned bits) { return __popc(bits); }
 KIPAX_INLINE real Abs(real a) { return fabsf(a); }
+KIPAX_INLINE real Min(real a, real b) { return a < b ? a : b; }
+KIPAX_INLINE real Max(real a, real b) { return a > b ? a : b; }
 KIPAX_INLINE real Sqrt(real a) {  // to one unit of rounding, denormals flushed
   real r;
   asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(a));

@@ -8,8 +8,11 @@ import importlib.machinery
 import pathlib
 
 import jax
+import numpy as np
 
-__all__ = ["isa", "load", "register"]
+from kipax.kernels import window
+
+__all__ = ["isa", "kept_tables", "load", "register"]
 
 _CALLS = ("kipax_own_scales", "kipax_forward", "kipax_backward")
 
@@ -33,6 +36,8 @@ def load() -> tuple[ctypes.CDLL | None, str | None]:
     try:
         library = ctypes.CDLL(str(path))
         library.kipax_isa.restype = ctypes.c_char_p
+        library.kipax_lanes.restype = ctypes.c_int64
+        library.kipax_table_floats.restype = ctypes.c_int64
         for name in _CALLS:
             jax.ffi.register_ffi_target(
                 name, jax.ffi.pycapsule(getattr(library, name)), platform="cpu"
@@ -51,3 +56,20 @@ def isa() -> str | None:
     """Returns the vector width in use: base, avx2 or avx512; None without a library."""
     library = load()[0]
     return None if library is None else library.kipax_isa().decode()
+
+
+def kept_tables(program: np.ndarray, first: int, second: int) -> tuple[int, int]:
+    """Returns the shape of the tables that a gradient keeps: groups of pairs, floats of each.
+
+    Args:
+        program: the network as program.h parses it, int64.
+        first: number of first images; a vector's width of them makes a group with a second one.
+        second: number of second images.
+    """
+    library = load()[0]
+    assert library is not None
+    floats = library.kipax_table_floats(
+        program.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(len(program))
+    )
+    groups = -(-first // library.kipax_lanes()) * second
+    return min(groups, window.KEPT_TABLES_BYTES // (4 * floats)) if floats else 0, floats

@@ -5,7 +5,7 @@
 // are vectors, second-side values scalars that are broadcast. (For an image's own variances both
 // sides are the same vectors.)
 
-#include "slices.h"
+#include "tables.h"
 
 namespace kipax {
 namespace KIPAX_ISA {
@@ -17,62 +17,36 @@ struct Group {
   vec low;  // at displacement zero: 1 where both images are identical, else -1
 };
 
-// Sums that the pullback adds to, for the second side; vectors still to be summed over lanes.
-struct Pulled {
-  vec* x;      // (H, W, C)
-  vec* scale;  // (P)
-};
-
 // One thread's workspace. kVector: both sides are vectors (an image against itself).
 template <bool kVector>
 class Recursion {
  public:
   Recursion(const Program& program, bool self)
-      : program_(program), self_(self), ntk_(program.ntk && !self) {
-    size_t largest = 0, relus = 0, widest = 0;
-    bool theta = false;
-    for (const Level& level : program.levels) {
-      const bool used = !self || level.has_self;
-      layouts_.push_back(used ? Layout(level.h, level.w, self ? level.self_ry : level.ry,
-                                       self ? level.self_rx : level.rx)
-                              : Layout());
-      theta_enters_.push_back(theta && ntk_);
-      for (int layer : level.layers) theta |= layer == kConv;
-      largest = std::max(largest, size_t(level.h) * level.w);
-      widest = std::max(widest, size_t(level.w));
-      relus = std::max(relus, size_t(level.relus));
-    }
-    theta_leaves_ = theta && ntk_;
-    k_tables_.resize(program.levels.size());
-    t_tables_.resize(program.levels.size());
-    for (size_t l = 1; l < program.levels.size(); ++l) {
-      k_tables_[l].Resize(layouts_[l].size);
-      if (theta_enters_[l]) t_tables_[l].Resize(layouts_[l].size);
-    }
-    for (Buffer& b : slices_) b.Resize(largest);
-    zeros_.Resize(widest);
-    zeros_.Zero(widest);
-    sink_.Resize(widest);
-    sink_.Zero(widest);
+      : program_(program), ntk_(program.ntk && !self), tables_(program, self) {
+    for (const Level& level : program.levels)
+      slice_size_ = std::max(slice_size_, size_t(level.h) * level.w);
+    for (Buffer& b : slices_) b.Resize(slice_size_);
+    zeros_.Resize(slice_size_);
+    zeros_.Zero(slice_size_);
+    sink_.Resize(slice_size_);
+    sink_.Zero(slice_size_);
     weights_ = {program.weight_variance / 9.0f, program.bias_variance};
-    slice_size_ = largest;
-    max_relus_ = relus;
   }
 
-  // Means over the readout's positions: covariance and, for an NTK, its companion.
-  void Forward(const Group<kVector>& g, vec* k, vec* t) {
+  // Vectors that the tables of a group take.
+  size_t TableSize() const { return tables_.size; }
+
+  // Means over the readout's positions: covariance and, for an NTK, its companion. The tables go
+  // to `tables`, where the caller keeps them, or to this workspace if that is null.
+  void Forward(const Group<kVector>& g, vec* tables, vec* k, vec* t) {
+    Use(tables);
     for (size_t l = 0; l < program_.levels.size(); ++l) RunLevel(g, l, k, t);
-  }
-
-  // Adds the pullback of cotangents of `Forward`'s results, which must have run just before.
-  void Backward(const Group<kVector>& g, vec gk, vec gt, Pulled out) {
-    AllocateBackward();
-    for (size_t l = program_.levels.size(); l-- > 0;) PullLevel(g, l, gk, gt, out);
   }
 
   // The self recursion: standard deviations before every ReLU, (P), written as it goes, with
   // their inverses; g's scales must point there. Returns the variance after the readout.
   vec OwnScales(const Group<kVector>& g, vec* scale, vec* inverse) {
+    Use(nullptr);
     vec variance = Splat(0.0f), unused;
     for (size_t l = 0; l < program_.levels.size(); ++l) {
       const Level& level = program_.levels[l];
@@ -85,7 +59,7 @@ class Recursion {
     return variance;
   }
 
- private:
+ protected:
   struct State {
     const vec* k;
     const vec* t;  // null: zero
@@ -96,14 +70,22 @@ class Recursion {
     const vec *n, *t;  // before the ReLU
   };
 
+  void Use(vec* tables) {
+    if (!tables) own_tables_.Resize(tables_.size);
+    at_ = tables ? tables : own_tables_.data();
+  }
+  vec* KTable(size_t l) { return at_ + tables_.k[l]; }
+  vec* TTable(size_t l) { return at_ + tables_.t[l]; }
+
   // ---- forward
 
   void RunLevel(const Group<kVector>& g, size_t l, vec* k_out, vec* t_out) {
     const Level& level = program_.levels[l];
     const bool last = l + 1 == program_.levels.size();
     if (!last) {
-      k_tables_[l + 1].Zero(layouts_[l + 1].size);
-      if (!self_ && theta_enters_[l + 1]) t_tables_[l + 1].Zero(layouts_[l + 1].size);
+      const size_t size = tables_.layouts[l + 1].size;
+      std::fill(KTable(l + 1), KTable(l + 1) + size, Splat(0.0f));
+      if (tables_.theta_enters[l + 1]) std::fill(TTable(l + 1), TTable(l + 1) + size, Splat(0.0f));
     }
     vec k_sum = Splat(0.0f), t_sum = Splat(0.0f);
     ForEachSlice(l, [&](const Place& place) {
@@ -130,7 +112,7 @@ class Recursion {
 
   template <typename F>
   void ForEachSlice(size_t l, F&& f) {
-    const Layout& layout = layouts_[l];
+    const Layout& layout = tables_.layouts[l];
     for (int dy = -layout.ry; dy <= layout.ry; ++dy) {
       for (int dx = -layout.rx; dx <= layout.rx; ++dx) {
         const Place place = MakePlace(program_.levels[l], dy, dx);
@@ -142,9 +124,8 @@ class Recursion {
   // The slice that enters a level: products of pixels, or what the pool below has left.
   State Enter(const Group<kVector>& g, size_t l, const Place& place) {
     if (l > 0) {
-      const size_t at = layouts_[l].offsets[layouts_[l].At(place.dy, place.dx)];
-      return {k_tables_[l].data() + at,
-              ntk_ && theta_enters_[l] ? t_tables_[l].data() + at : nullptr};
+      const size_t at = tables_.layouts[l].offsets[tables_.layouts[l].At(place.dy, place.dx)];
+      return {KTable(l) + at, tables_.theta_enters[l] ? TTable(l) + at : nullptr};
     }
     vec* out = slices_[0].data();
     const int c = program_.channels, w = place.rect.w();
@@ -161,7 +142,8 @@ class Recursion {
     return {slices_[0].data(), nullptr};
   }
 
-  // Takes a slice through a level's layers; with `passes`, keeps what the way back needs.
+  // Takes a slice through a level's layers. With `passes`, keeps what the way back needs: what
+  // enters the ReLUs; the last one is left out then, since nobody reads what leaves it.
   State RunLayers(const Group<kVector>& g, size_t l, const Place& place,
                   std::vector<Pass>* passes) {
     const Level& level = program_.levels[l];
@@ -173,25 +155,26 @@ class Recursion {
       const bool conv = level.layers[i] == kConv;
       const bool relu = !conv || (i + 1 < level.layers.size() && level.layers[i + 1] == kRelu);
       if (conv && relu) ++i;
-      vec* k = slices_[1 + 2 * turn].data();
-      vec* t = slices_[2 + 2 * turn].data();
-      turn = 1 - turn;
+      const bool left_out = passes && relu && i + 1 == level.layers.size();
       Pass pass{conv, relu, s.t != nullptr, scales, nullptr, nullptr};
       vec *n_kept = nullptr, *t_kept = nullptr;
-      if (passes && relu) {
+      if (passes && relu && !left_out) {
         n_kept = kept_[kept].data();
-        // After a first convolution the NTK is the covariance itself.
         t_kept = s.t ? kept_[kept + 1].data() : nullptr;
         kept += 2;
+        // After a first convolution the NTK is the covariance itself.
+        pass.n = n_kept, pass.t = t_kept ? t_kept : (conv && ntk_ ? n_kept : nullptr);
       }
-      const bool theta = ntk_ && (conv || s.t);
-      Apply(g, place, s, k, theta ? t : nullptr, low, pass, n_kept, t_kept);
-      if (passes) {
-        pass.n = n_kept;
-        pass.t = t_kept ? t_kept : (conv && ntk_ ? n_kept : nullptr);
-        passes->push_back(pass);
+      if (conv || !left_out) {
+        vec* k = slices_[1 + 2 * turn].data();
+        vec* t = ntk_ && (conv || s.t) ? slices_[2 + 2 * turn].data() : nullptr;
+        turn = 1 - turn;
+        const Pass applied{conv, relu && !left_out, pass.theta_entered, scales, nullptr, nullptr};
+        Apply(g, place, s, k, t, low, applied, n_kept, t_kept);
+        s = {k, t};
       }
-      s = {k, theta ? t : nullptr};
+      if (left_out) pass.n = s.k, pass.t = s.t;
+      if (passes) passes->push_back(pass);
       if (relu) scales += level.h * level.w;
     }
     return s;
@@ -225,7 +208,7 @@ class Recursion {
       const int row = y * w;
       const size_t a = scales + size_t(place.first + y * place.width);
       const size_t b = scales + size_t(place.second + y * place.width);
-      auto finish = [&](int x, vec n, vec theta) {
+      auto finish = [&](int x, vec n, vec theta) KIPAX_ALWAYS_INLINE {
         if constexpr (kRectify) {
           if constexpr (kKeep) {
             n_kept[row + x] = n;
@@ -241,10 +224,11 @@ class Recursion {
         if constexpr (kNtk) t[row + x] = theta;
       };
       if constexpr (kConvolve) {
-        BoxRows<kTheta>(s.k, s.t, zeros_.data(), y, h, w, [&](int x, vec sum, vec t_sum) {
+        auto with_sums = [&](int x, vec sum, vec t_sum) KIPAX_ALWAYS_INLINE {
           const vec n = sum * box + bias;
           finish(x, n, kTheta ? n + t_sum * box : n);
-        });
+        };
+        BoxRows<kTheta>(s.k, s.t, zeros_.data(), y, h, w, with_sums);
       } else {
         for (int x = 0; x < w; ++x) finish(x, s.k[row + x], kTheta ? s.t[row + x] : Splat(0.0f));
       }
@@ -257,7 +241,7 @@ class Recursion {
   template <typename F>
   void ForEachPooledRow(size_t l, const Place& place, F&& f) {
     const Level& next = program_.levels[l + 1];
-    const Layout& layout = layouts_[l + 1];
+    const Layout& layout = tables_.layouts[l + 1];
     const Rect& r = place.rect;
     // Odd sizes: the last row and column of either image go nowhere.
     const int y_end = std::min(r.y1, 2 * next.h + std::min(0, place.dy));
@@ -281,13 +265,13 @@ class Recursion {
 
   static constexpr int64_t kNowhere = INT64_MIN;
 
-  vec* Row(Buffer& table, int64_t base, Buffer& instead) {
-    return base == kNowhere ? instead.data() : table.data() + base;
+  static vec* Row(vec* table, int64_t base, Buffer& instead) {
+    return base == kNowhere ? instead.data() : table + base;
   }
 
   void Pool(size_t l, const Place& place, State s) {
     const float sixteenth = 1.0f / 16.0f;
-    auto add = [&](const vec* slice, Buffer& table, int x, int end, int64_t even, int64_t odd) {
+    auto add = [&](const vec* slice, vec* table, int x, int end, int64_t even, int64_t odd) {
       vec* e = Row(table, even, sink_);
       vec* o = Row(table, odd, sink_);
       if (x & 1) o[x / 2] += slice[x] * sixteenth, ++x;
@@ -298,8 +282,8 @@ class Recursion {
       if (x < end) e[x / 2] += slice[x] * sixteenth;
     };
     ForEachPooledRow(l, place, [&](int from, int x, int end, int64_t even, int64_t odd) {
-      add(s.k + from, k_tables_[l + 1], x, end, even, odd);
-      if (s.t) add(s.t + from, t_tables_[l + 1], x, end, even, odd);
+      add(s.k + from, KTable(l + 1), x, end, even, odd);
+      if (s.t) add(s.t + from, TTable(l + 1), x, end, even, odd);
     });
   }
 
@@ -335,145 +319,14 @@ class Recursion {
     }
   }
 
-  // ---- backward
-
-  void AllocateBackward() {
-    if (!kept_.empty() || !max_relus_) return AllocateCotangents();
-    kept_.resize(2 * max_relus_);
-    for (Buffer& b : kept_) b.Resize(slice_size_);
-    AllocateCotangents();
-  }
-
-  void AllocateCotangents() {
-    if (!gk_tables_.empty()) return;
-    for (Buffer& b : cotangents_) b.Resize(slice_size_);
-    gk_tables_.resize(program_.levels.size());
-    gt_tables_.resize(program_.levels.size());
-    for (size_t l = 1; l < program_.levels.size(); ++l) {
-      gk_tables_[l].Resize(layouts_[l].size);
-      if (theta_enters_[l]) gt_tables_[l].Resize(layouts_[l].size);
-    }
-  }
-
-  void PullLevel(const Group<kVector>& g, size_t l, vec gk, vec gt, Pulled out) {
-    const Level& level = program_.levels[l];
-    const bool last = l + 1 == program_.levels.size();
-    const bool theta = last ? theta_leaves_ : theta_enters_[l + 1];
-    const vec low_everywhere = Splat(-1.0f);
-    ForEachSlice(l, [&](const Place& place) {
-      RunLayers(g, l, place, &passes_);
-      const int n = place.rect.size();
-      vec* k = cotangents_[0].data();
-      vec* t = cotangents_[1].data();
-      if (last) {
-        std::fill(k, k + n, gk * MeanFactor(level));
-        std::fill(t, t + n, gt * MeanFactor(level));
-      } else {
-        Unpool(l, place, gk_tables_[l + 1], k);
-        if (theta) Unpool(l, place, gt_tables_[l + 1], t);
-      }
-      bool has = theta;
-      int turn = 0;
-      const vec low = place.dy == 0 && place.dx == 0 ? g.low : low_everywhere;
-      for (size_t i = passes_.size(); i-- > 0;) {
-        const Pass& pass = passes_[i];
-        if (pass.relu) PullRelu(g, place, pass, low, k, has ? t : nullptr, out);
-        if (pass.conv) {
-          turn = 2 - turn;
-          vec* k_in = cotangents_[turn].data();
-          vec* t_in = cotangents_[turn + 1].data();
-          PullConv(place, k, has ? t : nullptr, k_in, pass.theta_entered ? t_in : nullptr);
-          k = k_in, t = t_in;
-        }
-        has = pass.theta_entered;
-      }
-      Leave(g, l, place, k, has ? t : nullptr, out);
-    });
-  }
-
-  void Unpool(size_t l, const Place& place, Buffer& table, vec* slice) {
-    const float sixteenth = 1.0f / 16.0f;
-    std::fill(slice, slice + place.rect.size(), Splat(0.0f));
-    ForEachPooledRow(l, place, [&](int from, int x, int end, int64_t even, int64_t odd) {
-      const vec* rows[2] = {Row(table, even, zeros_), Row(table, odd, zeros_)};
-      for (; x < end; ++x) slice[from + x] = rows[x & 1][x / 2] * sixteenth;
-    });
-  }
-
-  // In place: cotangents after the ReLU become those before it.
-  void PullRelu(const Group<kVector>& g, const Place& place, const Pass& pass, vec low, vec* gk,
-                vec* gt, Pulled out) {
-    const int h = place.rect.h(), w = place.rect.w();
-    const vec zero = Splat(0.0f);
-    for (int y = 0; y < h; ++y) {
-      const size_t a = pass.scales + size_t(place.first + y * place.width);
-      const size_t b = pass.scales + size_t(place.second + y * place.width);
-      for (int x = 0; x < w; ++x) {
-        const int i = y * w + x;
-        const vec s1 = g.first.scale[a + x];
-        const vec m = s1 * g.second.scale[b + x];
-        const vec inverse = g.first.inverse[a + x] * g.second.inverse[b + x];
-        const Dual d = ReluDual(pass.n[i], m, inverse, low);
-        const DualPulled<vec> pulled =
-            gt ? PullDual<true>(d, gk[i], gt[i], pass.t[i]) : PullDual<false>(d, gk[i], zero, zero);
-        if (gt) gt[i] = pulled.t;
-        gk[i] = pulled.n;
-        out.scale[b + x] += pulled.m * s1;
-      }
-    }
-  }
-
-  void PullConv(const Place& place, const vec* gk, const vec* gt, vec* k, vec* t) {
-    const int h = place.rect.h(), w = place.rect.w();
-    const float box = weights_.box;
-    for (int y = 0; y < h; ++y) {
-      const int row = y * w;
-      if (gt && t) {
-        BoxRows<true>(gk, gt, zeros_.data(), y, h, w, [&](int x, vec sum, vec t_sum) {
-          k[row + x] = (sum + t_sum) * box;
-          t[row + x] = t_sum * box;
-        });
-      } else if (gt) {
-        BoxRows<true>(gk, gt, zeros_.data(), y, h, w,
-                      [&](int x, vec sum, vec t_sum) { k[row + x] = (sum + t_sum) * box; });
-      } else {
-        BoxRow(gk, zeros_.data(), y, h, w, [&](int x, vec sum) { k[row + x] = sum * box; });
-      }
-    }
-  }
-
-  // Cotangents of what entered a level go to the pixels, or to the table that it came from.
-  void Leave(const Group<kVector>& g, size_t l, const Place& place, const vec* gk, const vec* gt,
-             Pulled out) {
-    const int n = place.rect.size();
-    if (l > 0) {
-      const size_t at = layouts_[l].offsets[layouts_[l].At(place.dy, place.dx)];
-      std::copy(gk, gk + n, gk_tables_[l].data() + at);
-      if (gt) std::copy(gt, gt + n, gt_tables_[l].data() + at);
-      return;
-    }
-    const int c = program_.channels;
-    const float share = 1.0f / c;
-    for (int y = 0; y < place.rect.h(); ++y) {
-      const vec* a = g.first.x + size_t(place.first + y * place.width) * c;
-      vec* dx = out.x + size_t(place.second + y * place.width) * c;
-      for (int x = 0; x < place.rect.w(); ++x, ++gk) {
-        const vec shared = *gk * share;
-        for (int i = 0; i < c; ++i) *dx++ += shared * *a++;
-      }
-    }
-  }
-
   const Program& program_;
-  const bool self_, ntk_;
+  const bool ntk_;
+  const Tables tables_;
   Weights weights_;
-  size_t slice_size_ = 0, max_relus_ = 0;
-  std::vector<Layout> layouts_;
-  std::vector<bool> theta_enters_;
-  bool theta_leaves_ = false;
-  Buffer slices_[5], cotangents_[4], zeros_, sink_;
-  std::vector<Buffer> k_tables_, t_tables_, gk_tables_, gt_tables_, kept_;
-  std::vector<Pass> passes_;
+  size_t slice_size_ = 0;
+  vec* at_ = nullptr;  // where the tables are
+  Buffer slices_[5], zeros_, sink_, own_tables_;
+  std::vector<Buffer> kept_;  // what enters the ReLUs of a slice
 };
 
 }  // namespace KIPAX_ISA

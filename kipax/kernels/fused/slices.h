@@ -52,7 +52,7 @@ static inline Place MakePlace(const Level& level, int dy, int dx) {
 
 // Calls f(i, sum) for each position of row y, sum being that of its 3 x 3 neighbours in a slice.
 template <typename F>
-static inline void BoxRow(const vec* a, const vec* zeros, int y, int h, int w, F&& f) {
+KIPAX_INLINE void BoxRow(const vec* a, const vec* zeros, int y, int h, int w, F&& f) {
   const vec* a0 = y > 0 ? a + (y - 1) * w : zeros;
   const vec* a1 = a + y * w;
   const vec* a2 = y + 1 < h ? a + (y + 1) * w : zeros;
@@ -68,10 +68,10 @@ static inline void BoxRow(const vec* a, const vec* zeros, int y, int h, int w, F
 
 // Likewise for two slices at once; b may be null, then its sums are zero.
 template <bool kTwo, typename F>
-static inline void BoxRows(const vec* a, const vec* b, const vec* zeros, int y, int h, int w,
-                           F&& f) {
+KIPAX_INLINE void BoxRows(const vec* a, const vec* b, const vec* zeros, int y, int h, int w, F&& f) {
   if constexpr (!kTwo) {
-    BoxRow(a, zeros, y, h, w, [&](int x, vec sum) { f(x, sum, Splat(0.0f)); });
+    BoxRow(a, zeros, y, h, w,
+           [&](int x, vec sum) KIPAX_ALWAYS_INLINE { f(x, sum, Splat(0.0f)); });
   } else {
     const vec *a0 = y > 0 ? a + (y - 1) * w : zeros, *b0 = y > 0 ? b + (y - 1) * w : zeros;
     const vec *a1 = a + y * w, *b1 = b + y * w;
@@ -92,29 +92,6 @@ static inline void BoxRows(const vec* a, const vec* b, const vec* zeros, int y, 
 struct Weights {
   float box, bias;  // weight variance / 9, bias variance
 };
-
-// Slices of every displacement within a radius, rectangles only, one after another.
-struct Layout {
-  int ry = 0, rx = 0;
-  std::vector<size_t> offsets;
-  std::vector<Rect> rects;
-  size_t size = 0;
-
-  Layout() = default;
-  Layout(int h, int w, int ry_, int rx_) : ry(ry_), rx(rx_) {
-    for (int dy = -ry; dy <= ry; ++dy) {
-      for (int dx = -rx; dx <= rx; ++dx) {
-        offsets.push_back(size);
-        rects.push_back(MakeRect(h, w, dy, dx));
-        size += rects.back().size();
-      }
-    }
-  }
-  bool Has(int dy, int dx) const { return std::abs(dy) <= ry && std::abs(dx) <= rx; }
-  int At(int dy, int dx) const { return (dy + ry) * (2 * rx + 1) + dx + rx; }
-};
-
-static inline int FloorHalf(int d) { return d >= 0 ? d / 2 : -((1 - d) / 2); }
 
 }  // namespace KIPAX_ISA
 }  // namespace kipax
