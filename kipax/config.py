@@ -37,6 +37,7 @@ __all__ = [
     "DATA_DIR_HELP",
     "EVAL_EXAMPLES_HELP",
     "IMAGE_SIZE_HELP",
+    "KERNEL_FN_HELP",
     "MAX_SECONDS_HELP",
     "changeable",
     "check_arguments",
@@ -53,6 +54,7 @@ __all__ = [
 
 # The help of fields that several configs have.
 DATA_DIR_HELP = "where prepared TensorFlow Datasets lie (its own default)"
+KERNEL_FN_HELP = "MODULE:FUNCTION, the kernel, where the set was made with a function of yours"
 EVAL_EXAMPLES_HELP = "test on this many test images, a fixed balanced part (all)"
 IMAGE_SIZE_HELP = "side in pixels for pictures of differing sizes (32)"
 MAX_SECONDS_HELP = (

@@ -67,7 +67,8 @@ def _check_kernel(
         if kernel_fn is None:
             raise UsageError(
                 f"{path} was made with the kernel {described.name}, a function, whose code no file "
-                "holds: load it with kipax.load(path, kernel_fn=...)."
+                "holds: load it with kipax.load(path, kernel_fn=...), and in a command give "
+                "--kernel_fn=MODULE:FUNCTION."
             )
         check_same(described, shape, str(path))
     elif kernel_fn is not None:

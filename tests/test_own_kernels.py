@@ -162,3 +162,22 @@ def test_a_command_finds_a_module_here(digits, tmp_path, monkeypatch):
     assert result.workdir.name == "digits-python-my_own_kernels-cosine-10"
     with pytest.raises(UsageError, match="has no attribute 'sine'"):
         run_kip(dataclasses.replace(OWN, architecture="python:my_own_kernels:sine"), dataset=digits)
+
+
+def test_commands_are_given_the_function_of_a_set(own_run, tmp_path, monkeypatch):
+    (tmp_path / "my_kernels_of_sets.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="in a command give --kernel_fn=MODULE:FUNCTION"):
+        evaluate(own_run.workdir)
+    named = EvaluateConfig(
+        kernel_fn="my_kernels_of_sets:cosine",
+        validation_examples=180,
+        checkpoints=True,
+        out=str(tmp_path / "out.jsonl"),
+    )
+    (row,) = evaluate(own_run.workdir, named).results
+    assert row.subject == "KIP"
+    with pytest.raises(UsageError, match="has no attribute 'sine'"):
+        evaluate(own_run.workdir, EvaluateConfig(kernel_fn="my_kernels_of_sets:sine"))
+    with pytest.raises(UsageError, match="leave kernel_fn out"):
+        evaluate("digits-convnet-10", EvaluateConfig(kernel_fn="my_kernels_of_sets:cosine"))

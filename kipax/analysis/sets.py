@@ -22,6 +22,7 @@ from kipax.analysis.subsets import random_parts, subsampling
 from kipax.config import (
     DATA_DIR_HELP,
     IMAGE_SIZE_HELP,
+    KERNEL_FN_HELP,
     check_positive,
     check_seed,
     check_values,
@@ -59,6 +60,7 @@ class AnalyseConfig:
     )
     data_dir: str | None = config_field(None, DATA_DIR_HELP)
     image_size: int | None = config_field(None, IMAGE_SIZE_HELP)
+    kernel_fn: str | None = config_field(None, KERNEL_FN_HELP)
     eval_examples: int | None = config_field(
         1000, "test on this many test images, a fixed balanced part (at most all)"
     )

@@ -28,10 +28,9 @@ from kipax import console, files, plots
 from kipax import flags as config_flags
 from kipax.analysis import AnalyseConfig, analyse
 from kipax.data import Dataset
-from kipax.loading import load
 from kipax.runs import RunFolder
 from kipax.support import SupportSet
-from kipax.transfer import load_checkpoints, name_beside_baselines, random_set
+from kipax.transfer import load_checkpoints, load_support, name_beside_baselines, random_set
 from kipax.transfer.subjects import find_support, load_test_data
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def open_sets(
         UsageError, FileError: it is no run or set, or the data do not fit.
     """
     path = find_support(run_or_set)
-    last = load(path, data_dir=config.data_dir)
+    last = load_support(path, data_dir=config.data_dir, kernel_fn=config.kernel_fn)
     dataset = load_test_data(
         last, config.dataset, data_dir=config.data_dir, image_size=config.image_size
     )
@@ -89,7 +88,7 @@ def open_sets(
     if not RunFolder(path.parent).checkpoint_path(0).exists():
         seed = (last.metadata.get("config") or {}).get("seed", 0)
         return {"random real": random_set(last, dataset, draw=seed), own: last}, dataset
-    sets = load_checkpoints(path)
+    sets = load_checkpoints(path, last)
     step = f"step {last.metadata['step']}"
     sets.pop(step, None)  # it stands last, as the run's set
     return sets | {step: last}, dataset

@@ -46,6 +46,12 @@ def _command(reporter: console.ConsoleReporter) -> dict[str, Any]:
     workers = flags.FLAGS.workers
     if workers < 1:
         raise UsageError(f"workers must be positive; got {workers}.")
+    alone = any(spec.architecture.in_process_only for spec in config.kernel_specs)
+    if alone and workers > 1:
+        raise UsageError(
+            f"workers make a kernel from its name, and {config.architecture} is a function of "
+            f"yours, which runs in one process; got workers={workers}."
+        )
     for spec in config.kernel_specs:
         spec.architecture.check_image_shape(facts.image_shape)
     reporter.say("timing a few blocks here …")
@@ -57,7 +63,7 @@ def _command(reporter: console.ConsoleReporter) -> dict[str, Any]:
     )
     reporter.say(_line(f"this run on {workers} worker{'s' * (workers > 1)}", chosen))
     for count in (1, 4, 16):
-        if count != workers:
+        if count != workers and not alone:
             other = estimate_run(config, facts, workers=count, costs=one.costs)
             reporter.say(_line(f"on {count} worker{'s' * (count > 1)}", other))
     for support in (config.support * 10, config.support // 10):

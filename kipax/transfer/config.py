@@ -9,6 +9,7 @@ from kipax.config import (
     DATA_DIR_HELP,
     EVAL_EXAMPLES_HELP,
     IMAGE_SIZE_HELP,
+    KERNEL_FN_HELP,
     MAX_SECONDS_HELP,
     check_not_negative,
     check_positive,
@@ -38,6 +39,7 @@ class EvaluateConfig:
     )
     data_dir: str | None = config_field(None, DATA_DIR_HELP)
     image_size: int | None = config_field(None, IMAGE_SIZE_HELP)
+    kernel_fn: str | None = config_field(None, KERNEL_FN_HELP)
     baselines: bool = config_field(False, "also random real images, and Label Solve on them")
     full_data: bool = config_field(
         False, "kip-nn: also the student on all training images, with and without flip and crop"

@@ -16,7 +16,6 @@ from kipax.data import Dataset
 from kipax.data.datasets import check_dataset
 from kipax.errors import FailedRunError, OutOfTime, UsageError
 from kipax.ledger import Ledger, array_hash
-from kipax.loading import load
 from kipax.report import SAME_COMMAND, Reporter, limit_time
 from kipax.students import StudentSpec
 from kipax.support import SupportSet
@@ -195,7 +194,7 @@ def open_session(
     check_dataset(dataset)
     path = None if isinstance(support, SupportSet) else subjects.find_support(support)
     if path is not None:
-        support = load(path, data_dir=config.data_dir)
+        support = subjects.load_support(path, data_dir=config.data_dir, kernel_fn=config.kernel_fn)
     assert isinstance(support, SupportSet)
     if dataset is None:
         dataset = subjects.load_test_data(
@@ -317,7 +316,7 @@ def _rows(opened: Opened, config: EvaluateConfig) -> list[Subject]:
             raise UsageError(
                 "checkpoints needs validation images to choose by: give validation_examples."
             )
-        found = subjects.load_checkpoints(opened.path) | {"the set itself": support}
+        found = subjects.load_checkpoints(opened.path, support) | {"the set itself": support}
         alternatives = {name: [one] for name, one in found.items()}
     rows = [Subject(own, alternatives)]
     if config.baselines:

@@ -16,6 +16,8 @@ from kipax.data.sampling import Purpose
 from kipax.data.testing import check_test_data
 from kipax.data.tfds import is_registered
 from kipax.errors import FileError, UsageError
+from kipax.kernels import import_kernel
+from kipax.kernels.descriptions import PREFIX
 from kipax.loading import load
 from kipax.report import Progress, Reporter
 from kipax.runs import GRID, RunFolder
@@ -28,6 +30,7 @@ __all__ = [
     "find_support",
     "full_data_set",
     "load_checkpoints",
+    "load_support",
     "load_test_data",
     "name_beside_baselines",
     "random_set",
@@ -82,6 +85,21 @@ def find_support(path: Path | str) -> Path:
     raise UsageError(f"{path} holds no support.npz: {takes}.")
 
 
+def load_support(path: Path, *, data_dir: str | None, kernel_fn: str | None) -> SupportSet:
+    """Loads a set's file for a command.
+
+    Args:
+        path: the file.
+        data_dir: where prepared TensorFlow Datasets lie.
+        kernel_fn: MODULE:FUNCTION, the set's kernel if that is a function of the user's.
+
+    Raises:
+        UsageError, FileError: as `kipax.load`; or no function has the name.
+    """
+    named = None if kernel_fn is None else import_kernel(PREFIX + kernel_fn.removeprefix(PREFIX))
+    return load(path, data_dir=data_dir, kernel_fn=named)
+
+
 def name_beside_baselines(support: SupportSet) -> str:
     """Returns a set's method, with other words for Label Solve, which is a baseline's name."""
     own = str(support.metadata["method"])
@@ -93,8 +111,12 @@ def as_subjects(sets: Mapping[str, SupportSet]) -> list[Subject]:
     return [Subject(name, {"": [one]}) for name, one in sets.items()]
 
 
-def load_checkpoints(path: Path | None) -> dict[str, SupportSet]:
+def load_checkpoints(path: Path | None, support: SupportSet | None = None) -> dict[str, SupportSet]:
     """Returns the checkpoints of the transfer grid that the run of a support set has kept.
+
+    Args:
+        path: the file of the set, in the folder of its run.
+        support: the set, where its kernel is a function of the user's, which no file holds.
 
     Raises:
         UsageError: none lie beside the file, or there is no file (a set in memory).
@@ -103,7 +125,11 @@ def load_checkpoints(path: Path | None) -> dict[str, SupportSet]:
         raise UsageError("checkpoints lie in a run's folder; got a set in memory.")
     folder = RunFolder(path.parent)
     found = {step: folder.checkpoint_path(step) for step in GRID}
-    sets = {f"step {step}": load(file) for step, file in found.items() if file.exists()}
+    sets = {
+        f"step {step}": load(file, kernel_fn=None if support is None else support.function)
+        for step, file in found.items()
+        if file.exists()
+    }
     if not sets:
         raise UsageError(
             f"checkpoints needs the folder of a run with its checkpoints; {path.parent} has "
