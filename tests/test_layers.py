@@ -16,6 +16,7 @@ ROOMS = [
     "version",
     "errors",
     "files",
+    "verdicts",
     "config",
     "report",
     "trees",

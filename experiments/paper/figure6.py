@@ -28,10 +28,10 @@ from kipax import flags as config_flags
 from kipax.analysis import label_entropy
 from kipax.data.known import short_name
 from kipax.distill import KIPConfig, run_kip
-from kipax.kd.verdicts import judge
 from kipax.report import SAME_COMMAND, limit_time
 from kipax.runs import RunFolder
 from kipax.transfer import align
+from kipax.verdicts import judge
 
 
 def main(reporter: console.ConsoleReporter) -> dict[str, Any]:

@@ -25,9 +25,9 @@ from kipax import console, files, plots
 from kipax import flags as config_flags
 from kipax.analysis import AnalyseConfig, measure_dimensions
 from kipax.commands.analyse import draw_dimension, open_sets, tell_left_out
-from kipax.kd.verdicts import judge
 from kipax.report import Progress
 from kipax.transfer import align, random_set
+from kipax.verdicts import judge
 
 _KINDS = {
     "intrinsic_dimension": "intrinsic",

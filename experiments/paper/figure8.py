@@ -21,8 +21,8 @@ from kipax import console
 from kipax import flags as config_flags
 from kipax.analysis import AnalyseConfig, SpectralBands, kernels_with, spectral_bands
 from kipax.commands.analyse import open_sets
-from kipax.kd.verdicts import judge
 from kipax.transfer import align
+from kipax.verdicts import judge
 
 
 def _error(found: SpectralBands, count: int) -> float:

@@ -27,8 +27,8 @@ from kipax import flags as config_flags
 from kipax.analysis import AnalyseConfig, kernels_with, measure_parts
 from kipax.commands.analyse import open_sets
 from kipax.errors import UsageError, split_list
-from kipax.kd.verdicts import HOLDS, NOISE, REFUTED, judge
 from kipax.transfer import align
+from kipax.verdicts import HOLDS, NOISE, REFUTED, judge
 
 Parts = Mapping[str, Mapping[str, Any]]
 

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from scipy.stats import spearmanr
 
 from kipax.kd.grid import CellResult
+from kipax.verdicts import HOLDS, NOISE, REFUTED, judge
 
-__all__ = [
-    "HOLDS",
-    "NOISE",
-    "REFUTED",
-    "judge",
-    "judge_equal",
-    "judge_gap",
-    "judge_order",
-    "rank_correlation",
-]
-
-HOLDS, REFUTED, NOISE = "holds", "does not hold", "within noise"
+__all__ = ["judge_equal", "judge_gap", "judge_order", "rank_correlation"]
 
 
 def _variance(result: CellResult) -> float:
@@ -31,25 +20,6 @@ def _variance(result: CellResult) -> float:
     """
     p, spread = result.accuracy, result.deviation or 0.0
     return p * (1 - p) / result.test_examples + spread**2 / len(result.accuracies)
-
-
-def judge(difference: float, variance: float) -> str:
-    """Judges the claim that a difference is positive.
-
-    Args:
-        difference: the measured difference.
-        variance: its squared standard error.
-
-    Returns:
-        ``holds`` or ``does not hold`` beyond two standard errors, else ``within noise``.
-
-    Example:
-        >>> judge(0.03, 0.01**2), judge(-0.01, 0.01**2)
-        ('holds', 'within noise')
-    """
-    if abs(difference) <= 2 * math.sqrt(variance):
-        return NOISE
-    return HOLDS if difference > 0 else REFUTED
 
 
 def judge_order(lower: CellResult, higher: CellResult) -> str:
