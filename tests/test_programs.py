@@ -193,3 +193,24 @@ def test_a_user_without_a_home(tmp_path, preprocessing):
     )
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+
+
+@pytest.mark.slow
+def test_tables_of_kip(tmp_path):
+    """Rows are ways, columns validation and test images; finished runs are not run again."""
+    flags = ["--architecture=fc1", "--support=20", "--seeds=2"]
+    for program, way in (("batches", "--targets=100"), ("losses", "--steps=2")):
+        extra = ["--batches=50,20"] if program == "batches" else ["--target_batch=50"]
+        command = (program, *flags, way, *extra, f"--workdir={tmp_path / program}")
+        status, out, err = _run(*command)
+        assert status == 0, err
+        rows = json.loads(out)["rows"]
+        assert list(rows) == (["50", "20"] if program == "batches" else ["mse", "xent"])
+        assert all(len(row["validation"]) == len(row["test"]) == 2 for row in rows.values())
+        assert json.loads(_run(*command)[1])["rows"] == rows
+    assert (tmp_path / "batches" / "20-1" / "support.npz").exists()
+    steps = json.loads((tmp_path / "batches" / "20-1" / "run.json").read_text())["config"]["steps"]
+    assert steps == 5
+    status, _, err = _run("batches", "--targets=20")
+    assert status != 0
+    assert "targets for at least one step" in err
