@@ -1,12 +1,13 @@
 r"""KIP's batches at equal cost: many small steps or a few large ones, on as many targets in all.
 
-Claim: with a rate that goes down to zero, steps of some 50 targets teach more with every target
+Claim: with a rate that goes down to zero, steps of some fifty targets teach more with every target
 than steps of hundreds do; the paper's have 5,000. Accuracies are those of kernel ridge regression
 after the last step; whoever chooses a batch by them takes the validation column.
 
-Command:  python -m experiments.batches --dataset=npz:cifar10.npz --image_size=16 \
-              --preprocessing=zca --loss=xent --learning_rate=0.08 --final_learning_rate=0 \
-              --label_learning_rate=0.008 --validation_examples=5000 --targets=20000
+Command:  python -m experiments.batches --dataset=npz:cifar10.npz --preprocessing=zca \
+              --loss=xent --learning_rate=0.08 --final_learning_rate=0 \
+              --label_learning_rate=0.008 --validation_examples=5000 --eval_examples=1000 \
+              --eval_every=1000 --targets=20000 --batches=200,48
 Expected: experiments/results/README.md. Runs lie in --workdir, a folder each, and are continued
           by the same command.
 """
@@ -44,7 +45,7 @@ def main(reporter: console.ConsoleReporter) -> dict[str, Any]:
 
 if __name__ == "__main__":
     config_flags.define_flags(KIPConfig, without=("steps", "target_batch"))
-    flags.DEFINE_string("batches", "200,100,50,20", "targets a step, with commas between")
+    flags.DEFINE_string("batches", "200,100,48,16", "targets a step, with commas between")
     flags.DEFINE_integer("targets", 20_000, "targets of a run: its steps times its batch")
     define_table_flags("runs/batches")
     console.run_command(main)
