@@ -288,5 +288,7 @@ def tell_next(
         return
     where = shlex.quote(str(result.workdir))
     probed = f" --dataset={shlex.quote(dataset)}" if dataset else ""
+    if not dataset and not result.network.metadata["dataset"]:
+        probed = " --dataset=..."
     reporter.say(f"it gives features and no classes; next: kipax probe {where}{probed}")
     reporter.say(f"      kipax teacher --linear_probe={where} --dataset=...")

@@ -105,6 +105,14 @@ def test_default_numbers_are_no_class_names_of_other_data(tmp_path):
     assert "1,437 of them with a class" in read_source().read("dataset:digits").describe()
 
 
+def test_classes_that_the_teacher_has_not_are_named(tmp_path):
+    x, y = np.zeros((20, 8, 8, 1), np.uint8), np.arange(20) % 10
+    names = np.array([*"012345678", "cat"])
+    np.savez(tmp_path / "pets.npz", x_train=x, y_train=y, x_test=x, y_test=y, label_names=names)
+    words = read_source().read(f"dataset:npz:{tmp_path / 'pets.npz'}").describe()
+    assert "18 of them with a class of the teacher's (not cat)" in words
+
+
 def test_copies_in_two_sources_are_held_out_together(taught, tmp_path):
     run = opened(taught, loss="kl", source="join:data:200,data", images=2000)
     images, _ = run.draw(tmp_path)

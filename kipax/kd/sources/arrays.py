@@ -19,6 +19,8 @@ from kipax.support import SupportSet
 
 __all__ = ["Images", "Part", "from_dataset", "from_support"]
 
+_NAMED = 5  # unknown classes that a sentence names
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Images:
@@ -111,6 +113,7 @@ def from_dataset(
         x = _fit(x, low, high, space)
         if labels is not None:
             words += f", {np.count_nonzero(labels >= 0):,} of them with a class of the teacher's"
+            words += _unknown(dataset.class_names, class_names)
     return Images(name, x, words, origins, labels)
 
 
@@ -126,6 +129,13 @@ def _labels(dataset: Dataset, class_names: Sequence[str], *, own: bool) -> np.nd
     number = {name: place for place, name in enumerate(class_names)}
     known = np.array([number.get(name, -1) for name in dataset.class_names])
     return known[np.asarray(dataset.y_train, int)] if np.any(known >= 0) else None
+
+
+def _unknown(names: Sequence[str], class_names: Sequence[str]) -> str:
+    """Returns the words that name the classes which the teacher has not; a few of many."""
+    unknown = [name for name in names if name not in class_names]
+    more = ", ..." if len(unknown) > _NAMED else ""
+    return f" (not {', '.join(unknown[:_NAMED])}{more})" if unknown else ""
 
 
 def _choose(name: str, dataset: Dataset, part: Part) -> np.ndarray:
