@@ -8,8 +8,8 @@ Command:  python -m experiments.batches --dataset=npz:cifar10.npz --preprocessin
               --loss=xent --learning_rate=0.08 --final_learning_rate=0 \
               --label_learning_rate=0.008 --validation_examples=5000 --eval_examples=1000 \
               --eval_every=1000 --targets=20000 --batches=200,48
-Expected: experiments/results/README.md. Runs lie in --workdir, a folder each, and are continued
-          by the same command.
+Expected: validation 42.4 % in steps of 200 and 50.9 in steps of 48, one seed; 15 minutes on a core.
+          Runs lie in --workdir, a folder each, and are continued by the same command.
 """
 
 from typing import Any
