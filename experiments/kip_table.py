@@ -64,7 +64,7 @@ def _run(config: KIPConfig, name: str, folder: Path, reporter: Reporter) -> RunR
 
 
 def _row(results: list[RunResult]) -> dict[str, list[float]]:
-    """Returns the accuracies of one way, one for each seed, by the name of the column.
+    """Returns the accuracies of one way to run KIP as lists over the seeds, by column.
 
     Without validation images there is no such column.
     """

@@ -122,7 +122,7 @@ class Architecture:
         return self.layers[self._readout_at + 1 :]
 
     def describe(self, kind: str) -> str:
-        """Returns the words that name its kernel, "ntk" or "nngp", in a sentence.
+        """Returns a phrase for messages that names the network's NTK or NNGP.
 
         Example:
             >>> from_name("fc1").describe("ntk")

@@ -143,12 +143,11 @@ def summarise(reporter: report.Reporter, result: RunResult, config: RunConfig) -
     written = [f for f in _RESULTS if (result.workdir / f).exists()]
     reporter.say(f"{result.workdir}/  {' '.join(written)}")
     support = f"{result.workdir}/support.npz"
-    if result.support.function is not None:
-        reporter.say(f'next: kipax.load("{support}", kernel_fn=...).predict(my_images)')
-        return result.summary()  # no command can evaluate it: a file holds no function
-    reporter.say(f'next: kipax.load("{support}").predict(my_images)')
+    own = result.support.function is not None  # no file holds it
+    in_python, in_shell = (", kernel_fn=...", " --kernel_fn=MODULE:FUNCTION") if own else ("", "")
+    reporter.say(f'next: kipax.load("{support}"{in_python}).predict(my_images)')
     evaluate = f"kipax evaluate {shlex.quote(support)} --baselines"
-    reporter.say(f"      {evaluate}{_where_data_lie(config)}")
+    reporter.say(f"      {evaluate}{in_shell}{_where_data_lie(config)}")
     return result.summary()
 
 

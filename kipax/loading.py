@@ -62,7 +62,11 @@ def load(
 def _check_kernel(
     path: Path, described: Description, kernel_fn: Callable[..., Any] | None, shape: tuple[int, ...]
 ) -> None:
-    """Raises a `UsageError` unless `kernel_fn` is the function that the file records, if any."""
+    """Checks that `kernel_fn` is given just where a file records a function, and is that function.
+
+    Raises:
+        UsageError: it is missing, another function, or not wanted.
+    """
     if isinstance(described, FunctionKernel):
         if kernel_fn is None:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Says what measured differences mean for a claim."""
+"""Decides whether a measured difference supports a claim, contradicts it or is within noise."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ HOLDS, REFUTED, NOISE = "holds", "does not hold", "within noise"
 
 
 def judge(difference: float, variance: float) -> str:
-    """Judges the claim that a difference is positive.
+    """Returns the verdict on the claim that a quantity, such as a difference, is positive.
 
     Args:
-        difference: the measured difference.
-        variance: its squared standard error.
+        difference: the quantity as it was measured.
+        variance: the square of its standard error.
 
     Returns:
         ``holds`` or ``does not hold`` beyond two standard errors, else ``within noise``.

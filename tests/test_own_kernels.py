@@ -181,3 +181,5 @@ def test_commands_are_given_the_function_of_a_set(own_run, tmp_path, monkeypatch
         evaluate(own_run.workdir, EvaluateConfig(kernel_fn="my_kernels_of_sets:sine"))
     with pytest.raises(UsageError, match="leave kernel_fn out"):
         evaluate("digits-convnet-10", EvaluateConfig(kernel_fn="my_kernels_of_sets:cosine"))
+    with pytest.raises(UsageError, match="a set in memory has its own"):
+        evaluate(own_run.support, EvaluateConfig(kernel_fn="my_kernels_of_sets:cosine"))

@@ -1,4 +1,4 @@
-"""The fused kernel of two checkouts, by turns: milliseconds an image pair, and whether bits agree.
+"""Times the fused kernels of two checkouts by turns, and compares the bits of their results.
 
 Claim: value and pullback of the ConvNet NTK, since the pullback takes the tables of the pass
 forward, are at least 1.4 times faster with AVX2 than at commit 0485c0e, with the same bits.

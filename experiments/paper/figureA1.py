@@ -86,8 +86,9 @@ def _compare(ends: Sequence[Parts], percent: str, *, count: int, draws: int) -> 
         if not whole:
             raise UsageError("a relative drop needs a set that classifies some test image.")
         drops.append(1 - part / whole)
-        # The variance of a ratio of two accuracies, which are taken as independent; that of a part
-        # comes from its test images and from the draws.
+        # Propagates the errors of two accuracies, taken as independent, to their ratio. The part's
+        # accuracy varies with the test images and with the drawn parts, the whole set's with the
+        # test images alone.
         own = part * (1 - part) / count + parts[percent]["std"] ** 2 / draws
         of_whole = whole * (1 - whole) / count
         variance += (own + (part / whole) ** 2 * of_whole) / whole**2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 
@@ -13,9 +13,24 @@ from kipax.blocks.local import LocalExecutor
 from kipax.blocks.memory import bytes_per_image, bytes_per_pair, needed_bytes
 from kipax.blocks.plan import BlockPlan
 from kipax.blocks.targets import DatasetTargets, TargetRecipe
+from kipax.errors import UsageError
 from kipax.kernels import KernelSpec
 
-__all__ = ["BlockJob", "MakeExecutor", "make_local"]
+__all__ = ["BlockJob", "MakeExecutor", "check_for_workers", "make_local"]
+
+
+def check_for_workers(kernels: Iterable[KernelSpec]) -> None:
+    """Checks that workers can compute these kernels, which they make from their names.
+
+    Raises:
+        UsageError: one is a user's function, which workers do not have.
+    """
+    for spec in kernels:
+        if spec.architecture.in_process_only:
+            raise UsageError(
+                f"workers make a kernel from its name, and {spec.architecture.name} is a "
+                "function of this process alone: run it without workers."
+            )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

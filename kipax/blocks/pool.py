@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 
-from kipax.blocks.job import BlockJob
+from kipax.blocks.job import BlockJob, check_for_workers
 from kipax.blocks.plan import BlockPlan
 from kipax.blocks.queue import QueueCounts, QueueSettings, TaskQueue
 from kipax.blocks.sums import SummingExecutor
 from kipax.blocks.tasks import Parts, Task
-from kipax.errors import PoolError, UsageError, WireError
+from kipax.errors import PoolError, WireError
 
 __all__ = ["Pool", "PoolExecutor", "check_parts"]
 
@@ -78,12 +78,7 @@ class Pool(abc.ABC):
         Raises:
             UsageError: a kernel of the run is a user's function, which workers do not have.
         """
-        for spec in job.kernels:
-            if spec.architecture.in_process_only:
-                raise UsageError(
-                    f"workers make a kernel from its name, and {spec.architecture.name} is a "
-                    "function of this process alone: run it without workers."
-                )
+        check_for_workers(job.kernels)
         self._say = job.say
         self._job = job
         blocks = len(job.plan.target_blocks(job.num_targets))

@@ -13,6 +13,7 @@ from absl import flags
 
 from kipax import console
 from kipax import flags as config_flags
+from kipax.blocks.job import check_for_workers
 from kipax.console import describe_duration, run_command
 from kipax.data.sources import describe_dataset, load_dataset
 from kipax.distill import KIPConfig
@@ -46,12 +47,9 @@ def _command(reporter: console.ConsoleReporter) -> dict[str, Any]:
     workers = flags.FLAGS.workers
     if workers < 1:
         raise UsageError(f"workers must be positive; got {workers}.")
+    if workers > 1:
+        check_for_workers(config.kernel_specs)
     alone = any(spec.architecture.in_process_only for spec in config.kernel_specs)
-    if alone and workers > 1:
-        raise UsageError(
-            f"workers make a kernel from its name, and {config.architecture} is a function of "
-            f"yours, which runs in one process; got workers={workers}."
-        )
     for spec in config.kernel_specs:
         spec.architecture.check_image_shape(facts.image_shape)
     reporter.say("timing a few blocks here …")

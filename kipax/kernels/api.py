@@ -1,4 +1,4 @@
-"""Makes the exact kernel function of a network from its architecture."""
+"""Makes the function that computes the exact kernel of a network, given its architecture."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def choose_backend(backend: str, dtype=jnp.float32) -> str:
 
 
 def computed_by(architecture: Architecture, backend: str) -> str:
-    """Returns the words that say what computes a network's kernel on this machine."""
+    """Returns a phrase for messages that says what computes a network's kernel on this machine."""
     if not architecture.spatial_layers:
         return f"matrix products on {jax.default_backend()}"
     chosen, platform = choose_backend(backend), jax.default_backend()

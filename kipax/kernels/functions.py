@@ -25,7 +25,7 @@ _SAME = 1e-3
 
 
 def probe_images(image_shape: tuple[int, ...]) -> np.ndarray:
-    """Returns three fixed images ``(3, H, W, C)`` to try kernels on, of values from -1 to 1."""
+    """Returns three images ``(3, H, W, C)`` to try kernels on, always the same ones."""
     count = 3 * int(np.prod(image_shape))
     return np.sin(np.arange(1.0, count + 1)).reshape(3, *image_shape).astype(np.float32)
 

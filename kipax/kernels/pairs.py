@@ -1,4 +1,4 @@
-"""Defines `KernelFn`, the interface of every kernel function, and checks its two arguments."""
+"""Defines `KernelFn`, the type of kernel functions, and `as_pair`, which checks their images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Computes the RBF and Laplace kernels, which depend on distances of images, in JAX."""
+"""Computes the RBF and the Laplace kernel, functions of the distance between two images, in JAX."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def _squared_distances(x1: jax.Array, x2: jax.Array) -> jax.Array:
 
 
 def _root(squared: jax.Array) -> jax.Array:
-    """Returns the square root of each value; its gradient at 0 is defined to be 0.
+    """Computes the square root of every element, with 0 as its derivative at 0.
 
-    A distance has no gradient where two images are equal; 0 is the mean of its one-sided slopes.
+    The distance of two equal images has no gradient; 0 is the mean of its one-sided slopes.
     """
     apart = squared > 0
     return jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)

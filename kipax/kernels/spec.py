@@ -66,11 +66,11 @@ class KernelSpec:
         return self._family.make(self.architecture, self.kind, self.backend)
 
     def describe(self) -> str:
-        """Returns the words that name this kernel in a sentence, such as "NTK of convnet"."""
+        """Returns a phrase for messages that names this kernel, such as "NTK of convnet"."""
         return self.architecture.describe(self.kind)
 
     def computed_by(self) -> str:
-        """Returns the words that say what computes this kernel on this machine."""
+        """Returns a phrase for messages that says what computes this kernel on this machine."""
         return self._family.computed_by(self.architecture, self.backend)
 
     def position_pairs(self, image_shape: tuple[int, ...]) -> int:
@@ -81,9 +81,9 @@ class KernelSpec:
         return self._family.position_pairs(self.architecture, image_shape)
 
     def kept_bytes(self, image_shape: tuple[int, ...]) -> int:
-        """Returns how many bytes a gradient keeps for one image pair, without the kernel entry.
+        """Returns the bytes that the gradient of one kernel entry holds until its pullback.
 
-        The fused kernel for GPUs keeps none of them.
+        The entry itself is not counted. The fused kernel for GPUs holds none of these bytes.
         """
         return self._family.kept_bytes(self, image_shape)
 
@@ -122,9 +122,10 @@ _FAMILIES: dict[type, _Family] = {
         position_pairs=lambda kernel, shape: shape[0] * shape[1],
         kept_bytes=lambda spec, shape: 0,
     ),
-    # What a user's function costs is not known. It is taken to compare every position of one image
-    # with every position of the other, and its gradient to keep four float32 values a pixel: the
-    # difference of the two images, its square, and the cotangents of these.
+    # The cost of a user's function is unknown. This estimate assumes that it compares every
+    # position of one image with every position of the other, and that its gradient keeps four
+    # float32 arrays of an image's size for each pair: the images' difference, its square, and the
+    # cotangents of both.
     FunctionKernel: _Family(
         make=lambda kernel, kind, backend: make_function_kernel(kernel),
         computed_by=_in_jax,
@@ -164,7 +165,8 @@ def make_kernel_fn(
     Cost: about 100 floating-point operations per position pair and ReLU: for ConvNet on
     32 x 32 pixels 18 MFLOP an image pair forward, 3 to 5 times that for a gradient. Memory
     beyond inputs and result: one tile of pairs (`pair_bytes` each), fused 16 a thread, and as much
-    for each pair of a gradient, up to 2 GiB; pairs beyond are computed again. fc kernels need one
+    for each pair of a gradient, up to 2 GiB; beyond, the pullback computes them again: portable
+    those of all pairs, fused those that did not fit. fc kernels need one
     matrix product and nothing larger than ``(n1, n2)``; rbf and laplace 3 operations a value of an
     image pair, and one tile.
 

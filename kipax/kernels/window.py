@@ -16,7 +16,7 @@ from kipax.architectures import Architecture
 
 __all__ = ["KEPT_TABLES_BYTES", "Level", "pair_bytes", "plan_levels", "position_pairs"]
 
-# A gradient keeps this much of the pooled tables of its pairs, and computes the others again.
+# A gradient keeps at most so many bytes of its pairs' pooled tables, and computes the rest again.
 KEPT_TABLES_BYTES = 2 * 1024**3
 
 

@@ -41,7 +41,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def check_film() -> None:
-    """Checks that the libraries that `to_gif` needs are installed.
+    """Checks that matplotlib and Pillow, which `to_gif` needs, are installed.
 
     Raises:
         ImportError: one is missing; the message says what to install.

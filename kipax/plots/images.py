@@ -156,7 +156,7 @@ def draw_sheets_and_bars(
 
 
 def draw_sheet(images: np.ndarray, title: str) -> Figure:
-    """Draws images in their order on one sheet that is about square.
+    """Draws all images on one sheet, row after row; the sheet is about as wide as it is high.
 
     Args:
         images: uint8 ``(n, H, W, C)``.

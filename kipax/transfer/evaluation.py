@@ -195,6 +195,11 @@ def open_session(
     path = None if isinstance(support, SupportSet) else subjects.find_support(support)
     if path is not None:
         support = subjects.load_support(path, data_dir=config.data_dir, kernel_fn=config.kernel_fn)
+    elif config.kernel_fn is not None:
+        raise UsageError(
+            "kernel_fn names the kernel of a set's file, and a set in memory has its own; got "
+            f"{config.kernel_fn}: leave it out."
+        )
     assert isinstance(support, SupportSet)
     if dataset is None:
         dataset = subjects.load_test_data(

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from kipax import files, ridge
+from kipax.config import import_object
 from kipax.data import Dataset, balanced_batch, load_dataset, step_key
 from kipax.data.known import KNOWN
 from kipax.data.sampling import Purpose
 from kipax.data.testing import check_test_data
 from kipax.data.tfds import is_registered
 from kipax.errors import FileError, UsageError
-from kipax.kernels import import_kernel
 from kipax.kernels.descriptions import PREFIX
 from kipax.loading import load
 from kipax.report import Progress, Reporter
@@ -94,10 +94,12 @@ def load_support(path: Path, *, data_dir: str | None, kernel_fn: str | None) -> 
         kernel_fn: MODULE:FUNCTION, the set's kernel if that is a function of the user's.
 
     Raises:
-        UsageError, FileError: as `kipax.load`; or no function has the name.
+        UsageError, FileError: as `kipax.load`; or nothing has the name that `kernel_fn` gives.
     """
-    named = None if kernel_fn is None else import_kernel(PREFIX + kernel_fn.removeprefix(PREFIX))
-    return load(path, data_dir=data_dir, kernel_fn=named)
+    function = None
+    if kernel_fn is not None:
+        function = import_object(kernel_fn.removeprefix(PREFIX), "kernel")
+    return load(path, data_dir=data_dir, kernel_fn=function)
 
 
 def name_beside_baselines(support: SupportSet) -> str:

@@ -33,9 +33,6 @@ class Recursion {
     weights_ = {program.weight_variance / 9.0f, program.bias_variance};
   }
 
-  // Vectors that the tables of a group take.
-  size_t TableSize() const { return tables_.size; }
-
   // Means over the readout's positions: covariance and, for an NTK, its companion. The tables go
   // to `tables`, where the caller keeps them, or to this workspace if that is null.
   void Forward(const Group<kVector>& g, vec* tables, vec* k, vec* t) {
