@@ -87,4 +87,4 @@ _NETWORKS = [
     (_LINEAR_GLOBAL, (5, 6, 2)),
     (_POOLED_RELU, (7, 6, 1)),
 ]
-CASES = [Case(*network, kind) for network in _NETWORKS for kind in KINDS]
+CASES = [Case(network, shape, kind) for network, shape in _NETWORKS for kind in KINDS]
