@@ -233,7 +233,10 @@ class Distillation:
             if self.teacher.known_classes != 0 and self.config.needs.asks:
                 diagnosis = diagnose(np.asarray(answers.of_sampled.logits))
                 self.reporter.say(diagnosis.describe())
-            selection = train_in_folder(folder, self.trainee(images, answers), self.reporter)
+            trainee = self.trainee(images, answers)
+            if trainee.labels is not None:
+                self.reporter.say(f"the loss uses the labels of {trainee.labels:,} images")
+            selection = train_in_folder(folder, trainee, self.reporter)
             return self._finish(folder, selection, _Seen(images, answers, diagnosis))
 
     @property

@@ -73,6 +73,7 @@ def prepare_trainee(
         teacher=answer,
         chosen_by=_held_out(teacher, images, held, answers) if len(held) else None,
         what=CHOSEN_BY,
+        labels=None if classes is None else int(np.count_nonzero(classes >= 0)),
     )
 
 

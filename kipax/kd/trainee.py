@@ -66,6 +66,7 @@ class Trainee:
         chosen_by: preprocessed images and classes that choose the best step; None for the last.
         what: what the choice goes by, such as "validation accuracy".
         start: returns the variables to begin with, given the ones that were drawn; None for these.
+        labels: number of training images whose label the objective may use; None if it uses none.
     """
 
     module: nn.Module
@@ -77,6 +78,7 @@ class Trainee:
     chosen_by: tuple[np.ndarray, np.ndarray] | None = None
     what: str = "validation accuracy"
     start: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    labels: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -102,6 +102,13 @@ def test_a_students_step_is_chosen_by_agreement_where_it_classifies(taught, tmp_
         assert (trainee.chosen_by is not None) == chosen, loss
 
 
+def test_a_training_knows_how_many_labels_it_uses(taught, tmp_path):
+    counts = {("ce+kl", 1.0): 270, ("ce+kl", 0.001): 10, ("kl", 1.0): None}
+    for (loss, share), count in counts.items():
+        run = opened(taught, loss=loss, labels=share)
+        assert run.trainee(*run.draw(tmp_path)).labels == count, loss
+
+
 def test_negatives_differ_between_seeds(taught):
     one = CRD(images=20, negatives=50)
     shapes = (Outputs(np.zeros((2, 3)), np.zeros((2, 4)), {}),) * 2
