@@ -107,6 +107,15 @@ def _boundary() -> Table:
     return Table("at the boundaries (6)", tuple(cells), paper, orders, equals)
 
 
+def _matched() -> Table:
+    cells, orders = [], []
+    for source in ("leaves", "photo", "shaders"):
+        pair = source, f"matched:{source}"
+        cells += [Cell(name, _of(source) | {"source": name}) for name in pair]
+        orders.append(pair)
+    return Table("the teacher's mean and deviation (ours)", tuple(cells), orders=tuple(orders))
+
+
 if __name__ == "__main__":
     tables = {
         "data": _data,
@@ -114,5 +123,6 @@ if __name__ == "__main__":
         "balance": _balance,
         "levels": _levels,
         "boundary": _boundary,
+        "matched": _matched,
     }
     run_tables(tables)

@@ -10,7 +10,7 @@ import kipax
 from kipax.augment.geometry import random_box
 from kipax.data import Dataset
 from kipax.errors import FileError, UsageError
-from kipax.kd.sources import ImageSpace, SourceReader, make_pyramid
+from kipax.kd.sources import Images, ImageSpace, Matched, SourceReader, make_pyramid
 from kipax.kd.sources.arrays import _with_channels
 from kipax.kd.sources.fields import FIELDS
 from kipax.kd.sources.leaves import _draw_leaves, _inside, _Leaves, draw_leaves
@@ -42,6 +42,7 @@ NAMES = [
     "fractals",
     "noise",
     "noise:uniform",
+    "matched:leaves",
     "blend:0.3:shaders,noise",
     "concat:photo,shaders",
 ]
@@ -76,6 +77,27 @@ def test_noise_has_the_teachers_statistics():
     unknown = ImageSpace((4, 4, 1), 0.0, 1.0)
     with pytest.raises(UsageError, match=r"does not say mean and deviation.*noise:uniform"):
         _reader(unknown).read("noise")
+
+
+def test_matched_images_have_the_teachers_statistics_each():
+    space = ImageSpace((16, 12, 3), -9.0, 9.0, (0.1, -0.2, 0.0), (0.5, 0.4, 0.6))
+    images = _reader(space).read("matched:photo").images(np.arange(20), seed=0)
+    np.testing.assert_allclose(images.mean(axis=(1, 2)), [space.mean] * 20, atol=1e-5)
+    np.testing.assert_allclose(images.std(axis=(1, 2)), [space.deviation] * 20, rtol=1e-4)
+    # What the teacher could not have seen is cut off; an image of one grey keeps the mean.
+    pixels = np.stack([np.eye(8), np.full((8, 8), 0.3)])[..., None]
+    grey = Images("two", pixels, "two images", labels=np.array([3, -1]))
+    narrow = ImageSpace((8, 8, 1), 0.0, 1.0, (0.2,), (0.6,))
+    matched = Matched(grey, narrow)
+    line, flat = matched.images(np.arange(2), seed=0)
+    assert (line.min(), line.max()) == (0.0, 1.0)
+    np.testing.assert_allclose(flat, 0.2, atol=1e-4)
+    assert matched.size == 2
+    np.testing.assert_array_equal(matched.classes(np.arange(2)), [3, -1])
+    with pytest.raises(
+        UsageError, match=r"mean and deviation.*matched:shaders needs: take shaders"
+    ):
+        _reader(ImageSpace((4, 4, 1), 0.0, 1.0)).read("matched:shaders")
 
 
 # -- photos --------------------------------------------------------------------------------------
@@ -253,6 +275,8 @@ def test_blends_and_rows_of_sources_are_what_they_say(pictures):
         ("dataset", "dataset needs a name, as in dataset:NAME"),
         ("blend:2:photo,noise", "a weight from 0 to 1 and two sources"),
         ("blend:0.5:photo", "a weight from 0 to 1 and two sources"),
+        ("matched", "matched needs a name, as in matched:photo"),
+        ("matched:shader", "unknown source 'shader'"),
         ("concat:photo", "concat takes two sources or more"),
     ],
 )

@@ -3,6 +3,7 @@
 from kipax.kd.sources.arrays import Images, from_dataset, from_support
 from kipax.kd.sources.base import Drawn, ImageSpace, Source
 from kipax.kd.sources.combined import Blend, Concatenation
+from kipax.kd.sources.matched import Matched
 from kipax.kd.sources.noise import Noise
 from kipax.kd.sources.parse import SOURCES, SourceReader
 from kipax.kd.sources.photo import draw_patches, make_pyramid
@@ -15,6 +16,7 @@ __all__ = [
     "Drawn",
     "ImageSpace",
     "Images",
+    "Matched",
     "Noise",
     "Shaders",
     "Source",

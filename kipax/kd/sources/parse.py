@@ -18,6 +18,7 @@ from kipax.kd.sources.base import Drawn, ImageSpace, Source
 from kipax.kd.sources.combined import Blend, Concatenation, Join
 from kipax.kd.sources.fractals import draw_fractals
 from kipax.kd.sources.leaves import draw_leaves
+from kipax.kd.sources.matched import Matched
 from kipax.kd.sources.noise import Noise
 from kipax.kd.sources.photo import check_photo, draw_patches, make_pyramid
 from kipax.kd.sources.shaders import Shaders
@@ -35,6 +36,7 @@ SOURCES = {
     "leaves": "shapes of random colour that hide one another",
     "fractals": "attractors of random maps",
     "noise": "normal noise with the teacher's statistics; noise:uniform",
+    "matched:A": "a source's images, each with the mean and deviation of the teacher's own",
     "blend:W:A,B": "W times one source and 1 - W times another",
     "concat:A,B": "several sources in turn",
     "join:A,B": "all images of several sources",
@@ -77,6 +79,7 @@ class SourceReader:
             "leaves": self._leaves,
             "fractals": self._fractals,
             "noise": self._noise,
+            "matched": self._matched,
             "blend": self._blend,
             "concat": self._concat,
             "join": self._join,
@@ -175,6 +178,10 @@ class SourceReader:
         kind = rest or "normal"
         check_choice("noise", kind, ("normal", "uniform"))
         return Noise(self.space, kind)
+
+    def _matched(self, rest: str) -> Source:
+        self._check_given("matched", rest, "photo")
+        return Matched(self.read(rest), self.space)
 
     def _blend(self, rest: str) -> Source:
         weight, _, pair = rest.partition(":")
