@@ -43,6 +43,7 @@ _PART = 1024  # images drawn, or asked about, between two progresses
 _PIXELS = 2**22  # pixels that a teacher is asked about at once: 1,024 images of 64 x 64
 _HELD_OUT = 500  # images that measure agreement: at most a tenth of all
 _LEAST = 100  # of fewer images none is held out
+_DEAR = 0.01  # an image whose copies are a larger share of all is not held out
 _FILE, _ANSWERS, _EMBEDDINGS = "source.npz", "answers.npz", "embeddings.npz"
 
 
@@ -74,9 +75,11 @@ class StoredImages:
     def hold_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Divides the images into those to train on and the last ones, which measure agreement.
 
-        At most a tenth and at most 500 are held out, none of fewer than 100. Images of one origin
-        stay together, and images that were chosen more often than others are all trained on, so
-        that nothing is both trained on and held out.
+        At most a tenth and at most 500 are held out, none of fewer than 100. Copies of an image stay
+        together, so that none is both trained on and held out. An image whose copies are more than
+        a hundredth of all is trained on: it may be the only one of its class. All others are held
+        out as they come, whatever the number of their copies, so that the rarer classes are among
+        them.
 
         Returns:
             Positions of the images to train on, and of those held out, in rising order.
@@ -85,9 +88,9 @@ class StoredImages:
         most = min(_HELD_OUT, count // 10) if count >= _LEAST else 0
         origins = np.arange(count) if self.origins is None else self.origins
         _, group, sizes = np.unique(origins, return_inverse=True, return_counts=True)
-        common = np.flatnonzero(sizes[group] == sizes.min())
-        last = list(dict.fromkeys(group[common][::-1].tolist()))[: most // int(sizes.min())]
-        held = np.isin(group, last)
+        cheap = sizes[group] <= max(_DEAR * count, sizes.min())
+        last = np.array(list(dict.fromkeys(group[cheap][::-1].tolist())), int)
+        held = np.isin(group, last[np.cumsum(sizes[last]) <= most])
         return np.flatnonzero(~held), np.flatnonzero(held)
 
     @property

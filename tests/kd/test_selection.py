@@ -115,6 +115,15 @@ def test_nothing_is_both_trained_on_and_held_out():
     assert not set(origins[trained]) & set(origins[held])
     assert 900 not in origins[held]
     assert held.tolist() == list(range(600, 700))
+    # Images that a balanced choice repeats a few times are held out as the others are.
+    origins = np.repeat(rng.permutation(700), rng.permutation(np.repeat([1, 4], [600, 100])))
+    trained, held = StoredImages(np.zeros((1000, 1, 1, 1)), origins=origins).hold_out()
+    assert sorted([*trained, *held]) == list(range(1000))
+    assert not set(origins[trained]) & set(origins[held])
+    assert len(held) in range(97, 101)
+    assert held.tolist() == list(range(1000 - len(held), 1000))
+    copies = np.unique(origins[held], return_counts=True)[1]
+    assert set(copies) == {1, 4}
     moved = StoredImages(np.zeros((400, 1, 1, 1)), origins=np.repeat(rng.permutation(100), 4))
     trained, held = moved.hold_out()
     assert held.tolist() == list(range(360, 400))  # whole fours
