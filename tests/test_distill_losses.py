@@ -175,3 +175,48 @@ def test_a_run_says_and_keeps_its_loss(with_xent):
 def test_what_a_loss_does_not_take(settings, words):
     with pytest.raises(UsageError, match=words):
         KIPConfig(**settings)
+
+
+# -- presets -------------------------------------------------------------------------------------
+
+
+def test_a_preset_fills_what_is_not_given():
+    paper, ours = (KIPConfig(dataset="mnist", preset=name) for name in ("paper", "small_steps"))
+    assert paper == KIPConfig(dataset="mnist")
+    paper, ours = resolve(paper), resolve(ours, training_examples=60_000)
+    assert (paper.loss, paper.learning_rate, paper.target_batch) == ("mse", 0.01, "5000")
+    assert (paper.final_learning_rate, paper.label_learning_rate) == (None, None)
+    assert (ours.loss, ours.temperature, ours.target_batch) == ("xent", 0.1, "48")
+    assert (ours.learning_rate, ours.final_learning_rate) == (0.08, 0.0)
+    assert (ours.label_learning_rate, ours.steps) == (0.008, 5000)
+    assert resolve(ours) == ours
+    mixed = KIPConfig(preset="small_steps", loss="mse", steps=9, learning_rate=0.02)
+    mixed = resolve(mixed)
+    assert (mixed.loss, mixed.steps, mixed.learning_rate) == ("mse", 9, 0.02)
+    assert mixed.temperature is None
+    fixed = resolve(KIPConfig(preset="small_steps", learn_labels=False))
+    assert fixed.label_learning_rate is None
+    assert resolve(ours).may_change == resolve(paper).may_change - {"steps"}
+    with pytest.raises(UsageError, match="unknown preset 'papers'; did you mean paper"):
+        KIPConfig(preset="papers")
+    with pytest.raises(UsageError, match=r"must not exceed learning_rate, which is 0.08; got 0.1"):
+        resolve(KIPConfig(preset="small_steps", final_learning_rate=0.1))
+
+
+def test_svhn_falls_back_to_the_rates_of_cifar_with_every_preset():
+    svhn = {"dataset": "svhn_cropped", "preprocessing": "zca"}
+    paper = resolve(KIPConfig(**svhn))
+    assert (paper.learning_rate, paper.zca_lambda) == (0.04, 0.1)
+    ours = resolve(KIPConfig(**svhn, preset="small_steps"))
+    assert (ours.learning_rate, ours.zca_lambda) == (0.08, 0.1)
+    augmented = resolve(KIPConfig(**svhn, augment_fraction=1.0))
+    assert (augmented.learning_rate, augmented.zca_lambda) == (0.01, 100.0)
+
+
+def test_a_preset_is_the_same_run_as_its_values(tmp_path):
+    whole = dataclasses.replace(SMALL, preset="small_steps", steps=3)
+    run_kip(whole, workdir=tmp_path)
+    spelt = dataclasses.replace(resolve(whole), preset="paper")
+    assert run_kip(spelt, workdir=tmp_path, resume=True).workdir == tmp_path
+    with pytest.raises(UsageError, match="loss"):
+        run_kip(dataclasses.replace(SMALL, steps=3), workdir=tmp_path, resume=True)

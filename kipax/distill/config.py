@@ -1,7 +1,7 @@
 """The configs of runs: one frozen dataclass for each method, from which flags are made.
 
-Fields whose default is None depend on the data set: `resolve` fills them from the table
-`DATASET_DEFAULTS`, and a run prints and records the values that it used.
+Fields whose default is None depend on the preset and the data set: `resolve` fills them from
+`kipax.distill.presets`, and a run prints and records the values that it used.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from kipax.config import (
 from kipax.data import Dataset, fit
 from kipax.data.known import short_name
 from kipax.data.zca import check_lambda
+from kipax.distill.presets import PRESETS, XENT_DEFAULTS, paper
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.files import plain_name
 from kipax.kernels import BACKENDS, KernelSpec, descriptions
 
 __all__ = [
-    "DATASET_DEFAULTS",
     "Config",
     "KIPConfig",
     "LabelSolveConfig",
@@ -42,26 +42,6 @@ __all__ = [
 
 INITS = ("real", "noise")
 _DEFAULT_ARCHITECTURE = "convnet"
-# Of loss=xent, for all data sets; ours, not a paper's.
-_XENT_DEFAULTS = {"temperature": 0.1, "temperature_learning_rate": 0.01}
-
-# Learning rates and batch of Nguyen et al. 2021, appendix A; steps are a start, not the
-# paper's up to 50,000. digits is not in the paper: values chosen on its validation images.
-_PAPER = {"learning_rate": 0.01, "target_batch": 5000, "steps": 1000, "validation_examples": 0}
-DATASET_DEFAULTS: dict[str, dict[str, Any]] = {
-    "digits": {
-        "learning_rate": 0.02,
-        "target_batch": 200,
-        "steps": 60,
-        "validation_examples": 180,
-    },
-    "mnist": _PAPER,
-    "fashion_mnist": _PAPER,
-    "svhn_cropped": _PAPER,
-    "cifar10": _PAPER | {"learning_rate": 0.04},
-    "cifar100": _PAPER | {"learning_rate": 0.04},
-    "npz": _PAPER | {"target_batch": 1000, "steps": 300},  # and any other set
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,19 +175,33 @@ class KIPConfig(RunConfig):
         0.02
     """
 
-    steps: int | None = config_field(None, "number of updates (by data set)", may_change=True)
-    target_batch: str | int | None = config_field(
-        None, "targets a step, class-balanced, or 'all' for the full-batch gradient (by data set)"
+    preset: str = config_field(
+        "paper",
+        "what the fields below are that are not given: paper (Nguyen et al. 2021), or small_steps "
+        "(ours: cross-entropy, 48 targets a step, a rate that falls to 0)",
+        may_change=True,  # what it sets is recorded
     )
-    learning_rate: float | None = config_field(None, "Adam's learning rate (by data set)")
+    steps: int | None = config_field(
+        None, "number of updates (by preset and data set)", may_change=True
+    )
+    target_batch: str | int | None = config_field(
+        None,
+        "targets a step, class-balanced, or 'all' for the full-batch gradient (by preset and data "
+        "set)",
+    )
+    learning_rate: float | None = config_field(
+        None, "Adam's learning rate (by preset and data set)"
+    )
     final_learning_rate: float | None = config_field(
-        None, "go down to this rate along a cosine over --steps, which are then fixed (constant)"
+        None,
+        "go down to this rate along a cosine over --steps, which are then fixed (paper: constant)",
     )
     label_learning_rate: float | None = config_field(
-        None, "the labels' rate (learning_rate); slower ones keep each image in its class"
+        None, "the labels' rate (paper: learning_rate); slower ones keep each image in its class"
     )
-    loss: str = config_field(
-        "mse", "mse, as in the paper, or xent: cross-entropy of the scores over a temperature"
+    loss: str | None = config_field(
+        None,
+        "mse, as in the paper, or xent: cross-entropy of the scores over a temperature (by preset)",
     )
     temperature: float | None = config_field(
         None, "the first temperature of --loss=xent, which is learned (0.1)"
@@ -235,6 +229,7 @@ class KIPConfig(RunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("init", self.init, INITS)
+        check_choice("preset", self.preset, PRESETS)
         if not 0 <= self.augment_fraction <= 1:
             raise UsageError(f"augment_fraction runs from 0 to 1; got {self.augment_fraction}.")
         check_positive(
@@ -268,14 +263,15 @@ class KIPConfig(RunConfig):
             )
 
     def _check_loss(self) -> None:
-        check_choice("loss", self.loss, ridge.LOSSES)
+        loss = PRESETS[self.preset]("")["loss"] if self.loss is None else self.loss
+        check_choice("loss", loss, ridge.LOSSES)
         check_positive(self, "temperature")
         check_not_negative(self, "temperature_learning_rate")
-        for name in _XENT_DEFAULTS:
+        for name in XENT_DEFAULTS:
             value = getattr(self, name)
-            if value is not None and self.loss != "xent":
+            if value is not None and loss != "xent":
                 raise UsageError(
-                    f"{name} belongs to loss=xent; got {value} with loss={self.loss}: leave it out."
+                    f"{name} belongs to loss=xent; got {value} with loss={loss}: leave it out."
                 )
 
     @property
@@ -336,15 +332,18 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 def resolve(config: Config, *, training_examples: int | None = None) -> Config:
-    """Fills in every field that depends on the data set or the machine; returns a new config.
+    """Fills in every field that depends on preset, data set or machine; returns a new config.
 
     Args:
         config: the config as the user gave it.
         training_examples: number of targets; a default batch that is larger takes all of them.
     """
     values = {k: v for k, v in _defaults(config).items() if hasattr(config, k)}
-    if isinstance(config, KIPConfig) and config.loss == "xent":
-        values |= _XENT_DEFAULTS
+    if isinstance(config, KIPConfig):
+        if (config.loss or values["loss"]) == "xent":
+            values |= XENT_DEFAULTS
+        if not config.learn_labels:
+            values.pop("label_learning_rate", None)
     batch = values.get("target_batch")
     if batch is not None:
         beyond = training_examples is not None and batch > training_examples
@@ -358,17 +357,17 @@ def resolve(config: Config, *, training_examples: int | None = None) -> Config:
 
 
 def _defaults(config: RunConfig) -> dict[str, Any]:
-    """Returns the data set's row of the table, changed for whitening, by special rules for SVHN."""
+    """Returns the preset's values, changed for whitening, by special rules for SVHN."""
     kind = config.dataset.partition(":")[0]
-    values = DATASET_DEFAULTS.get(kind, DATASET_DEFAULTS["npz"])
-    values = values | {"memory_gb": default_memory_gb()}
+    of_kind = PRESETS[config.preset] if isinstance(config, KIPConfig) else paper
+    values = of_kind(kind) | {"memory_gb": default_memory_gb()}
     if config.preprocessing == "standard":
         return values
     if kind != "svhn_cropped":
         return values | {"zca_lambda": 0.1}
     if isinstance(config, KIPConfig) and config.augment_fraction == 0:
         # The paper found such runs unstable and fell back to CIFAR-10's hyperparameters.
-        return values | {"zca_lambda": 0.1, "learning_rate": 0.04}
+        return values | of_kind("cifar10") | {"zca_lambda": 0.1}
     return values | {"zca_lambda": 100.0}
 
 
