@@ -91,7 +91,8 @@ class ConsoleReporter(report.Reporter):
     """Prints sentences and a bar; without a terminal, a line now and then."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        # Text is printed as it is: in a source such as matched:leaves: stands no picture.
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._printed_at = -_SECONDS_BETWEEN_LINES
@@ -116,9 +117,9 @@ class ConsoleReporter(report.Reporter):
             return
         if self._bar is None:
             columns = (
-                TextColumn("{task.fields[place]}"),
+                TextColumn("{task.fields[place]}", markup=False),
                 BarColumn(),
-                TextColumn("{task.fields[text]}"),
+                TextColumn("{task.fields[text]}", markup=False),
             )
             self._bar = Progress(*columns, console=self._console)
             self._task = self._bar.add_task("", total=progress.total, place=place, text=text)

@@ -1,5 +1,6 @@
 """The command lines as a user types them."""
 
+import io
 import json
 import os
 import pathlib
@@ -13,6 +14,7 @@ import pytest
 import kipax
 from kipax import console
 from kipax.distill.run import Evaluation, RunResult
+from kipax.report import Progress
 
 ROOT = pathlib.Path(__file__).parents[1]
 FAST = ["--architecture=fc1", "--support=20", "--steps=3", "--target_batch=50"]
@@ -68,6 +70,25 @@ def test_the_command_that_evaluates_finds_the_data(tmp_path, capsys, given, flag
     result = RunResult(support, nothing, nothing, 1, None, tmp_path)
     console.summarise(console.ConsoleReporter(), result, kipax.KIPConfig(**given))
     assert f"{tmp_path}/support.npz --baselines{flags}\n" in capsys.readouterr().err
+
+
+_TEXT = "leaves < matched:leaves: holds [bold]twice[/bold]"
+
+
+def test_text_is_printed_as_it_is(capsys):
+    console.ConsoleReporter().say(_TEXT)
+    assert capsys.readouterr().err == f"{_TEXT}\n"
+
+
+def test_a_bars_text_is_printed_as_it_is(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", "200")
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    reporter = console.ConsoleReporter()
+    reporter.progress(Progress(1, 2, status=_TEXT))
+    reporter.close()
+    assert _TEXT in written.getvalue()
 
 
 _FAILS = """
