@@ -31,7 +31,7 @@ _WIDTHS = (16, 32, 64, 128)
 
 def _sources() -> Table:
     named = [("the ten images", f"support:{flags.FLAGS.teacher}")]
-    named += [(name, name) for name in ("noise", "shaders", "photo")]
+    named += [(name, name) for name in ("noise", "shaders", "photo", "matched:photo")]
     named += [(short_name(name), f"dataset:{name}") for name in flags.FLAGS.others]
     named += [("data", "data")]
     cells = tuple(Cell(name, {"source": source}) for name, source in named)
