@@ -29,6 +29,12 @@ def _tell(
 ) -> dict[str, Any]:
     if isinstance(result, Diagnosis):
         reporter.say(result.describe())
+        own = config.source.partition(":")[0] in ("data", "matched")
+        if result.verdict != "likely" and not own:
+            reporter.say(
+                "images with the mean and deviation of the teacher's own may teach more: "
+                f"--source=matched:{config.source}"
+            )
         return result.to_dict()
     agreement = result.facts["agreement"]
     if agreement is None:

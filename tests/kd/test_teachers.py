@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 import kipax
+from kipax.commands.kd import _tell
 from kipax.data import Standard
 from kipax.errors import FailedRunError, FileError, UsageError
 from kipax.kd import (
+    Diagnosis,
     Distillation,
     Ensemble,
     FunctionTeacher,
+    KDConfig,
     KernelTeacher,
     NetworkTeacher,
     diagnose_source,
@@ -198,3 +201,12 @@ def test_diagnosis_trains_nothing(taught, tmp_path):
     dark = FunctionTeacher(lambda x: np.eye(10)[np.zeros(len(x), int)], DIGITS, tuple("0123456789"))
     assert diagnose_source(SMALL, teacher=dark).verdict == "unlikely"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_that_the_teacher_sees_few_classes_in_may_be_matched():
+    few, many = Diagnosis(0.2, 0.8, 2, 10, "unlikely"), Diagnosis(0.9, 0.8, 10, 10, "likely")
+    cases = {("photo", few): True, ("photo", many): False, ("matched:photo", few): False}
+    for (source, found), advised in (cases | {("data:100", few): False}).items():
+        listener = Listener()
+        assert _tell(listener, found, KDConfig(source=source)) == found.to_dict()
+        assert any("--source=matched:photo" in line for line in listener.said) == advised
