@@ -12,7 +12,7 @@ from kipax.kd.boundary import check_gradients
 from kipax.kd.config import KDConfig
 from kipax.kd.gathering import drawn_count
 from kipax.kd.objectives import LOSSES
-from kipax.kd.sources.base import Source, classes_of
+from kipax.kd.sources.base import Source, classes_of, parts_of
 from kipax.kd.teachers import Teacher
 from kipax.kd.terms import TERMS, check_queue, distil
 from kipax.kd.views import Views
@@ -99,23 +99,25 @@ def check_images(config: KDConfig, source: Source, index: np.ndarray) -> None:
 
 
 def check_apart(source: Source, data: Dataset | None) -> None:
-    """Raises a `UsageError` if a source that reads a folder holds test images.
+    """Raises a `UsageError` if a source, or one that it is made of, reads test images in a folder.
 
     Args:
         source: the source.
         data: the data to test on; None for none.
     """
-    if data is None or source.size is None or "folder:" not in source.name:
+    folders = [part for part in parts_of(source) if part.name.startswith("folder:")]
+    if data is None or not folders:
         return
     tests = {image.tobytes() for image in np.asarray(data.x_test, np.float32)}
-    images = source.images(np.arange(source.size), seed=0)
-    shared = sum(image.tobytes() in tests for image in np.asarray(images, np.float32))
-    if shared:
-        raise UsageError(
-            f"a student is tested on images that it has not seen; {shared:,} images of "
-            f"{source.name} are test images of {data.name}: put those in a folder test beside a "
-            "folder train, or name other data with --dataset."
-        )
+    for folder in folders:
+        assert folder.size is not None
+        images = np.asarray(folder.images(np.arange(folder.size), seed=0), np.float32)
+        if shared := sum(image.tobytes() in tests for image in images):
+            raise UsageError(
+                f"a student is tested on images that it has not seen; {shared:,} images of "
+                f"{folder.name} are test images of {data.name}: put those in a folder test beside "
+                "a folder train, or name other data with --dataset."
+            )
 
 
 def idle_settings(config: KDConfig) -> set[str]:

@@ -75,11 +75,11 @@ class StoredImages:
     def hold_out(self) -> tuple[np.ndarray, np.ndarray]:
         """Divides the images into those to train on and the last ones, which measure agreement.
 
-        At most a tenth and at most 500 are held out, none of fewer than 100. Copies of an image stay
-        together, so that none is both trained on and held out. An image whose copies are more than
-        a hundredth of all is trained on: it may be the only one of its class. All others are held
-        out as they come, whatever the number of their copies, so that the rarer classes are among
-        them.
+        At most a tenth and at most 500 are held out, none of fewer than 100. Copies of an image
+        stay together, so that none is both trained on and held out. An image whose copies are more
+        than a hundredth of all is trained on: it may be the only one of its class. All others are
+        held out as they come, whatever the number of their copies, so that the rarer classes are
+        among them.
 
         Returns:
             Positions of the images to train on, and of those held out, in rising order.

@@ -85,15 +85,21 @@ def test_a_folders_test_images_are_not_trained_on(taught, tmp_path):
     apart = read_source().read(f"folder:{tmp_path / 'parts'}")
     assert apart.size == 60
     mine = load_dataset(f"folder:{tmp_path / 'parts' / 'train'}", image_size=8)
-    with pytest.raises(UsageError, match=r"images that it has not seen; .* are test images"):
-        Distillation.open(
-            dataclasses.replace(EMBEDDED, loss="kl", source=f"folder:{tmp_path / 'parts/train'}"),
-            teacher=function_teacher(
-                lambda x: np.ones((len(x), 10)), space=ImageSpace((8, 8, 1), 0, 255)
-            ),
-            dataset=mine,
-            reporter=Reporter(),
-        )
+    teacher = function_teacher(
+        lambda x: np.ones((len(x), 10)),
+        space=ImageSpace((8, 8, 1), 0, 255, mean=(70,), deviation=(80,)),
+    )
+    seen = f"folder:{tmp_path / 'parts/train'}"
+    for source in (seen, f"matched:{seen}", f"concat:noise:uniform,matched:{seen}"):
+        with pytest.raises(
+            UsageError, match=r"images that it has not seen; .* of folder.* are test"
+        ):
+            Distillation.open(
+                dataclasses.replace(EMBEDDED, loss="kl", source=source),
+                teacher=teacher,
+                dataset=mine,
+                reporter=Reporter(),
+            )
 
 
 def test_default_numbers_are_no_class_names_of_other_data(tmp_path):

@@ -23,6 +23,7 @@ __all__ = [
     "fit_pictures",
     "keys_for",
     "luma",
+    "parts_of",
 ]
 
 _CHUNK = 64  # pictures drawn at once
@@ -117,6 +118,15 @@ def classes_of(source: Source, index: np.ndarray) -> np.ndarray | None:
     """
     find = getattr(source, "classes", None)
     return None if find is None else find(index)
+
+
+def parts_of(source: Source) -> list[Source]:
+    """Returns the sources whose images a source is made of, or the source alone.
+
+    A source that is made of others has a property `sources`.
+    """
+    made_of = getattr(source, "sources", ())
+    return [part for one in made_of for part in parts_of(one)] or [source]
 
 
 def keys_for(index: jax.Array, seed: int) -> jax.Array:

@@ -30,6 +30,11 @@ class Blend:
         return f"blend:{self.weight:g}:{self.first.name},{self.second.name}"
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """Both sources; see `kipax.kd.sources.base.parts_of`."""
+        return self.first, self.second
+
+    @property
     def size(self) -> int | None:
         """The smaller of both sizes; None if both are unlimited."""
         return min((s.size for s in (self.first, self.second) if s.size is not None), default=None)

@@ -54,6 +54,11 @@ class Matched:
         return f"matched:{self.source.name}"
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """The source that it changes; see `kipax.kd.sources.base.parts_of`."""
+        return (self.source,)
+
+    @property
     def size(self) -> int | None:
         """The size of the source."""
         return self.source.size
