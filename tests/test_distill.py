@@ -75,9 +75,16 @@ def test_everything_is_there(finished):
     assert accuracy == pytest.approx(finished.evaluation.test_accuracy)
 
 
+def _recent_losses(by_step):
+    """Means over the last 5,000 targets, here over all steps so far."""
+    means = np.cumsum([by_step[step] for step in sorted(by_step)]) / np.arange(1, len(by_step) + 1)
+    return dict(zip(sorted(by_step), means, strict=True))
+
+
 def test_checkpoints_of_lowest_loss_and_grid(finished):
     by_step = {m["step"]: m["train_loss"] for m in _without_seconds(finished.workdir)}
-    regular = sorted((s for s in by_step if s % 2 == 0), key=by_step.get)[:5]
+    recent = _recent_losses(by_step)
+    regular = sorted((s for s in by_step if s % 2 == 0), key=recent.get)[:5]
     expected = {0, 1, 4, 9, *regular}
     folder = finished.workdir / "checkpoints"
     assert {int(p.stem.removeprefix("step_")) for p in folder.iterdir()} == expected
@@ -85,6 +92,9 @@ def test_checkpoints_of_lowest_loss_and_grid(finished):
         assert kipax.load(path).metadata["train_loss"] == by_step[kipax.load(path).metadata["step"]]
     first = kipax.load(folder / "step_000000.npz")
     assert first.metadata["learned_labels"] is False
+    workdir = Workdir(finished.workdir)
+    workdir.load_latest()
+    assert workdir.lowest_losses == pytest.approx({step: recent[step] for step in regular})
 
 
 def test_a_state_without_its_checkpoints_names_none(finished, tmp_path):
@@ -107,6 +117,9 @@ def test_resumes_bit_for_bit(finished, tmp_path, stop_after):
         sorted(p.name for p in (f / "checkpoints").iterdir()) for f in (tmp_path, finished.workdir)
     ]
     assert listed[0] == listed[1]
+    again, whole = Workdir(tmp_path), Workdir(finished.workdir)
+    again.load_latest(), whole.load_latest()
+    assert again.lowest_losses == whole.lowest_losses
 
 
 def test_more_steps_continue_the_same_run(finished, tmp_path):

@@ -202,7 +202,8 @@ def test_a_run_without_a_flag_of_today_has_its_default(tmp_path):
 def test_the_stored_states_continue(tmp_path, file):
     stored = json.loads(file.read_text())
     kind = {"kip": KIPConfig, "subsets": SubsetsConfig}[stored["method"]]
-    today = kind(**stored["config"] | {"max_seconds": 60.0})
+    given = kind(**stored["config"] | {"max_seconds": 60.0})
+    today = resolve(given, training_examples=50_000)
     assert set(dataclasses.asdict(today)) > set(stored["config"])  # begun before some flag
     (tmp_path / "run.json").write_bytes(file.read_bytes())
     new = Identity(

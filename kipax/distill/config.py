@@ -223,7 +223,9 @@ class KIPConfig(RunConfig):
         None, "evaluate every so many steps (about ten times a run)", may_change=True
     )
     checkpoint_every: int = config_field(
-        50, "consider a checkpoint every so many steps; the five of lowest training loss are kept"
+        50,
+        "consider a checkpoint every so many steps; the five of lowest training loss, over the "
+        "last 5,000 targets, are kept",
     )
 
     def __post_init__(self) -> None:

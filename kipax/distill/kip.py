@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import statistics
 import time
 from collections.abc import Callable
@@ -26,6 +27,10 @@ from kipax.runs import GRID, SECONDS_BETWEEN_SAVES
 from kipax.support import SupportSet
 
 __all__ = ["KIP", "Loop", "run_kip"]
+
+# A step of the paper has so many targets. The loss of fewer is noise: the checkpoint of the
+# luckiest batch would be called the best.
+_TARGETS_OF_A_LOSS = 5000
 
 KIP = Method(name="kip", title="KIP", config=KIPConfig, in_steps=True)
 
@@ -105,6 +110,9 @@ class Loop:
         self._good: DistillState | None = None  # the last state with a finite loss
         self._saved_at = time.monotonic()
         self._seconds: list[float] = []
+        batch = self._config.batch_size(len(run.dataset.x_train))
+        steps = max(1, round(_TARGETS_OF_A_LOSS / batch))
+        self._losses: collections.deque[float] = collections.deque(maxlen=steps)
         self._evaluation = Evaluation(None, None)
         self._initial = Evaluation(None, None)
 
@@ -116,7 +124,9 @@ class Loop:
         if self._state.step:
             reporter.say(f"continuing at step {self._state.step}")
         workdir.truncate_metrics(self._state.step)
-        evaluated = [m for m in workdir.read_metrics() if "test_accuracy" in m]
+        records = workdir.read_metrics()
+        self._losses.extend(line["train_loss"] for line in records if "train_loss" in line)
+        evaluated = [m for m in records if "test_accuracy" in m]
         if evaluated:
             self._initial = _evaluation_of(evaluated[0])
             self._evaluation = _evaluation_of(evaluated[-1])
@@ -228,15 +238,20 @@ class Loop:
             if self._state.step == 0:
                 self._initial = self._evaluation
         self._run.workdir.add_metrics(line)
+        self._losses.append(gradient.loss)
 
     def _keep_checkpoint(self, loss: float) -> None:
         step = self._state.step
-        regular = step % self._config.checkpoint_every == 0
-        if regular or step in GRID:
-            support = self._support_set(self._state, train_loss=loss)
-            kept_loss = loss if regular else None
-            self._run.workdir.save_checkpoint(support, step, train_loss=kept_loss)
+        if step % self._config.checkpoint_every == 0 or step in GRID:
+            self._save_checkpoint(self._support_set(self._state, train_loss=loss))
             self._save_latest(self._state)
+
+    def _save_checkpoint(self, support: SupportSet) -> None:
+        """Saves the present state's set; a regular one competes by the mean of recent losses."""
+        step = self._state.step
+        regular = step % self._config.checkpoint_every == 0
+        recent = statistics.fmean(self._losses) if regular else None
+        self._run.workdir.save_checkpoint(support, step, train_loss=recent)
 
     def _save_latest(self, state: DistillState) -> None:
         self._run.workdir.save_latest(state.to_arrays())
@@ -272,8 +287,7 @@ class Loop:
         self._show(loss)
         facts = {"train_loss": loss} | self._evaluation.to_dict()
         support = self._support_set(state, **facts)
-        regular = state.step % self._config.checkpoint_every == 0
-        run.workdir.save_checkpoint(support, state.step, train_loss=loss if regular else None)
+        self._save_checkpoint(support)
         self._save_latest(state)
         support.save(run.workdir.path / "support.npz")
         run.draw(support)
