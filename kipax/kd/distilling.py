@@ -38,7 +38,7 @@ from kipax.kd.opening import (
     open_teacher_and_data,
 )
 from kipax.kd.pictures import draw_seen
-from kipax.kd.preparing import CHOSEN_BY, prepare_trainee
+from kipax.kd.preparing import chosen_by_words, prepare_trainee
 from kipax.kd.sources import Source, SourceReader
 from kipax.kd.sources.base import classes_of
 from kipax.kd.stored import StoredImages, ask, ask_outputs
@@ -347,7 +347,7 @@ class Distillation:
             folder,
             selection,
             tested,
-            chosen_by=CHOSEN_BY,
+            chosen_by=chosen_by_words(self.config),
             title=f"{self.config.student} from {self.source.name}",
             reporter=self.reporter,
         )

@@ -106,9 +106,10 @@ class Distil(Objective):
         """Returns the distance of the student's outputs from the teacher's, and the agreement."""
         same = jnp.argmax(student.logits, axis=-1) == jnp.argmax(teacher.logits, axis=-1)
         metrics = {"agreement": jnp.mean(same)}
-        return self.scale * self._distance(student.logits, teacher.logits), metrics, state
+        return self.scale * self.distance(student.logits, teacher.logits), metrics, state
 
-    def _distance(self, student: jax.Array, teacher: jax.Array) -> jax.Array:
+    def distance(self, student: jax.Array, teacher: jax.Array) -> jax.Array:
+        """Returns the loss of logits ``(n, classes)`` against a teacher's, without `scale`."""
         if self.loss == "hard":
             chosen = jnp.argmax(teacher, axis=-1)[:, None]
             return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(student), chosen, axis=-1))

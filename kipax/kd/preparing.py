@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 
 from kipax.config import given
@@ -10,18 +13,19 @@ from kipax.errors import UsageError
 from kipax.kd.checks import NO_LABELS
 from kipax.kd.config import KDConfig
 from kipax.kd.gathering import Answers
+from kipax.kd.objectives import LOSSES
 from kipax.kd.stored import StoredImages, ask, asked_live, remembered
 from kipax.kd.teachers import Teacher
-from kipax.kd.terms import Material, build_objective
+from kipax.kd.terms import Material, build_objective, distil
 from kipax.kd.trainee import Trainee
 from kipax.kd.views import ViewedBatches, Views, labelled
 from kipax.probes.clusters import find_clusters, nearest_centre
 from kipax.probes.few import labelled_part
 from kipax.training import Batches, Epochs
 
-__all__ = ["CHOSEN_BY", "prepare_trainee"]
+__all__ = ["chosen_by_words", "prepare_trainee"]
 
-CHOSEN_BY = "held-out agreement"
+AGREEMENT = "held-out agreement"
 _IMAGES_A_CLUSTER = 80  # CompRess: 16,000 clusters of 1.28 million images
 
 
@@ -64,6 +68,9 @@ def prepare_trainee(
         _clusters(config, images, answers),
         teacher.classifier if "srrl" in [name for _, name in config.terms] else None,
     )
+    chosen_by = distance = None
+    if len(held):
+        chosen_by, distance = _held_out(config, teacher, images, held, answers)
     return Trainee(
         module=module,
         batches=_batches(config, teacher, views, images, material),
@@ -71,8 +78,9 @@ def prepare_trainee(
         descent=config.descent,
         setting=config.setting,
         teacher=answer,
-        chosen_by=_held_out(teacher, images, held, answers) if len(held) else None,
-        what=CHOSEN_BY,
+        chosen_by=chosen_by,
+        distance=distance,
+        what=AGREEMENT,
         labels=None if classes is None else int(np.count_nonzero(classes >= 0)),
     )
 
@@ -101,12 +109,32 @@ def _batches(
 
 
 def _held_out(
-    teacher: Teacher, images: StoredImages, held: np.ndarray, answers: Answers
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the held-out images, preprocessed, and the classes that the teacher sees in them."""
+    config: KDConfig, teacher: Teacher, images: StoredImages, held: np.ndarray, answers: Answers
+) -> tuple[tuple[np.ndarray, np.ndarray], Callable[[np.ndarray], float] | None]:
+    """Returns what the best step is chosen by.
+
+    Returns:
+        The held-out images, preprocessed, with the classes that the teacher sees in them; and the
+        distance of a student's logits from the teacher's, None where the loss has no such term.
+    """
     raw = images.raw(held)
     logits = ask(teacher, raw) if answers.of_all is None else answers.of_all.logits[held]
-    return teacher.domain.preprocessor.apply(raw), np.argmax(logits, axis=1)
+    shown = teacher.domain.preprocessor.apply(raw), np.argmax(logits, axis=1)
+    compared = _compared(config)
+    if compared is None:
+        return shown, None
+    term, told = distil(config, compared), jnp.asarray(logits)
+    return shown, lambda student: float(term.distance(jnp.asarray(student), told))
+
+
+def _compared(config: KDConfig) -> str | None:
+    """Returns the first term of the loss that compares logits; None if there is none."""
+    return next((name for _, name in config.terms if name in LOSSES), None)
+
+
+def chosen_by_words(config: KDConfig) -> str:
+    """Returns the rule by which the best step is chosen, in words."""
+    return AGREEMENT if _compared(config) is None else "held-out loss"
 
 
 def _usable_classes(

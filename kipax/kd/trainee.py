@@ -64,7 +64,9 @@ class Trainee:
         setting: learning rate, L2 and seed.
         teacher: gives the teacher's outputs for a batch; None without a teacher.
         chosen_by: preprocessed images and classes that choose the best step; None for the last.
-        what: what the choice goes by, such as "validation accuracy".
+        distance: distance of the logits of these images, of which the lowest is chosen; None
+            chooses by the highest share of right classes.
+        what: what the share of right classes is called, such as "validation accuracy".
         start: returns the variables to begin with, given the ones that were drawn; None for these.
         labels: number of training images whose label the objective may use; None if it uses none.
     """
@@ -76,6 +78,7 @@ class Trainee:
     setting: Setting
     teacher: Teacher | None = None
     chosen_by: tuple[np.ndarray, np.ndarray] | None = None
+    distance: Callable[[np.ndarray], float] | None = None
     what: str = "validation accuracy"
     start: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     labels: int | None = None
@@ -217,7 +220,9 @@ def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> 
         FailedRunError: the loss is not finite.
     """
     steps = evenly_spaced(trainee.descent.steps, _EVALUATIONS)
-    selection = Selection(trainee.module, steps, validation=trainee.chosen_by)
+    selection = Selection(
+        trainee.module, steps, validation=trainee.chosen_by, distance=trainee.distance
+    )
     checkpoint = Checkpoint(folder, beside=[selection])
     progress = _Progress(reporter, selection, trainee.descent.steps, trainee.what)
     try:

@@ -13,7 +13,7 @@ from kipax.errors import UsageError
 from kipax.students import predict
 from kipax.students.prediction import EVALUATION_BATCH, equal_parts
 
-__all__ = ["accuracies", "accuracy", "check_classes"]
+__all__ = ["accuracies", "accuracy", "check_classes", "share_right"]
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -25,7 +25,11 @@ def _stacked_logits(network: nn.Module, variables: Any, x: jax.Array) -> jax.Arr
     return jax.vmap(logits)(variables)
 
 
-def _share_right(logits: np.ndarray, classes: np.ndarray) -> float:
+def share_right(logits: np.ndarray, classes: np.ndarray) -> float:
+    """Returns the share of images that logits ``(n, classes)`` classify as `classes` ``(n,)``.
+
+    An image whose logits are not finite counts as wrong.
+    """
     finite = np.all(np.isfinite(logits), axis=-1)
     return float(np.mean((np.argmax(logits, axis=-1) == classes) & finite))
 
@@ -48,7 +52,7 @@ def accuracy(
     """
     check_classes(x, classes)
     logits = np.asarray(predict(network, variables, x).logits)
-    return _share_right(logits, np.asarray(classes))
+    return share_right(logits, np.asarray(classes))
 
 
 def accuracies(
@@ -63,7 +67,7 @@ def accuracies(
         np.asarray(_stacked_logits(network, variables, part))[:, :rows]
         for part, rows in equal_parts(x, size)
     ]
-    return [_share_right(one, np.asarray(classes)) for one in np.concatenate(logits, axis=1)]
+    return [share_right(one, np.asarray(classes)) for one in np.concatenate(logits, axis=1)]
 
 
 def check_classes(x: np.ndarray, classes: np.ndarray) -> None:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from kipax.runs import SECONDS_BETWEEN_SAVES, RunFolder
-from kipax.training.evaluation import accuracies
+from kipax.students import predict
+from kipax.training.evaluation import accuracies, share_right
 from kipax.training.fit import Hook
 from kipax.training.state import TrainState
 from kipax.trees import tree_from_arrays, tree_to_arrays
@@ -26,13 +27,14 @@ _NEVER = -1
 class Selection(Hook):
     """Keeps the variables of the best validation accuracy; ends once every network diverged.
 
-    Each array has a row for each setting that is trained. Of equal accuracies the later is kept;
+    Each array has a row for each setting that is trained. Of equal steps the later is kept;
     without validation images the last step is the best.
 
     Attributes:
         best, last: variables; for a diverged network `last` is the state found to have diverged.
         best_step: number of updates of the best networks ``(settings,)``.
         accuracies: accuracies by setting and evaluated step; NaN if unknown.
+        worth: what the choice goes by, likewise; the highest is the best.
         losses: losses at the last evaluated step.
         diverged_at: number of updates after which the network had diverged; -1 if never.
 
@@ -41,6 +43,8 @@ class Selection(Hook):
         steps: numbers of updates after which networks are evaluated.
         settings: number of settings that are trained at once.
         validation: preprocessed images and their classes; None without validation images.
+        distance: ``distance(logits)`` of the validation images, of which the lowest is chosen in
+            place of the highest accuracy; for one setting.
     """
 
     def __init__(
@@ -50,20 +54,22 @@ class Selection(Hook):
         *,
         settings: int = 1,
         validation: tuple[np.ndarray, np.ndarray] | None = None,
+        distance: Callable[[np.ndarray], float] | None = None,
     ):
         self.network, self.steps = network, list(steps)
-        self.settings, self.validation = settings, validation
+        self.settings, self.validation, self.distance = settings, validation, distance
         self.best: Any = None
         self.last: Any = None
         self.best_step = np.zeros(settings, np.int64)
         self.accuracies = np.full((settings, len(self.steps)), math.nan)
+        self.worth = np.full((settings, len(self.steps)), -math.inf)
         self.losses = np.full(settings, math.nan)
         self.diverged_at = np.full(settings, _NEVER, np.int64)
 
     @property
     def carried(self) -> dict[str, Any]:
         """The tree that a `Checkpoint` saves."""
-        names = ("best", "last", "best_step", "accuracies", "losses", "diverged_at")
+        names = ("best", "last", "best_step", "accuracies", "worth", "losses", "diverged_at")
         return {name: getattr(self, name) for name in names}
 
     @carried.setter
@@ -87,16 +93,26 @@ class Selection(Hook):
         self.diverged_at[alive & ~np.isfinite(losses)] = step
         alive &= np.isfinite(losses)
         if alive.any() and self.validation is not None:
-            images, classes = self.validation
-            found = accuracies(self.network, state.variables, images, classes, self.settings)
-            self.accuracies[alive, place] = np.array(found)[alive]
-            best = np.max(np.nan_to_num(self.accuracies, nan=-1.0), axis=1)
-            better = alive & (self.accuracies[:, place] >= best)
+            found, worth = self._measure(state.variables)
+            self.accuracies[alive, place], self.worth[alive, place] = found[alive], worth[alive]
+            better = alive & (self.worth[:, place] >= np.max(self.worth, axis=1))
         else:
             better = alive
         self.best = self._choose(better, state.variables, self.best)
         self.best_step[better] = step
         return not alive.any()
+
+    def _measure(self, variables: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the accuracies of the networks, and what the choice among steps goes by."""
+        assert self.validation is not None
+        images, classes = self.validation
+        if self.distance is None:
+            found = np.array(accuracies(self.network, variables, images, classes, self.settings))
+            return found, found
+        logits = np.asarray(predict(self.network, variables, images).logits)
+        distance = self.distance(logits)
+        worth = -distance if math.isfinite(distance) else -math.inf
+        return np.array([share_right(logits, classes)]), np.array([worth])
 
     def _choose(self, rows: np.ndarray, new: Any, old: Any) -> Any:
         """Returns the rows of `new` where `rows` is True, else those of `old`."""

@@ -7,6 +7,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 import kipax
 from kipax.data import load_dataset
@@ -94,12 +95,27 @@ def test_a_contrast_sees_the_labels_that_it_may_and_the_images_that_are_trained_
     assert (chosen.images, len(chosen.trained)) == (300, 270)
 
 
-def test_a_students_step_is_chosen_by_agreement_where_it_classifies(taught, tmp_path):
-    cases = {"kl": True, "ce+align_uniform": True, "ce": False, "anchors": False}
-    for loss, chosen in cases.items():
+def test_a_students_step_is_chosen_by_its_teachers_answers_where_it_classifies(taught, tmp_path):
+    """By its loss against them, or by agreement where the loss compares no logits."""
+    cases = {"kl": (True, True), "ce+l2": (True, True), "ce+align_uniform": (True, False)}
+    for loss, (shown, by_loss) in (cases | {"ce": (False,) * 2, "anchors": (False,) * 2}).items():
         run = opened(taught, loss=loss)
         trainee = run.trainee(*run.draw(tmp_path))
-        assert (trainee.chosen_by is not None) == chosen, loss
+        assert (trainee.chosen_by is not None) == shown, loss
+        assert (trainee.distance is not None) == by_loss, loss
+
+
+def test_a_steps_distance_is_the_loss_of_held_out_images(taught, tmp_path):
+    run = opened(taught, loss="kl", temperature=3.0)
+    trainee = run.trainee(*run.draw(tmp_path))
+    images, classes = trainee.chosen_by
+    logits = np.asarray(taught.network.outputs(images).logits)
+    np.testing.assert_array_equal(np.argmax(logits, axis=1), classes)
+    assert trainee.distance(logits) == pytest.approx(0, abs=1e-5)
+    flat = np.zeros_like(logits)
+    p = softmax(logits / 3, axis=1)
+    expected = np.mean(np.sum(p * np.log(p / 0.1), axis=1))
+    assert trainee.distance(flat) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_training_knows_how_many_labels_it_uses(taught, tmp_path):

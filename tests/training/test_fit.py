@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -130,6 +131,23 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, settings):
     assert np.max(resumed.step) == 12
     assert jax.tree.leaves(whole.averaged)
     assert np.any(np.asarray(whole.objective_state["queue"]))
+
+
+def test_a_distance_chooses_in_place_of_the_accuracy():
+    """Of the lowest ones the last; a step whose distance is not finite is never chosen."""
+    x, _, y = _data(9)
+    network, told = _network(normalisation="batch"), iter([3.0, 1.0, math.nan, 2.0, 1.0, math.inf])
+    seen = []
+
+    def distance(logits):
+        seen.append(np.mean(np.argmax(logits, axis=1) == y))
+        return next(told)
+
+    selection = Selection(network, range(2, 13, 2), validation=(x, y), distance=distance)
+    _fit(hooks=[selection], network=network)
+    assert selection.best_step.tolist() == [10]
+    np.testing.assert_allclose(selection.accuracies[0], seen)
+    np.testing.assert_array_equal(selection.worth[0], [-3, -1, -math.inf, -2, -1, -math.inf])
 
 
 def test_the_state_of_another_training_is_refused(tmp_path):
