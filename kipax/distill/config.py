@@ -178,7 +178,7 @@ class KIPConfig(RunConfig):
     preset: str = config_field(
         "paper",
         "what the fields below are that are not given: paper (Nguyen et al. 2021), or small_steps "
-        "(ours: cross-entropy, 48 targets a step, a rate that falls to 0)",
+        "(ours, for kernel ridge regression: cross-entropy, 48 targets a step, a falling rate)",
         may_change=True,  # what it sets is recorded
     )
     steps: int | None = config_field(
