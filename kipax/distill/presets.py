@@ -47,8 +47,8 @@ def small_steps(kind: str) -> dict[str, Any]:
 
     Cross-entropy over a learned temperature, 48 targets a step, Adam at 0.08 for images and 0.008
     for labels, both down to 0 along a cosine over 5,000 steps (digits: 400). For kernel ridge
-    regression: the images grow far beyond real ones, and networks learn less from them. Measured
-    in experiments/results/README.md.
+    regression: CIFAR-10's images grow far beyond real ones, and networks learn less from them.
+    Measured in experiments/results/README.md.
 
     Args:
         kind: name of the data set, without what follows a colon.
