@@ -122,7 +122,7 @@ class Architecture:
         return self.layers[self._readout_at + 1 :]
 
     def describe(self, kind: str) -> str:
-        """Returns a phrase for messages that names the network's NTK or NNGP.
+        """Returns the name of the network's NTK or NNGP as messages print it.
 
         Example:
             >>> from_name("fc1").describe("ntk")

@@ -91,7 +91,7 @@ class ConsoleReporter(report.Reporter):
     """Prints sentences and a bar; without a terminal, a line now and then."""
 
     def __init__(self) -> None:
-        # Text is printed as it is: in a source such as matched:leaves: stands no picture.
+        # With emojis rich would print a picture for the ":leaves:" in "matched:leaves: holds".
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None

@@ -177,7 +177,7 @@ def test_what_a_loss_does_not_take(settings, words):
         KIPConfig(**settings)
 
 
-# -- presets -------------------------------------------------------------------------------------
+# -- presets of the config -----------------------------------------------------------------------
 
 
 def test_a_preset_fills_what_is_not_given():

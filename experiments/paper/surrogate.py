@@ -6,7 +6,8 @@ it teaches (the rank correlation after that table, Table 3); shaders need full a
 not (signals, Table 4); a long tail of classes teaches less than balanced ones, and MixUp narrows
 the gap (balance, Table 4); augmentation helps both, shaders far more, and extreme changes harm own
 data (levels, Table 5); images moved to the teacher's boundaries rescue a bad source, help a good
-one a little, and own data not at all (boundary, Table 6).
+one a little, and own data not at all (boundary, Table 6). Ours: a source teaches more when each of
+its images has the mean and deviation of the teacher's own (matched).
 
 Command:  kipax teacher --dataset=npz:fashion_mnist.npz --network=wrn16-1 --workdir=runs/teacher
           python -m experiments.paper.surrogate --teacher=runs/teacher \

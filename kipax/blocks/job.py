@@ -20,7 +20,7 @@ __all__ = ["BlockJob", "MakeExecutor", "check_for_workers", "make_local"]
 
 
 def check_for_workers(kernels: Iterable[KernelSpec]) -> None:
-    """Checks that workers can compute these kernels, which they make from their names.
+    """Checks that a run's kernels can be computed by workers, which build kernels by name.
 
     Raises:
         UsageError: one is a user's function, which workers do not have.

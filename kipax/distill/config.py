@@ -265,7 +265,7 @@ class KIPConfig(RunConfig):
             )
 
     def _check_loss(self) -> None:
-        loss = PRESETS[self.preset]("")["loss"] if self.loss is None else self.loss
+        loss = self.chosen_loss
         check_choice("loss", loss, ridge.LOSSES)
         check_positive(self, "temperature")
         check_not_negative(self, "temperature_learning_rate")
@@ -275,6 +275,11 @@ class KIPConfig(RunConfig):
                 raise UsageError(
                     f"{name} belongs to loss=xent; got {value} with loss={loss}: leave it out."
                 )
+
+    @property
+    def chosen_loss(self) -> str:
+        """The loss as it was given, or else the preset's, which is the same for all data sets."""
+        return PRESETS[self.preset]("")["loss"] if self.loss is None else self.loss
 
     @property
     def may_change(self) -> set[str]:
@@ -334,7 +339,7 @@ Config = TypeVar("Config", bound=RunConfig)
 
 
 def resolve(config: Config, *, training_examples: int | None = None) -> Config:
-    """Fills in every field that depends on preset, data set or machine; returns a new config.
+    """Returns a config whose empty fields are filled in by preset, data set and machine.
 
     Args:
         config: the config as the user gave it.
@@ -342,7 +347,7 @@ def resolve(config: Config, *, training_examples: int | None = None) -> Config:
     """
     values = {k: v for k, v in _defaults(config).items() if hasattr(config, k)}
     if isinstance(config, KIPConfig):
-        if (config.loss or values["loss"]) == "xent":
+        if config.chosen_loss == "xent":
             values |= XENT_DEFAULTS
         if not config.learn_labels:
             values.pop("label_learning_rate", None)

@@ -13,7 +13,6 @@ import jax
 import numpy as np
 
 from kipax.blocks import MakeExecutor, TargetRows, make_local
-from kipax.config import given
 from kipax.data import Dataset, balanced_batch, step_key
 from kipax.data.sampling import Purpose
 from kipax.distill.config import KIPConfig, Method
@@ -196,7 +195,7 @@ class Loop:
             self._run.executor,
             kernel=self._kernel(state.step),
             ridge_scale=self._config.ridge,
-            loss=given(self._config.loss),
+            loss=self._config.chosen_loss,
         )
         self._good = state
         return gradient

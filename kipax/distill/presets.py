@@ -1,4 +1,4 @@
-"""What the fields of a config are that the user does not set: presets, by data set."""
+"""Presets of KIP: the values of the fields that the user does not set, by data set."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class DistillState:
 
     @property
     def parameters(self) -> tuple[jax.Array, ...]:
-        """The arrays that the optimiser updates: images, labels and any `log_temperature`."""
+        """The arrays that the optimiser updates: images, labels, and a loss's `log_temperature`."""
         return self.images, self.labels, *self._logarithm
 
     @property

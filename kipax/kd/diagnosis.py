@@ -14,8 +14,9 @@ __all__ = ["Diagnosis", "diagnose", "relative_entropy"]
 # Our reading of few trials. Below 0.35: noise on 28 x 28 and 16 x 16 pixels (0.31, 0.27) taught a
 # third of the teacher's accuracy, a photo of stars (0.18) half of it. From 0.65: dense photos,
 # leaves and formulae (0.68 to 0.92) taught nine tenths. Between them either happened: a noise
-# picture (0.40) taught half, formulae (0.42) all but 2 points of a kernel's 79. It is no promise: a
-# deep teacher of Fashion-MNIST taught a third to half of its accuracy at 0.69 to 0.74.
+# picture (0.40) taught half, and with formulae (0.42) a student came within 2 points of a kernel's
+# 79 %. A high value is no promise: a deep teacher of Fashion-MNIST taught only a third to half of
+# its accuracy at 0.69 to 0.74.
 _DOUBTFUL, _LIKELY = 0.35, 0.65
 
 

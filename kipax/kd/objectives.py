@@ -109,7 +109,7 @@ class Distil(Objective):
         return self.scale * self.distance(student.logits, teacher.logits), metrics, state
 
     def distance(self, student: jax.Array, teacher: jax.Array) -> jax.Array:
-        """Returns the loss of logits ``(n, classes)`` against a teacher's, without `scale`."""
+        """Compares a student's logits ``(n, classes)`` with a teacher's; `scale` is not applied."""
         if self.loss == "hard":
             chosen = jnp.argmax(teacher, axis=-1)[:, None]
             return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(student), chosen, axis=-1))

@@ -111,11 +111,11 @@ def _batches(
 def _held_out(
     config: KDConfig, teacher: Teacher, images: StoredImages, held: np.ndarray, answers: Answers
 ) -> tuple[tuple[np.ndarray, np.ndarray], Callable[[np.ndarray], float] | None]:
-    """Returns what the best step is chosen by.
+    """Prepares the held-out images, and the function that compares a student on them.
 
     Returns:
         The held-out images, preprocessed, with the classes that the teacher sees in them; and the
-        distance of a student's logits from the teacher's, None where the loss has no such term.
+        distance of a student's logits from the teacher's, None where the loss compares no logits.
     """
     raw = images.raw(held)
     logits = ask(teacher, raw) if answers.of_all is None else answers.of_all.logits[held]

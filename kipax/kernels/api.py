@@ -85,7 +85,7 @@ def choose_backend(backend: str, dtype=jnp.float32) -> str:
 
 
 def computed_by(architecture: Architecture, backend: str) -> str:
-    """Returns a phrase for messages that says what computes a network's kernel on this machine."""
+    """Names the backend that computes a network's kernel here, such as "backend fused"."""
     if not architecture.spatial_layers:
         return f"matrix products on {jax.default_backend()}"
     chosen, platform = choose_backend(backend), jax.default_backend()

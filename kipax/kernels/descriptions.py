@@ -89,7 +89,7 @@ class RadialKernel:
         return (self.family,)
 
     def describe(self, kind: str) -> str:
-        """Returns a phrase for messages that names this kernel; `kind` is one of `kinds`."""
+        """Returns the name of this kernel as messages print it; `kind` is one of `kinds`."""
         return f"{kind} kernel (gamma {self.gamma:g})"
 
     def check_image_shape(self, shape: tuple[int, ...]) -> None:
@@ -139,7 +139,7 @@ class FunctionKernel:
             )
 
     def describe(self, kind: str) -> str:
-        """Returns a phrase for messages that names this kernel; `kind` is one of `kinds`."""
+        """Returns the name of this kernel as messages print it; `kind` is one of `kinds`."""
         return f"kernel {self.name}"
 
     def check_image_shape(self, shape: tuple[int, ...]) -> None:

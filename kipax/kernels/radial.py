@@ -1,4 +1,4 @@
-"""Computes the RBF and the Laplace kernel, functions of the distance between two images, in JAX."""
+"""Computes the RBF and Laplace kernels in JAX; both depend on the distance of two images alone."""
 
 from __future__ import annotations
 

@@ -66,11 +66,11 @@ class KernelSpec:
         return self._family.make(self.architecture, self.kind, self.backend)
 
     def describe(self) -> str:
-        """Returns a phrase for messages that names this kernel, such as "NTK of convnet"."""
+        """Returns the name of this kernel as messages print it, such as "NTK of convnet"."""
         return self.architecture.describe(self.kind)
 
     def computed_by(self) -> str:
-        """Returns a phrase for messages that says what computes this kernel on this machine."""
+        """Names the backend that computes this kernel here, such as "backend fused"."""
         return self._family.computed_by(self.architecture, self.backend)
 
     def position_pairs(self, image_shape: tuple[int, ...]) -> int:
@@ -81,7 +81,7 @@ class KernelSpec:
         return self._family.position_pairs(self.architecture, image_shape)
 
     def kept_bytes(self, image_shape: tuple[int, ...]) -> int:
-        """Returns the bytes that the gradient of one kernel entry holds until its pullback.
+        """Returns how many bytes JAX keeps for each kernel entry between forward and backward pass.
 
         The entry itself is not counted. The fused kernel for GPUs holds none of these bytes.
         """
@@ -124,8 +124,8 @@ _FAMILIES: dict[type, _Family] = {
     ),
     # The cost of a user's function is unknown. This estimate assumes that it compares every
     # position of one image with every position of the other, and that its gradient keeps four
-    # float32 arrays of an image's size for each pair: the images' difference, its square, and the
-    # cotangents of both.
+    # float32 arrays of an image's size for each pair: the images' difference, the square of this
+    # difference, and the cotangents of these two arrays.
     FunctionKernel: _Family(
         make=lambda kernel, kind, backend: make_function_kernel(kernel),
         computed_by=_in_jax,

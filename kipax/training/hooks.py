@@ -34,7 +34,8 @@ class Selection(Hook):
         best, last: variables; for a diverged network `last` is the state found to have diverged.
         best_step: number of updates of the best networks ``(settings,)``.
         accuracies: accuracies by setting and evaluated step; NaN if unknown.
-        worth: what the choice goes by, likewise; the highest is the best.
+        worth: the number by which the best step is chosen, in the same shape; higher is better:
+            the accuracy, or the distance with its sign changed.
         losses: losses at the last evaluated step.
         diverged_at: number of updates after which the network had diverged; -1 if never.
 
@@ -103,7 +104,7 @@ class Selection(Hook):
         return not alive.any()
 
     def _measure(self, variables: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the accuracies of the networks, and what the choice among steps goes by."""
+        """Returns each network's validation accuracy and its `worth`, by which steps are chosen."""
         assert self.validation is not None
         images, classes = self.validation
         if self.distance is None:

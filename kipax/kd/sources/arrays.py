@@ -132,7 +132,7 @@ def _labels(dataset: Dataset, class_names: Sequence[str], *, own: bool) -> np.nd
 
 
 def _unknown(names: Sequence[str], class_names: Sequence[str]) -> str:
-    """Returns a phrase that lists the first few classes which the teacher does not have."""
+    """Lists up to five of a data set's classes that the teacher lacks; "" if it lacks none."""
     unknown = [name for name in names if name not in class_names]
     more = ", ..." if len(unknown) > _NAMED else ""
     return f" (not {', '.join(unknown[:_NAMED])}{more})" if unknown else ""

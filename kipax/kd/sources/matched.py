@@ -19,9 +19,9 @@ class Matched:
     """Images of another source, moved and scaled to the statistics of the teacher's own.
 
     ``mean + deviation * (x - m) / s``, cut off at the teacher's range, with the mean m and the
-    deviation s of each image and channel. A teacher whose images have much black, for example,
-    puts most patches of a photo into one class; of matched ones it sees more classes. Ours; what
-    it gains was measured in docs/distil_results.md.
+    deviation s of each image and channel. A teacher whose images are half black, for example,
+    may put most patches of a photo into one class, and matched patches into many. No paper
+    describes this; docs/distil_results.md has what was measured.
 
     Attributes:
         source: the source of the images.
@@ -64,7 +64,10 @@ class Matched:
         return self.source.size
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
-        """Returns the source's images with the teacher's statistics; see `Source.images`."""
+        """Returns images of the source, each given the mean and deviation of the teacher's images.
+
+        See `Source.images` for the arguments.
+        """
         space, images = self.space, self.source.images(index, seed=seed)
         mean = images.mean(axis=(1, 2), keepdims=True)
         deviation = images.std(axis=(1, 2), keepdims=True)
