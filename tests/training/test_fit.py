@@ -134,7 +134,7 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, settings):
 
 
 def test_a_distance_chooses_in_place_of_the_accuracy():
-    """The last of the lowest is chosen, and no step of infinite distance where another is finite."""
+    """The last of the lowest is chosen; infinite distances count as the highest."""
     x, _, y = _data(9)
     network, told = _network(normalisation="batch"), iter([3.0, 1.0, math.nan, 2.0, 1.0, math.inf])
     seen = []
