@@ -11,6 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from kipax.students.convolution import convolve
+
 __all__ = [
     "NORMALISATIONS",
     "PARAMETERISATIONS",
@@ -110,15 +112,7 @@ class Conv(_Affine):
         """Maps ``(n, H, W, C)`` to ``(n, H', W', features)``."""
         channels = x.shape[-1] // self.groups
         kernel, bias = self._weights((self.size, self.size, channels, self.features))
-        out = jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (self.stride, self.stride),
-            [(self.padding, self.padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
-        )
-        return out + bias
+        return convolve(x, kernel, self.stride, self.padding, self.groups) + bias
 
 
 class Dense(_Affine):

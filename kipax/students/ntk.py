@@ -41,7 +41,9 @@ def _product(network: nn.Module, variables: dict[str, Any], x: jax.Array, v: jax
 
     params = variables["params"]
     _, pull = jax.vjp(scalar, params)
-    return jax.jvp(scalar, (params,), pull(v))[1]
+    # `pull` is linear in v, so that its own pullback is the Jacobian, without forward mode.
+    gradient, push = jax.vjp(lambda v: pull(v)[0], v)
+    return push(gradient)[0]
 
 
 def empirical_ntk(
