@@ -6,6 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import kipax
@@ -53,6 +54,26 @@ def _updates(optimizer, gradients):
         update, at = optimizer.update(gradient, at)
         updates.append(update)
     return updates
+
+
+def test_kept_norms_scale_the_update_and_leave_a_black_image_finite():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(3, 4, 4, 2))
+    images[2] = 0.0
+    optimizer = optax.sgd(0.5)
+    first = state.make_state(images, np.arange(3), 3, optimizer)
+    d_images = rng.normal(size=images.shape)
+    d_images[2] = 0.0
+    gradient = step.Gradient(0.0, 0.0, d_images, np.ones((3, 3)), 1.0)
+    norms = step.image_norms(first.images)
+    found = step.apply_update(first, gradient, optimizer, learn_labels=True, norms=norms)
+    free = step.apply_update(first, gradient, optimizer, learn_labels=True)
+    moved = images - 0.5 * d_images
+    np.testing.assert_allclose(free.images, moved, atol=1e-6)
+    lengths = [np.sqrt(np.sum(a[:2] ** 2, axis=(1, 2, 3), keepdims=True)) for a in (images, moved)]
+    np.testing.assert_allclose(found.images[:2], moved[:2] * lengths[0] / lengths[1], atol=1e-6)
+    assert not np.any(found.images[2])
+    np.testing.assert_array_equal(found.labels, free.labels)
 
 
 # -- the gradient -------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from kipax import Dataset, KIPConfig, LabelSolveConfig, run_kip, run_label_solve, support
+from kipax import Dataset, KIPConfig, LabelSolveConfig, load, run_kip, run_label_solve, support
 from kipax.distill import Interrupted, Reporter, kip
 from kipax.errors import FailedRunError, FileError, UsageError
 
@@ -84,6 +84,29 @@ def test_a_label_rate_survives_an_interruption(tmp_path):
     resumed = run_kip(slow, workdir=tmp_path / "cut", resume=True)
     np.testing.assert_array_equal(resumed.support.labels, whole.support.labels)
     np.testing.assert_array_equal(resumed.support.images, whole.support.images)
+
+
+def _norms(images):
+    return np.linalg.norm(np.reshape(images, (len(images), -1)), axis=1)
+
+
+def test_norms_are_kept_through_an_interruption(tmp_path):
+    kept = dataclasses.replace(SMALL, keep_norms=True)
+    whole = run_kip(kept, workdir=tmp_path / "whole").support.images
+    first = load(tmp_path / "whole" / "checkpoints" / "step_000000.npz").images
+    np.testing.assert_allclose(_norms(whole), _norms(first), rtol=1e-6)
+    free = run_kip(SMALL, workdir=tmp_path / "free").support.images
+    assert not np.allclose(_norms(free), _norms(first), rtol=0.01)
+
+    class Stop(Reporter):
+        def progress(self, progress):
+            if progress.step == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        run_kip(kept, workdir=tmp_path / "cut", reporter=Stop())
+    resumed = run_kip(kept, workdir=tmp_path / "cut", resume=True)
+    np.testing.assert_array_equal(resumed.support.images, whole)
 
 
 def test_the_first_accuracy_is_of_the_test_images_of_today(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from kipax.blocks import MakeExecutor, TargetRows, make_local
@@ -18,7 +19,7 @@ from kipax.data.sampling import Purpose
 from kipax.distill.config import KIPConfig, Method
 from kipax.distill.run import Evaluation, Interrupted, Run, RunArguments, RunResult, start_run
 from kipax.distill.state import DistillState, make_optimizer, make_state
-from kipax.distill.step import Gradient, apply_update, compute_gradient
+from kipax.distill.step import Gradient, apply_update, compute_gradient, image_norms
 from kipax.errors import FailedRunError, FileError, OutOfTime, PoolError
 from kipax.kernels import KernelSpec
 from kipax.report import Progress, Reporter
@@ -106,6 +107,8 @@ class Loop:
         )
         stored = run.workdir.load_latest(state.to_arrays())
         self._state = state.restore(stored) if stored else state
+        first = jnp.asarray(run.first_images, jnp.float32)
+        self._norms = image_norms(first) if self._config.keep_norms else None
         self._good: DistillState | None = None  # the last state with a finite loss
         self._saved_at = time.monotonic()
         self._seconds: list[float] = []
@@ -181,7 +184,11 @@ class Loop:
     def _compute_step(self) -> tuple[Gradient, DistillState]:
         gradient = self._measure()
         following = apply_update(
-            self._state, gradient, self._optimizer, learn_labels=self._config.learn_labels
+            self._state,
+            gradient,
+            self._optimizer,
+            learn_labels=self._config.learn_labels,
+            norms=self._norms,
         )
         following.images.block_until_ready()
         return gradient, following

@@ -15,7 +15,7 @@ from kipax.distill.state import DistillState
 from kipax.errors import FailedRunError
 from kipax.kernels import KernelSpec
 
-__all__ = ["Gradient", "apply_update", "compute_gradient"]
+__all__ = ["Gradient", "apply_update", "compute_gradient", "image_norms"]
 
 # A finite loss of more than 100 times that of predicting zero for every target is divergence: the
 # support set is then far worse than none, so that the run stops before its loss overflows.
@@ -121,16 +121,29 @@ def _check(gradient: Gradient, nothing: float) -> None:
     )
 
 
+def image_norms(images: jax.Array) -> jax.Array:
+    """Returns the Euclidean norm of each image, over its pixels and channels, ``(n,)``."""
+    return jnp.sqrt(jnp.sum(images**2, axis=(1, 2, 3)))
+
+
 def apply_update(
     state: DistillState,
     gradient: Gradient,
     optimizer: optax.GradientTransformation,
     *,
     learn_labels: bool,
+    norms: jax.Array | None = None,
 ) -> DistillState:
     """Returns the next state, with every parameter updated.
 
-    Without `learn_labels` the labels stay as they are.
+    Args:
+        state: the present state.
+        gradient: its gradient.
+        optimizer: the optimiser of `state`.
+        learn_labels: False leaves the labels as they are.
+        norms: norms ``(s,)`` to which the new images are scaled; None leaves them free. Kernel
+            ridge regression depends little on the length of an image, so that its gradient is
+            nearly orthogonal to the image, and many steps of Adam make a free image long.
     """
     d_images, d_labels, *rest = (jnp.asarray(d, jnp.float32) for d in gradient.leaves)
     if not learn_labels:
@@ -138,4 +151,8 @@ def apply_update(
     parameters, gradients = state.parameters, (d_images, d_labels, *rest)
     updates, opt_state = optimizer.update(gradients, state.opt_state, parameters)
     images, labels, *logarithm = jax.tree.map(jnp.add, parameters, updates)
+    if norms is not None:
+        present = image_norms(images)
+        factors = jnp.where(present > 0, norms / present, 1.0)
+        images = images * factors[:, None, None, None]
     return DistillState(state.step + 1, images, labels, opt_state, *logarithm)

@@ -56,6 +56,7 @@ def describe_run(run: Run) -> str:
         "final_learning_rate",
         "label_learning_rate",
         "learn_labels",
+        *(["keep_norms"] if values.get("keep_norms") else []),
         "ridge",
         "seed",
     )
