@@ -65,14 +65,13 @@ def test_gradients_are_those_of_xla(case, together, monkeypatch):
     _assert_near(*(_gradients(f, *settings)(*arrays) for f in (convolve, _by_xla)))
 
 
-def test_gradient_in_the_kernel_is_that_of_finite_differences():
-    with jax.enable_x64(True):
-        x, kernel = _drawn((2, 5, 5, 2), (3, 3, 2, 3), jnp.float64)
-        direction = jnp.asarray(np.random.default_rng(1).normal(size=kernel.shape))
-        loss, step = jax.jit(_loss(convolve, 2, 1)), 1e-6
-        expected = (loss(x, kernel + step * direction) - loss(x, kernel - step * direction)) / 2
-        found = jnp.sum(_gradients(convolve, 2, 1)(x, kernel)[1] * direction)
-        np.testing.assert_allclose(found, expected / step, rtol=1e-7)
+def test_gradient_in_the_kernel_is_that_of_finite_differences(x64):
+    x, kernel = _drawn((2, 5, 5, 2), (3, 3, 2, 3), jnp.float64)
+    direction = jnp.asarray(np.random.default_rng(1).normal(size=kernel.shape))
+    loss, step = jax.jit(_loss(convolve, 2, 1)), 1e-6
+    expected = (loss(x, kernel + step * direction) - loss(x, kernel - step * direction)) / 2
+    found = jnp.sum(_gradients(convolve, 2, 1)(x, kernel)[1] * direction)
+    np.testing.assert_allclose(found, expected / step, rtol=1e-7)
 
 
 def test_second_derivatives_are_those_of_xla():
