@@ -15,6 +15,7 @@ from kipax.distill import Interrupted, Reporter, step
 from kipax.distill.workdir import Workdir
 from kipax.errors import FailedRunError, FileError, UsageError
 from tests.closeness import assert_close
+from tests.stopping import StopAt
 
 SMALL = KIPConfig(
     architecture="fc1",
@@ -25,17 +26,6 @@ SMALL = KIPConfig(
     checkpoint_every=2,
     eval_every=3,
 )
-
-
-class Stop(Reporter):
-    """Presses Ctrl-C after a step."""
-
-    def __init__(self, after):
-        self._after = after
-
-    def progress(self, progress):
-        if progress.step == self._after:
-            raise KeyboardInterrupt
 
 
 def _bytes(folder, *names):
@@ -108,7 +98,7 @@ def test_a_state_without_its_checkpoints_names_none(finished, tmp_path):
 @pytest.mark.parametrize("stop_after", [1, 4, 7])
 def test_resumes_bit_for_bit(finished, tmp_path, stop_after):
     with pytest.raises(Interrupted, match=f"after step {stop_after}; continue with --resume"):
-        run_kip(SMALL, workdir=tmp_path, reporter=Stop(stop_after))
+        run_kip(SMALL, workdir=tmp_path, reporter=StopAt(stop_after))
     run_kip(SMALL, workdir=tmp_path, resume=True)
     names = ["support.npz", "checkpoints/step_000004.npz", "checkpoints/step_000009.npz"]
     assert _bytes(tmp_path, *names) == _bytes(finished.workdir, *names)
@@ -136,7 +126,7 @@ def test_resume_on_an_empty_folder_starts(finished, tmp_path):
 
 def test_a_cut_off_metrics_line_is_dropped(finished, tmp_path):
     with pytest.raises(Interrupted):
-        run_kip(SMALL, workdir=tmp_path, reporter=Stop(3))
+        run_kip(SMALL, workdir=tmp_path, reporter=StopAt(3))
     with open(tmp_path / "metrics.jsonl", "a") as f:
         f.write('{"step": 3, "train')
     run_kip(SMALL, workdir=tmp_path, resume=True)
@@ -175,7 +165,7 @@ def test_sampling_draws_every_kernel_again_on_resume(tmp_path):
     settings = dataclasses.replace(SMALL, sample_architectures="fc1,fc2,convvec1")
     whole = run_kip(settings, workdir=tmp_path / "whole")
     with pytest.raises(Interrupted):
-        run_kip(settings, workdir=tmp_path / "cut", reporter=Stop(4))
+        run_kip(settings, workdir=tmp_path / "cut", reporter=StopAt(4))
     cut = run_kip(settings, workdir=tmp_path / "cut", resume=True)
     np.testing.assert_array_equal(cut.support.images, whole.support.images)
 
@@ -206,7 +196,7 @@ def test_augmented_targets_are_drawn_again_on_resume(tmp_path):
     settings = dataclasses.replace(SMALL, augment_fraction=0.5)
     whole = run_kip(settings, workdir=tmp_path / "whole")
     with pytest.raises(Interrupted):
-        run_kip(settings, workdir=tmp_path / "cut", reporter=Stop(4))
+        run_kip(settings, workdir=tmp_path / "cut", reporter=StopAt(4))
     cut = run_kip(settings, workdir=tmp_path / "cut", resume=True)
     np.testing.assert_array_equal(cut.support.images, whole.support.images)
     plain = run_kip(SMALL, workdir=tmp_path / "plain")
@@ -295,7 +285,7 @@ def test_label_solve_resumes(tmp_path, monkeypatch):
     steps = json.loads((tmp_path / "whole" / "run.json").read_text())["plan"]["target_rows"]
     assert steps < 400
     with pytest.raises(KeyboardInterrupt):
-        run_label_solve(settings, workdir=tmp_path / "cut", reporter=Stop(2 * steps))
+        run_label_solve(settings, workdir=tmp_path / "cut", reporter=StopAt(2 * steps))
     cut = run_label_solve(settings, workdir=tmp_path / "cut", resume=True)
     np.testing.assert_array_equal(cut.support.labels, whole.support.labels)
 

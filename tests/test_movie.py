@@ -12,8 +12,9 @@ pytest.importorskip("matplotlib")
 
 from kipax import KIPConfig, load, plots, run_kip
 from kipax.commands import kip as command
-from kipax.distill import Interrupted, Reporter, write_movie
+from kipax.distill import Interrupted, write_movie
 from kipax.errors import UsageError
+from tests.stopping import StopAt
 
 pytestmark = pytest.mark.pictures
 SMALL = KIPConfig(architecture="fc1", support=10, steps=4, target_batch=60, eval_examples=20)
@@ -26,14 +27,6 @@ def _frames(film):
             gif.seek(number)
             found.append((np.asarray(gif.convert("RGB")), gif.info["duration"]))
         return found, gif.info["loop"]
-
-
-class Stop(Reporter):
-    """Presses Ctrl-C after the second step."""
-
-    def progress(self, progress):
-        if progress.step == 2:
-            raise KeyboardInterrupt
 
 
 def test_a_stopped_run_gives_the_film_of_a_whole_one(tmp_path, monkeypatch):
@@ -57,7 +50,9 @@ def test_a_stopped_run_gives_the_film_of_a_whole_one(tmp_path, monkeypatch):
     assert [duration for _, duration in frames] == [800, 800, 2500]
     assert len({picture.shape for picture, _ in frames}) == 1
     with pytest.raises(Interrupted):
-        run_kip(dataclasses.replace(SMALL, eval_every=3), workdir=tmp_path / "cut", reporter=Stop())
+        run_kip(
+            dataclasses.replace(SMALL, eval_every=3), workdir=tmp_path / "cut", reporter=StopAt(2)
+        )
     run_kip(dataclasses.replace(SMALL, eval_every=3), workdir=tmp_path / "cut", resume=True)
     assert write_movie(tmp_path / "cut").read_bytes() == film.read_bytes()
 

@@ -9,6 +9,7 @@ import pytest
 from kipax import Dataset, KIPConfig, LabelSolveConfig, load, run_kip, run_label_solve, support
 from kipax.distill import Interrupted, Reporter, kip
 from kipax.errors import FailedRunError, FileError, UsageError
+from tests.stopping import StopAt
 
 SMALL = KIPConfig(
     architecture="fc1", support=10, steps=4, target_batch="60", learning_rate=0.04, eval_every=2
@@ -55,13 +56,8 @@ def test_a_falling_rate_survives_an_interruption_and_fixes_the_steps(tmp_path):
         whole.support.images, run_kip(SMALL, workdir=tmp_path / "constant").support.images
     )
 
-    class Stop(Reporter):
-        def progress(self, progress):
-            if progress.step == 2:
-                raise KeyboardInterrupt
-
     with pytest.raises(Interrupted):
-        run_kip(falling, workdir=tmp_path / "cut", reporter=Stop())
+        run_kip(falling, workdir=tmp_path / "cut", reporter=StopAt(2))
     with pytest.raises(UsageError, match="--steps was 4, now 5"):
         run_kip(dataclasses.replace(falling, steps=5), workdir=tmp_path / "cut", resume=True)
     run_kip(falling, workdir=tmp_path / "cut", resume=True)
@@ -74,19 +70,15 @@ def test_a_label_rate_survives_an_interruption(tmp_path):
     whole = run_kip(slow, workdir=tmp_path / "whole")
     assert np.abs(whole.support.labels).max() < 0.905  # from 0.9, four steps of at most 0.001
 
-    class Stop(Reporter):
-        def progress(self, progress):
-            if progress.step == 2:
-                raise KeyboardInterrupt
-
     with pytest.raises(Interrupted):
-        run_kip(slow, workdir=tmp_path / "cut", reporter=Stop())
+        run_kip(slow, workdir=tmp_path / "cut", reporter=StopAt(2))
     resumed = run_kip(slow, workdir=tmp_path / "cut", resume=True)
     np.testing.assert_array_equal(resumed.support.labels, whole.support.labels)
     np.testing.assert_array_equal(resumed.support.images, whole.support.images)
 
 
 def _norms(images):
+    """The Euclidean norm of each image."""
     return np.linalg.norm(np.reshape(images, (len(images), -1)), axis=1)
 
 
@@ -98,13 +90,8 @@ def test_norms_are_kept_through_an_interruption(tmp_path):
     free = run_kip(SMALL, workdir=tmp_path / "free").support.images
     assert not np.allclose(_norms(free), _norms(first), rtol=0.01)
 
-    class Stop(Reporter):
-        def progress(self, progress):
-            if progress.step == 2:
-                raise KeyboardInterrupt
-
     with pytest.raises(Interrupted):
-        run_kip(kept, workdir=tmp_path / "cut", reporter=Stop())
+        run_kip(kept, workdir=tmp_path / "cut", reporter=StopAt(2))
     resumed = run_kip(kept, workdir=tmp_path / "cut", resume=True)
     np.testing.assert_array_equal(resumed.support.images, whole)
 
@@ -132,13 +119,8 @@ def test_label_solve_keeps_its_sums_at_ctrl_c(tmp_path):
     whole = run_label_solve(settings, workdir=tmp_path / "whole")
     rows = json.loads((tmp_path / "whole" / "run.json").read_text())["plan"]["target_rows"]
 
-    class Stop(Reporter):
-        def progress(self, progress):
-            if progress.step == 2 * rows:
-                raise KeyboardInterrupt
-
     with pytest.raises(Interrupted, match=f"after {2 * rows} targets; continue with --resume"):
-        run_label_solve(settings, workdir=tmp_path / "cut", reporter=Stop())
+        run_label_solve(settings, workdir=tmp_path / "cut", reporter=StopAt(2 * rows))
     with np.load(tmp_path / "cut" / "latest.npz") as stored:
         assert stored["state_cursor"] == 2 * rows
     cut = run_label_solve(settings, workdir=tmp_path / "cut", resume=True)

@@ -105,10 +105,7 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
         "teacher": lambda: timing.seconds(lambda: ask().logits, repeats=chosen.steps),
         "images": lambda: timing.seconds(lambda: batches(1).x, repeats=chosen.steps),
     }
-    found: dict[str, list[float]] = {name: [] for name in parts}
-    for _ in range(chosen.repeats):
-        for name, measure in parts.items():
-            found[name].append(measure())
+    found = timing.by_turns(parts, repeats=chosen.repeats)
     middle = {name: statistics.median(values) for name, values in found.items()}
     ratios = [
         w / (t + s)

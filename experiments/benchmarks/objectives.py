@@ -8,6 +8,7 @@ Expected: see experiments/benchmarks/README.md; two minutes. Answers are remembe
           teacher takes no time; steps are timed in turns, and the medians compared.
 """
 
+import functools
 import statistics
 from typing import Any
 
@@ -69,13 +70,13 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
         index = (np.arange(chosen.batch) + step * chosen.batch) % chosen.queue
         return Batch(x[index], index=index)
 
-    found: dict[str, list[float]] = {name: [] for name in ("forward", *_objectives())}
-    objectives, teacher = _objectives(), remembered(answers)
-    for _ in range(chosen.repeats):
-        found["forward"].append(timing.seconds(forward, x[: chosen.batch]))
-        for name, objective in objectives.items():
-            took = timing.step_seconds(network, batches, objective, teacher, steps=chosen.steps)
-            found[name].append(took)
+    teacher, steps = remembered(answers), chosen.steps
+    measures = {"forward": functools.partial(timing.seconds, forward, x[: chosen.batch])}
+    for name, objective in _objectives().items():
+        measures[name] = functools.partial(
+            timing.step_seconds, network, batches, objective, teacher, steps=steps
+        )
+    found = timing.by_turns(measures, repeats=chosen.repeats)
     middle = {name: statistics.median(times) for name, times in found.items()}
     ratios = {name: round(took / middle["kl"], 3) for name, took in middle.items()}
     for name, took in middle.items():

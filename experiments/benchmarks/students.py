@@ -8,6 +8,7 @@ Expected: see experiments/benchmarks/README.md; half a minute. Whole loops are t
           network in PyTorch, where it is installed, as it comes: eager, on its GPU if there is one.
 """
 
+import functools
 import importlib.util
 import statistics
 import time
@@ -106,6 +107,12 @@ def _torch(x: jax.Array, y: jax.Array, width: int, steps: int) -> Callable[[], N
     return run
 
 
+def _seconds_a_step(run: Callable[[], None], steps: int) -> float:
+    began = time.perf_counter()
+    run()
+    return (time.perf_counter() - began) / steps
+
+
 def main(reporter: ConsoleReporter) -> dict[str, Any]:
     """Times both in turns."""
     chosen = flags.FLAGS
@@ -126,14 +133,10 @@ def main(reporter: ConsoleReporter) -> dict[str, Any]:
     other = _torch(x, y, chosen.width, steps) if chosen.torch else None
     if other is not None:
         runs["torch"] = other
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for turn in range(chosen.repeats + 1):
-        for name, run in runs.items():
-            began = time.perf_counter()
-            run()
-            if turn:  # the first compiles
-                times[name].append((time.perf_counter() - began) / steps)
-    medians = {name: statistics.median(values) for name, values in times.items()}
+    measures = {name: functools.partial(_seconds_a_step, run, steps) for name, run in runs.items()}
+    found = timing.by_turns(measures, repeats=chosen.repeats + 1)
+    # The first turn compiles.
+    medians = {name: statistics.median(values[1:]) for name, values in found.items()}
     reporter.say(" · ".join(f"{n} {1e3 * s:.1f} ms a step" for n, s in medians.items()))
     return timing.machine() | {
         "width": chosen.width,

@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import flax.linen as nn
 import jax
@@ -17,7 +17,15 @@ from kipax.kd.presets import make_descent
 from kipax.kernels import KernelFn, fused
 from kipax.training import Batches, Hook, Objective, Setting, Teacher, TrainState, fit
 
-__all__ = ["functions", "images", "machine", "relative_error", "seconds", "step_seconds"]
+__all__ = [
+    "by_turns",
+    "functions",
+    "images",
+    "machine",
+    "relative_error",
+    "seconds",
+    "step_seconds",
+]
 
 
 def images(n: int, shape: tuple[int, int, int], seed: int) -> jax.Array:
@@ -45,6 +53,20 @@ def seconds(f: Callable, *args, repeats: int = 5) -> float:
         jax.block_until_ready(f(*args))
         times.append(time.perf_counter() - began)
     return statistics.median(times)
+
+
+def by_turns(
+    measures: Mapping[str, Callable[[], float]], *, repeats: int
+) -> dict[str, list[float]]:
+    """Calls every measure in turn, `repeats` times over; returns the seconds of each by name.
+
+    A change of the machine's speed then meets all of them alike.
+    """
+    found: dict[str, list[float]] = {name: [] for name in measures}
+    for _ in range(repeats):
+        for name, measure in measures.items():
+            found[name].append(measure())
+    return found
 
 
 class _Clock(Hook):

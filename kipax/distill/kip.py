@@ -107,8 +107,10 @@ class Loop:
         )
         stored = run.workdir.load_latest(state.to_arrays())
         self._state = state.restore(stored) if stored else state
-        first = jnp.asarray(run.first_images, jnp.float32)
-        self._norms = image_norms(first) if self._config.keep_norms else None
+        # As they were at step 0, so that a resumed run has the same ones.
+        self._norms = (
+            image_norms(jnp.asarray(run.first_images)) if self._config.keep_norms else None
+        )
         self._good: DistillState | None = None  # the last state with a finite loss
         self._saved_at = time.monotonic()
         self._seconds: list[float] = []

@@ -122,7 +122,7 @@ def _check(gradient: Gradient, nothing: float) -> None:
 
 
 def image_norms(images: jax.Array) -> jax.Array:
-    """Returns the Euclidean norm of each image, over its pixels and channels, ``(n,)``."""
+    """Returns the Euclidean norm of each image ``(H, W, C)`` of a batch, as an array ``(n,)``."""
     return jnp.sqrt(jnp.sum(images**2, axis=(1, 2, 3)))
 
 
@@ -143,7 +143,8 @@ def apply_update(
         learn_labels: False leaves the labels as they are.
         norms: norms ``(s,)`` to which the new images are scaled; None leaves them free. Kernel
             ridge regression depends little on the length of an image, so that its gradient is
-            nearly orthogonal to the image, and many steps of Adam make a free image long.
+            nearly orthogonal to the image, and many steps of Adam make a free image long. An
+            image whose norm is 0 stays zero.
     """
     d_images, d_labels, *rest = (jnp.asarray(d, jnp.float32) for d in gradient.leaves)
     if not learn_labels:

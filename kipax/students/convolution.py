@@ -1,4 +1,4 @@
-"""Convolutions of images whose gradient in the kernel is fast on CPUs."""
+"""`convolve`: a convolution whose gradient with respect to the kernel takes little time on CPUs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-__all__ = ["convolve"]
+__all__ = ["convolve", "convolve_by_xla"]
 
-# Patches of a few images at a time stay in the cache of a core.
+# So many bytes of patches are made at a time: about what the L2 cache of a CPU core holds.
 _PATCH_BYTES = 2**20
 
 
@@ -22,18 +22,18 @@ def convolve(
 
     .. math:: out_{n,i,j,o} = \sum_{a,b,c} x_{n,\,si+a-p,\,sj+b-p,\,c}\, kernel_{a,b,c,o}
 
-    with s the `stride` and p the `padding`; pixels outside an image are zero. The gradient in
-    `kernel` is a product of all patches of `x` with the gradient in `out`. XLA's own for CPUs
-    takes two to fifteen times as long as the convolution; here it is computed on CPUs from the
-    patches of a few images at a time, and elsewhere by XLA.
+    with s the `stride` and p the `padding`; pixels outside an image are zero. The value is
+    that of `convolve_by_xla`. On CPUs the gradient with respect to `kernel` is computed from
+    the patches of a few images at a time, as a product of matrices, because XLA's own takes
+    several times as long as the convolution; on other devices XLA computes it.
 
     Args:
         x: images ``(n, H, W, C)``.
         kernel: ``(height, width, C / groups, features)``.
         stride: pixels between neighbouring patches, in both directions.
         padding: zero pixels on each side.
-        groups: groups of features, of which each sees as many of the channels; with more than one,
-            all gradients are XLA's.
+        groups: number of equal groups into which channels and features are divided; a feature
+            sees the channels of its own group. With more than one, XLA computes all gradients.
 
     Returns:
         ``(n, (H + 2 p - height) // s + 1, (W + 2 p - width) // s + 1, features)``. It can be
@@ -47,10 +47,13 @@ def convolve(
            [6., 9., 6.],
            [4., 6., 4.]], dtype=float32)
     """
-    return _convolve(x, kernel, stride, padding, groups)
+    return convolve_by_xla(x, kernel, stride, padding, groups)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int) -> jax.Array:
+def convolve_by_xla(
+    x: jax.Array, kernel: jax.Array, stride: int = 1, padding: int = 1, groups: int = 1
+) -> jax.Array:
+    """Computes the same as `convolve`; XLA computes all its derivatives, in forward mode too."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -62,18 +65,18 @@ def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups
 
 
 def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int, groups: int):
-    return _convolve(x, kernel, stride, padding, groups), (x, kernel)
+    return convolve_by_xla(x, kernel, stride, padding, groups), (x, kernel)
 
 
 def _backward(
     stride: int, padding: int, groups: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the gradients in images and kernel from `g`, the gradient in the result."""
+    """Returns the gradients with respect to images and kernel; `g` is that of the result."""
     x, kernel = saved
-    _, pull = jax.vjp(lambda x: _convolve(x, kernel, stride, padding, groups), x)
+    _, pull = jax.vjp(lambda x: convolve_by_xla(x, kernel, stride, padding, groups), x)
 
     def by_xla(x: jax.Array, g: jax.Array) -> jax.Array:
-        return jax.vjp(lambda k: _convolve(x, k, stride, padding, groups), kernel)[1](g)[0]
+        return jax.vjp(lambda k: convolve_by_xla(x, k, stride, padding, groups), kernel)[1](g)[0]
 
     def by_patches(x: jax.Array, g: jax.Array) -> jax.Array:
         padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -87,7 +90,10 @@ convolve.defvjp(_forward, _backward)
 
 
 def _kernel_gradient(x: jax.Array, g: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """Returns the gradient in `kernel` from padded images and the gradient in the result."""
+    """Returns the gradient with respect to `kernel`.
+
+    `x` are the images with their padding; `g` is the gradient with respect to the result.
+    """
     rows, columns, _, features = kernel.shape
     height, width = g.shape[1:3]
     size = kernel.size // features
@@ -117,6 +123,9 @@ def _kernel_gradient(x: jax.Array, g: jax.Array, kernel: jax.Array, stride: int)
 
 
 def _images_together(images: int, bytes_each: int) -> int:
-    """Returns the largest divisor of `images` whose patches fit into the cache; at least one."""
-    most = min(images, _PATCH_BYTES // bytes_each)
+    """Returns how many images are taken at a time: a divisor of their number, at least one.
+
+    It is the largest whose patches, `bytes_each` an image, fit into the cache.
+    """
+    most = min(images, _PATCH_BYTES // max(bytes_each, 1))
     return next((count for count in range(most, 1, -1) if images % count == 0), 1)

@@ -41,7 +41,8 @@ def _product(network: nn.Module, variables: dict[str, Any], x: jax.Array, v: jax
 
     params = variables["params"]
     _, pull = jax.vjp(scalar, params)
-    # `pull` is linear in v, so that its own pullback is the Jacobian, without forward mode.
+    # A student has no forward mode. `pull` multiplies by the transposed Jacobian and is linear, so
+    # its own pullback multiplies by the Jacobian.
     gradient, push = jax.vjp(lambda v: pull(v)[0], v)
     return push(gradient)[0]
 

@@ -1,5 +1,6 @@
-"""Convolutions with a kernel gradient of our own, against XLA's."""
+"""`convolve` against Flax's convolution: its values, its gradients, and where they are computed."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,16 +22,17 @@ CASES = {
 }
 
 
-def _by_xla(x, kernel, stride=1, padding=1, groups=1):
-    """The same as `convolve`, with all gradients by XLA."""
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
+def _by_flax(x, kernel, stride=1, padding=1, groups=1):
+    """Flax's convolution with the same kernel; XLA computes its gradients."""
+    layer = nn.Conv(
+        kernel.shape[-1],
+        kernel.shape[:2],
         (stride, stride),
         [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
+        use_bias=False,
     )
+    return layer.apply({"params": {"kernel": kernel}}, x)
 
 
 def _drawn(x_shape, kernel_shape, dtype=jnp.float32):
@@ -56,13 +58,13 @@ def _assert_near(ours, theirs, tolerance=2e-5):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("together", [1, 100])
-def test_gradients_are_those_of_xla(case, together, monkeypatch):
-    """With patches of one image at a time, and of all."""
+def test_gradients_are_those_of_flax(case, together, monkeypatch):
+    """Whether the patches are taken of one image at a time or of all images at once."""
     x_shape, kernel_shape, *settings = CASES[case]
     monkeypatch.setattr(convolution, "_images_together", lambda images, _: np.gcd(images, together))
     arrays = _drawn(x_shape, kernel_shape)
-    assert jnp.array_equal(convolve(*arrays, *settings), _by_xla(*arrays, *settings))
-    _assert_near(*(_gradients(f, *settings)(*arrays) for f in (convolve, _by_xla)))
+    assert jnp.array_equal(convolve(*arrays, *settings), _by_flax(*arrays, *settings))
+    _assert_near(*(_gradients(f, *settings)(*arrays) for f in (convolve, _by_flax)))
 
 
 def test_gradient_in_the_kernel_is_that_of_finite_differences(x64):
@@ -74,19 +76,19 @@ def test_gradient_in_the_kernel_is_that_of_finite_differences(x64):
     np.testing.assert_allclose(found, expected / step, rtol=1e-7)
 
 
-def test_second_derivatives_are_those_of_xla():
+def test_second_derivatives_are_those_of_flax():
     x, kernel = _drawn((2, 5, 5, 2), (3, 3, 2, 3))
 
     def of_gradients(function):
         both = _gradients(function)
         return jax.jit(jax.grad(lambda x, k: sum(jnp.sum(g**2) for g in both(x, k)), (0, 1)))
 
-    _assert_near(*(of_gradients(f)(x, kernel) for f in (convolve, _by_xla)))
+    _assert_near(*(of_gradients(f)(x, kernel) for f in (convolve, _by_flax)))
 
 
-def test_networks_of_several_kernels_at_once():
+def test_several_kernels_at_once_have_the_same_gradients():
     x, kernel = _drawn((4, 6, 6, 3), (5, 3, 3, 3, 4))
-    several = (jax.jit(jax.vmap(_gradients(f), (None, 0))) for f in (convolve, _by_xla))
+    several = (jax.jit(jax.vmap(_gradients(f), (None, 0))) for f in (convolve, _by_flax))
     _assert_near(*(gradients(x, kernel) for gradients in several))
 
 
@@ -94,7 +96,7 @@ def test_half_precision_is_summed_in_float32():
     x, kernel = _drawn((64, 8, 8, 2), (3, 3, 2, 3), jnp.bfloat16)
     g = jnp.ones((64, 8, 8, 3), jnp.bfloat16)
     (found,) = jax.vjp(lambda k: convolve(x, k), kernel)[1](g)
-    wide = jax.vjp(lambda k: _by_xla(x.astype(jnp.float32), k), kernel.astype(jnp.float32))
+    wide = jax.vjp(lambda k: _by_flax(x.astype(jnp.float32), k), kernel.astype(jnp.float32))
     (expected,) = wide[1](g.astype(jnp.float32))
     assert found.dtype == jnp.bfloat16
     _assert_near(found.astype(jnp.float32), expected, tolerance=0.01)
@@ -111,6 +113,7 @@ def test_images_together_divide_the_batch_and_fit_the_cache():
     assert convolution._images_together(127, 2**18) == 1  # a prime
     assert convolution._images_together(8, 2**30) == 1
     assert convolution._images_together(0, 2**18) == 1
+    assert convolution._images_together(8, 0) == 8  # no patches
 
 
 @pytest.mark.parametrize(("platform", "by_patches"), [("cpu", True), ("cuda", False)])
