@@ -19,7 +19,7 @@ from kipax.data import Dataset, Preprocessor
 from kipax.data.raw import preprocess_raw
 from kipax.data.recipe import Deferred
 from kipax.errors import UsageError
-from kipax.kernels import Description, KernelFn, descriptions, make_kernel_fn
+from kipax.kernels import Description, KernelFn, KernelSpec, descriptions
 from kipax.pixels import PixelFacts
 
 if TYPE_CHECKING:
@@ -143,13 +143,18 @@ class SupportSet:
             return self
         return dataclasses.replace(self, preprocessor=Deferred(recipe, dataset=found))
 
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The kernel that it was distilled with, and the backend that computes it here."""
+        return KernelSpec(self.architecture, self.kernel, self.backend)
+
     def kernel_fn(self) -> KernelFn:
         """Returns the kernel that it was distilled with.
 
         Raises:
             UsageError: it is a function of the user's that was not given.
         """
-        return make_kernel_fn(self.architecture, kind=self.kernel, backend=self.backend)
+        return self.kernel_spec.make()
 
     # -- use -----------------------------------------------------------------------------
 

@@ -220,9 +220,13 @@ class KernelTeacher(Teacher):
         return self.scale * self.support.scores_of_preprocessed(np.asarray(x))
 
     def describe(self) -> str:
-        """Returns the set's own description, and the factor."""
+        """Returns the set's own description, the factor, and what computes the kernel here."""
         words = f"{self.support}".rstrip(".")
-        return f"{words}; its scores times {self.scale:g} ({self.rule}) are the logits"
+        computed_by = self.support.kernel_spec.computed_by()
+        return (
+            f"{words}; its scores times {self.scale:g} ({self.rule}) are the logits, computed by "
+            f"{computed_by}"
+        )
 
 
 def kernel_teacher(support: SupportSet, dataset: Dataset | None = None) -> KernelTeacher:

@@ -25,6 +25,17 @@ from kipax.kd.opening import open_teacher
 from kipax.networks import load_network
 from kipax.ridge import accuracy
 from tests.kd.cases import DIGITS, SMALL, Listener
+from tests.kernels.cases import skip_unless_it_runs
+
+
+@pytest.mark.parametrize(
+    ("backend", "computed_by"), [("portable", "portable on cpu"), ("fused", "fused (")]
+)
+def test_a_distilled_set_tells_what_computes_its_logits(backend, computed_by):
+    skip_unless_it_runs(backend)
+    support = dataclasses.replace(kipax.load("digits-convnet-10"), backend=backend)
+    words = kernel_teacher(support).describe()
+    assert f"its scores times 10 (fixed) are the logits, computed by backend {computed_by}" in words
 
 
 @pytest.mark.slow

@@ -74,6 +74,26 @@ def test_kept_tables_change_no_bit(monkeypatch, kept):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_tables_of_a_symmetric_kernel_change_no_bit(monkeypatch):
+    """They are kept where all of them fit, and the matrix is then computed whole, not halved."""
+    kernel_fn = make_kernel_fn(NETWORK, backend="fused")
+    x = _images(37)
+    cotangent = np.random.default_rng(0).normal(size=(37, 37)).astype(np.float32)
+    attributes = fused._attributes(NETWORK, x.shape[1:], ntk=True)
+    groups, floats = loading.kept_tables(attributes["program"], 37, 37, all_or_none=True)
+    assert groups >= 3 * 37
+    results = []
+    for fitting in (groups, groups - 1):
+        monkeypatch.setattr(window, "KEPT_TABLES_BYTES", 4 * floats * fitting)
+        kept = loading.kept_tables(attributes["program"], 37, 37, all_or_none=True)
+        assert kept == (groups if fitting == groups else 0, floats)
+        k, pull = jax.vjp(kernel_fn, x)
+        results.append((np.asarray(k), np.asarray(pull(cotangent)[0])))
+    np.testing.assert_array_equal(results[0][0], kernel_fn(x))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_no_tables_without_a_pool():
     network = architectures.from_name("convvec2")
     attributes = fused._attributes(network, (7, 6, 3), ntk=True)

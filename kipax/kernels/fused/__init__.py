@@ -153,20 +153,26 @@ def _call_forward(
     """Returns each pair's mean over the readout: covariance and NTK, ``(n1, n2)`` each, and tables.
 
     The tables are what `_call_backward` of the same sides takes to save work; none without `keep`.
+    The pullback of a symmetric matrix goes over its pairs in both orders, so that a pass forward
+    that keeps their tables computes the whole of it.
     """
     x1, x2 = sides.x1, sides.x2
     attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
     if jax.default_backend() == "gpu":
         on_gpu = lambda *a: cuda.forward(attributes, Sides(*a), symmetric=symmetric)  # noqa: E731
         return *_undifferentiated(on_gpu, *sides), jnp.zeros((0, 0), x1.dtype)
-    kept = (0, 0)
-    if keep and not symmetric:
-        kept = kept_tables(attributes["program"], x1.shape[0], x2.shape[0])
-    shape = jax.ShapeDtypeStruct((x1.shape[0], x2.shape[0]), x1.dtype)
+    kept, sizes = (0, 0), (x1.shape[0], x2.shape[0])
+    if keep:
+        kept = kept_tables(attributes["program"], *sizes, all_or_none=symmetric)
+    shape = jax.ShapeDtypeStruct(sizes, x1.dtype)
     results = (shape, shape, jax.ShapeDtypeStruct(kept, x1.dtype))
     call = jax.ffi.ffi_call("kipax_forward", results, vmap_method="sequential")
-    chosen = attributes | {"symmetric": bool(symmetric), "threads": np.int64(threads())}
-    return _undifferentiated(lambda *a: call(*a, **chosen), *sides)
+    halved = symmetric and not kept[0]
+    chosen = attributes | {"symmetric": bool(halved), "threads": np.int64(threads())}
+    k, theta, tables = _undifferentiated(lambda *a: call(*a, **chosen), *sides)
+    if symmetric and not halved:  # one of the two orders for both, as in the halved work
+        k, theta = (jnp.triu(a) + jnp.triu(a, 1).T for a in (k, theta))
+    return k, theta, tables
 
 
 def _call_backward(architecture: Architecture, sides: Sides, cotangents, tables, *, ntk: bool):
@@ -215,9 +221,8 @@ def _pairs_forward(architecture, ntk, symmetric, sides):
     values = Sides(*(side.value for side in sides))
     x1, x2, s1, s2, _ = (side.perturbed for side in sides)
     wanted = _Wanted(x1 or s1, x2 or s2)
-    *out, tables = _call_forward(
-        architecture, values, ntk=ntk, symmetric=symmetric, keep=wanted.second
-    )
+    keep = wanted.second or (symmetric and wanted.first)
+    *out, tables = _call_forward(architecture, values, ntk=ntk, symmetric=symmetric, keep=keep)
     return tuple(out), (values, wanted, tables)
 
 

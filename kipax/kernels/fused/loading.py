@@ -58,13 +58,16 @@ def isa() -> str | None:
     return None if library is None else library.kipax_isa().decode()
 
 
-def kept_tables(program: np.ndarray, first: int, second: int) -> tuple[int, int]:
+def kept_tables(
+    program: np.ndarray, first: int, second: int, *, all_or_none: bool = False
+) -> tuple[int, int]:
     """Returns the shape of the tables that a gradient keeps: groups of pairs, floats of each.
 
     Args:
         program: the network as program.h parses it, int64.
         first: number of first images; a vector's width of them makes a group with a second one.
         second: number of second images.
+        all_or_none: whether to keep nothing where not all groups fit in `KEPT_TABLES_BYTES`.
     """
     library = load()[0]
     assert library is not None
@@ -72,4 +75,7 @@ def kept_tables(program: np.ndarray, first: int, second: int) -> tuple[int, int]
         program.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(len(program))
     )
     groups = -(-first // library.kipax_lanes()) * second
-    return min(groups, window.KEPT_TABLES_BYTES // (4 * floats)) if floats else 0, floats
+    fitting = window.KEPT_TABLES_BYTES // (4 * floats) if floats else 0
+    if all_or_none and groups > fitting:
+        return 0, floats
+    return min(groups, fitting), floats
