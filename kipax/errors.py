@@ -14,6 +14,7 @@ from typing import Any
 __all__ = [
     "FailedRunError",
     "FileError",
+    "Interrupted",
     "KipaxError",
     "OutOfTime",
     "PoolError",
@@ -39,6 +40,10 @@ class FileError(KipaxError, OSError):
 
 class FailedRunError(KipaxError, RuntimeError):
     """A computation failed (not finite, ill-conditioned, diverged); the last good state is safe."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The user stopped the work; its state is saved."""
 
 
 class OutOfTime(KipaxError):

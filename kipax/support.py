@@ -19,6 +19,7 @@ from kipax.data import Dataset, Preprocessor
 from kipax.data.raw import preprocess_raw
 from kipax.data.recipe import Deferred
 from kipax.errors import UsageError
+from kipax.files import hash_arrays
 from kipax.kernels import Description, KernelFn, KernelSpec, descriptions
 from kipax.pixels import PixelFacts
 
@@ -33,6 +34,8 @@ _SCORE_PAIRS = 20_000  # kernel entries that `kernel_blocks` computes at once
 @dataclasses.dataclass(frozen=True, eq=False)
 class SupportSet:
     """A distilled set, with read-only arrays: `with_labels` or `dataclasses.replace` change a copy.
+
+    A copy with other images has no `pictures`, which show the old ones.
 
     Attributes:
         images: float32 ``(n, H, W, C)`` in the preprocessed space; kernels and students take
@@ -49,6 +52,7 @@ class SupportSet:
         backend: the backend of its kernels, see `kipax.make_kernel_fn`; not kept in files.
         function: the kernel, where the metadata name a function of the user's (an architecture
             ``python:NAME``); not kept in files.
+        pictured: hash of the images that `pictures` show; leave it out.
 
     Raises:
         UsageError: images, labels or class names do not fit together.
@@ -62,12 +66,18 @@ class SupportSet:
     pictures: np.ndarray | None = None
     backend: str = "auto"
     function: Callable[..., Any] | None = None
+    pictured: str = ""
 
     def __post_init__(self) -> None:
         for field in ("images", "labels", "statistics"):
             given = getattr(self, field)
             if given is not None:
                 object.__setattr__(self, field, support_checks.as_finite_single(given, field))
+        if self.pictures is not None:
+            shown = hash_arrays({"images": self.images})
+            if self.pictured and self.pictured != shown:  # a copy with other images
+                object.__setattr__(self, "pictures", None)
+            object.__setattr__(self, "pictured", shown)
         support_checks.check_parts(self)
         self._lock()
 

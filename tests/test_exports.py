@@ -1,12 +1,14 @@
 """Exports: layouts, labels, PNG files, tensors."""
 
 import csv
+import dataclasses
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import kipax
 from kipax.errors import FileError, UsageError
 from tests.test_support import make_support
 
@@ -53,6 +55,18 @@ def test_folder(tmp_path, shape):
             picture = np.asarray(file).reshape(shape)
         np.testing.assert_array_equal(picture, support.to_uint8_images()[i])
         np.testing.assert_allclose([float(v) for v in row[2:]], support.labels[i], rtol=1e-5)
+
+
+def test_a_copy_with_other_images_shows_its_own():
+    """This set keeps pictures in its file, since its whitening is a recipe."""
+    support = kipax.load("cifar10-convnet-10-zca")
+    assert support.pictures is not None
+    statistics = np.zeros_like(support.statistics)
+    same = dataclasses.replace(support, labels=support.labels + 1, statistics=statistics)
+    np.testing.assert_array_equal(same.to_uint8_images(), support.to_uint8_images())
+    other = dataclasses.replace(support, images=support.images[::-1])
+    assert other.pictures is None
+    assert dataclasses.replace(other, labels=support.labels).pictures is None
 
 
 def test_folder_that_cannot_be_made(tmp_path):

@@ -120,6 +120,15 @@ class Dataset:
         chosen = np.sort(order[:examples])
         return self.x_test[chosen], self.y_test[chosen]
 
+    def check_held_out(self, validation_examples: int | None) -> None:
+        """Raises a `UsageError` if a config asks for another number of validation images."""
+        held = len(self.x_validation)
+        if validation_examples not in (None, held):
+            raise UsageError(
+                f"the data set given holds out {held} validation images; the config says "
+                f"{validation_examples}: use dataset.hold_out({validation_examples})."
+            )
+
     def hold_out(self, validation_examples: int) -> Dataset:
         """Returns the same images with another number held out of training, by content.
 

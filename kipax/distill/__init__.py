@@ -4,8 +4,9 @@ from kipax.distill.config import KIPConfig, LabelSolveConfig
 from kipax.distill.kip import run_kip
 from kipax.distill.label_solve import run_label_solve
 from kipax.distill.movie import write_movie
-from kipax.distill.run import Evaluation, Interrupted, RunResult
+from kipax.distill.run import Evaluation, RunResult
 from kipax.distill.subsets import SubsetRow, SubsetsConfig, run_subsets
+from kipax.errors import Interrupted
 from kipax.report import Progress, Reporter
 
 __all__ = [

@@ -17,10 +17,10 @@ from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset, balanced_batch, step_key
 from kipax.data.sampling import Purpose
 from kipax.distill.config import KIPConfig, Method
-from kipax.distill.run import Evaluation, Interrupted, Run, RunArguments, RunResult, start_run
+from kipax.distill.run import Evaluation, Run, RunArguments, RunResult, start_run
 from kipax.distill.state import DistillState, make_optimizer, make_state
 from kipax.distill.step import Gradient, apply_update, compute_gradient, image_norms
-from kipax.errors import FailedRunError, FileError, OutOfTime, PoolError
+from kipax.errors import FailedRunError, FileError, Interrupted, OutOfTime, PoolError
 from kipax.kernels import KernelSpec
 from kipax.report import Progress, Reporter
 from kipax.runs import GRID, SECONDS_BETWEEN_SAVES

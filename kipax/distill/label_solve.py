@@ -14,8 +14,8 @@ from kipax import ridge
 from kipax.blocks import MakeExecutor, TargetRows, make_local
 from kipax.data import Dataset
 from kipax.distill.config import LabelSolveConfig, Method
-from kipax.distill.run import Interrupted, Run, RunArguments, RunResult, start_run
-from kipax.errors import FileError, OutOfTime, PoolError
+from kipax.distill.run import Run, RunArguments, RunResult, start_run
+from kipax.errors import FileError, Interrupted, OutOfTime, PoolError
 from kipax.report import Progress, Reporter
 from kipax.runs import SECONDS_BETWEEN_SAVES
 

@@ -40,7 +40,6 @@ from kipax.distill.own import check_resumed, given_function, open_kernels, own_f
 from kipax.distill.state import initial_images
 from kipax.distill.words import describe_run, say_data, say_differences
 from kipax.distill.workdir import Workdir
-from kipax.errors import UsageError
 from kipax.files import hash_arrays
 from kipax.kernels import KernelSpec
 from kipax.report import Reporter, limit_time
@@ -48,15 +47,11 @@ from kipax.runs import Identity
 from kipax.support import SupportSet
 from kipax.version import __version__
 
-__all__ = ["Evaluation", "Interrupted", "Run", "RunArguments", "RunResult", "start_run"]
+__all__ = ["Evaluation", "Run", "RunArguments", "RunResult", "start_run"]
 
 _NOT_RECORDED = ("dataset", "data_dir", "memory_gb", "eval_every", "backend", "max_seconds")
 PROTOCOL = "krr: kernel ridge regression with the distilling kernel"
 _BLOCK_POSITION_PAIRS = 10**10  # about five seconds on two cores
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user stopped the run; its state is saved."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,12 +336,8 @@ def _identity(
 
 def _of_given(config: Config, dataset: Dataset) -> Config:
     """Returns the config with the name and the validation images of a data set in memory."""
+    dataset.check_held_out(config.validation_examples)
     held = len(dataset.x_validation)
-    if config.validation_examples not in (None, held):
-        raise UsageError(
-            f"the data set given holds out {held} validation images; the config says "
-            f"{config.validation_examples}: use dataset.hold_out({config.validation_examples})."
-        )
     return dataclasses.replace(config, dataset=dataset.name, validation_examples=held)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from kipax.kd.sources.base import Source, classes_of, parts_of
 from kipax.kd.teachers import Teacher
 from kipax.kd.terms import TERMS, check_queue, distil
 from kipax.kd.views import Views
+from kipax.report import Reporter
 
 __all__ = [
     "NO_LABELS",
@@ -26,6 +29,8 @@ __all__ = [
     "check_settings",
     "idle_settings",
 ]
+
+_REPEATED = 0.01  # share of the test images that a source may show
 
 NO_LABELS = (
     "the term ce needs labels, and these images have none: take a source with the teacher's "
@@ -98,26 +103,53 @@ def check_images(config: KDConfig, source: Source, index: np.ndarray) -> None:
         )
 
 
-def check_apart(source: Source, data: Dataset | None) -> None:
-    """Raises a `UsageError` if a source, or one that it is made of, reads test images in a folder.
+def check_apart(source: Source, data: Dataset | None, reporter: Reporter) -> None:
+    """Raises a `UsageError` if a source, or one that it is made of, shows test images.
+
+    Compares the images of folders and data sets, as they are before they are made to fit the
+    teacher, with the test images, pixel by pixel. Known data sets repeat a few images themselves:
+    up to one test image in a hundred is said and accepted.
 
     Args:
         source: the source.
         data: the data to test on; None for none.
+        reporter: is told how many test images a source shows.
     """
-    folders = [part for part in parts_of(source) if part.name.startswith("folder:")]
-    if data is None or not folders:
+    existing: list[tuple[str, np.ndarray]] = [
+        (part.name, images)
+        for part in parts_of(source)
+        if (images := getattr(part, "unfitted", None)) is not None
+    ]
+    if data is None or not existing:
         return
-    tests = {image.tobytes() for image in np.asarray(data.x_test, np.float32)}
-    for folder in folders:
-        assert folder.size is not None
-        images = np.asarray(folder.images(np.arange(folder.size), seed=0), np.float32)
-        if shared := sum(image.tobytes() in tests for image in images):
+    tests = _contents(data.x_test)
+    for name, images in existing:
+        shared = len(tests & _contents(images))
+        if shared > _REPEATED * len(tests):
             raise UsageError(
-                f"a student is tested on images that it has not seen; {shared:,} images of "
-                f"{folder.name} are test images of {data.name}: put those in a folder test beside "
-                "a folder train, or name other data with --dataset."
+                f"a student is tested on images that it has not seen; {shared:,} test images of "
+                f"{data.name} are among the images of {name}: put them in a folder test beside a "
+                "folder train, or name other data with --dataset."
             )
+        if shared:
+            reporter.say(f"{shared:,} test images of {data.name} are in {name} too")
+
+
+def _contents(images: np.ndarray) -> set[bytes]:
+    """Returns a hash of each image's pixels, whatever their type of number."""
+    return {hashlib.sha256(np.asarray(x, np.float32).tobytes()).digest() for x in images}
+
+
+# Settings that belong to the value of another: name, whether a resolved config ignores it, and
+# what it needs.
+_UNUSED: tuple[tuple[str, Callable[[KDConfig], bool], str], ...] = (
+    ("top_k", lambda c: "top_k" not in (c.signal, c.answers), "--signal=top_k or --answers=top_k"),
+    ("smoothing", lambda c: c.signal != "smoothed", "--signal=smoothed"),
+    ("mix_alpha", lambda c: c.mix == "none", "--mix"),
+    ("mix_per_example", lambda c: c.mix == "none", "--mix"),
+    ("mirror", lambda c: c.augmentation == "none", "--augmentation"),
+    ("averaging", lambda c: c.anchor_mode == "1q", "--anchor_mode=2q"),
+)
 
 
 def idle_settings(config: KDConfig) -> set[str]:
@@ -147,6 +179,10 @@ def check_effect(config: KDConfig, resolved: KDConfig) -> None:
                 f"{field.name} is for {', '.join(owners)}; got {value} with loss {resolved.loss}: "
                 "leave it out, or add such a term."
             )
+    for name, is_idle, remedy in _UNUSED:
+        value = getattr(config, name)
+        if value != type(config).__dataclass_fields__[name].default and is_idle(resolved):
+            raise UsageError(f"{name} has no effect without {remedy}; got {value}: leave it out.")
     if config.cached and not resolved.needs.asks:
         raise UsageError(
             f"cached asks the teacher, whom loss {resolved.loss} does not: leave it out."

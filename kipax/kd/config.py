@@ -75,7 +75,7 @@ class TrainingConfig:
         None, f"of the learning rate: {', '.join(SCHEDULES)} (by preset)"
     )
     weight_decay: float | None = config_field(
-        None, "share of the weights that is subtracted in a step (by preset)"
+        None, "factor of the weights that are added to their gradient; with Adam, apart (by preset)"
     )
     augmentation: str | None = config_field(None, f"{', '.join(LEVELS)} (by preset)")
     mirror: bool | None = config_field(
@@ -196,14 +196,14 @@ class KDConfig(TrainingConfig, TermConfig):
     source: str = config_field(
         "shaders",
         "images to distil on: data, data:N, data:N:R, dataset:NAME, folder:PATH, support:FILE, "
-        "photo, photo:FILE, shaders, leaves, fractals, noise, noise:uniform, blend:W:A,B, "
-        "concat:A,B or join:A,B",
+        "photo, photo:FILE, shaders, leaves, fractals, noise, noise:uniform, matched:A, "
+        "blend:W:A,B, concat:A,B or join:A,B",
     )
     student: str | None = config_field(
         None, "the network, see kipax.students.student_names() (by preset)"
     )
     dataset: str | None = config_field(
-        None, "data set to test on, or none (the teacher's own)", may_change=True
+        None, "data set to test on; none for no test (the teacher's own, if here)", may_change=True
     )
     image_size: int | None = config_field(None, IMAGE_SIZE_HELP, may_change=True)
     preset: str = config_field("", f"constants of a paper: {', '.join(PRESETS)} (by teacher)")

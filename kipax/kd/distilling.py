@@ -48,6 +48,7 @@ from kipax.kd.trainee import (
     Trainee,
     TrainingResult,
     finish_training,
+    stops_in,
     tested_network,
     train_in_folder,
 )
@@ -76,8 +77,9 @@ def run_kd(
 ) -> TrainingResult:
     """Trains a student from a teacher's answers, and from labels if the loss asks for them.
 
-    The step of best agreement with the teacher on held-out images of the source is kept, and the
-    last step of a loss with which a student cannot agree. Test images, if any, are only reported.
+    The step of the lowest loss on held-out images of the source is kept; of a loss that compares
+    no logits the step of best agreement with the teacher, and the last one where a student cannot
+    agree. Test images, if any, are only reported.
     The same call with the same machine and versions gives the same bytes, whether it was
     interrupted or not.
 
@@ -128,10 +130,17 @@ def _default_workdir(config: KDConfig) -> str:
     return f"runs/{files.plain_name('-'.join(words))}"
 
 
-def _fingerprint(embeddings: np.ndarray) -> list[list[float]]:
-    """Rounds embeddings to hundredths of their root mean square, with no negative zero."""
-    size = float(np.sqrt(np.mean(embeddings**2))) or 1.0
-    return (np.round(embeddings / size, 2) + 0.0).tolist()
+def _fingerprint(answers: np.ndarray) -> list[Any]:
+    """Describes answers ``(n, d)`` by few rounded numbers, which another device seldom changes.
+
+    They are the root mean square, the place of each row's largest number, and that number, the
+    mean and the deviation of each row in hundredths of the root mean square.
+    """
+    size = float(np.sqrt(np.mean(answers**2))) or 1.0
+    scaled = answers / size
+    rows = scaled.max(axis=1), scaled.mean(axis=1), scaled.std(axis=1)
+    hundredths = [(np.round(row, 2) + 0.0).tolist() for row in rows]  # no negative zero
+    return [float(f"{size:.2g}"), answers.argmax(axis=1).tolist(), *hundredths]
 
 
 class _Seen(NamedTuple):
@@ -194,7 +203,7 @@ class Distillation:
         _ = run.module  # raises for images too small
         check_settings(run.config, teacher, run.views)
         check_images(run.config, source, run.index)
-        check_apart(source, data)
+        check_apart(source, data, reporter)
         return run
 
     def diagnose(self) -> Diagnosis:
@@ -228,7 +237,8 @@ class Distillation:
         if drawn is not None:
             drawn.mkdir(parents=True, exist_ok=True)
         with folder.open(self.identity, resume=resume):
-            images, answers = self.draw(drawn or folder.path)
+            with stops_in(folder, lambda: {}):
+                images, answers = self.draw(drawn or folder.path)
             diagnosis = None
             if self.teacher.known_classes != 0 and self.config.needs.asks:
                 diagnosis = diagnose(np.asarray(answers.of_sampled.logits))
@@ -265,7 +275,7 @@ class Distillation:
             f"student: {config.spec.describe()} · {config.steps:,} steps of {config.batch_size} · "
             f"{config.optimizer} {config.learning_rate:g}, {config.schedule} · {self._loss_words}"
             f" · augmentation {config.augmentation}{mirrored}, mix {config.mix}"
-            + (" · the teacher is asked once" if config.cached else "")
+            + (" · the teacher is asked once" if config.cached and config.needs.asks else "")
             + (f" · chosen from {config.pool:,}" if config.pool else "")
             + (" · at the teacher's boundaries" if config.boundary else "")
         )
@@ -277,7 +287,7 @@ class Distillation:
         words = f"{config.loss}"
         if any(name in LOSSES for _, name in config.terms):
             words += f" at {config.temperature:g} times {config.scale:g}, signal {config.signal}"
-        if config.labels < 1 and config.needs.reads_labels:
+        if config.labels < 1 and config.needs.labels:
             words += f", {config.labels:g} of the labels"
         own = [field.name for field in dataclasses.fields(TermConfig) if field.name != "labels"]
         for name in own:
@@ -314,11 +324,11 @@ class Distillation:
         """The hash of the teacher's content, or of some answers if its content is unknown."""
         teacher = self.teacher
         facts: dict[str, Any] = {"facts": teacher.facts, "names": teacher.domain.class_names}
-        if "teacher_hash" not in teacher.facts:
+        if "teacher_hash" not in teacher.facts and self.config.needs.asks:
             first = self.source.images(self.index[:_FINGERPRINT], seed=self.config.seed)
             embeddings = teacher.embedding_size is not None
             answers = ask_outputs(teacher, first, embeddings=embeddings)
-            facts["answers"] = np.round(np.asarray(answers.logits), 2).tolist()
+            facts["answers"] = _fingerprint(np.asarray(answers.logits))
             if embeddings:
                 facts["embeddings"] = _fingerprint(np.asarray(answers.penultimate))
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -70,6 +70,7 @@ class FunctionTeacher(Teacher):
         middle, quarter = (space.low + space.high) / 2, (space.high - space.low) / 4
         mean = np.array(space.mean or (middle,) * space.shape[-1])
         deviation = np.array(space.deviation or (quarter,) * space.shape[-1])
+        deviation[deviation == 0] = 1.0  # a constant channel, as `Standard.fit` has it
         pixels = PixelFacts("", space.low, space.high, space.mean, space.deviation)
         preprocessor = Standard(mean, deviation, space.low, space.high)
         return Domain(space, self.class_names, preprocessor, pixels)
@@ -108,7 +109,15 @@ class FunctionTeacher(Teacher):
 
     def _logits(self, out: Any, count: int) -> np.ndarray:
         rows = self._checked(out, count, len(self.class_names))
-        return np.log(np.maximum(rows, 1e-8)) if self.probabilities else rows
+        if not self.probabilities:
+            return rows
+        if np.any(rows < 0) or np.any(rows.sum(axis=1) <= 0):
+            raise UsageError(
+                "probabilities are not negative, and those of an image have a positive sum; "
+                f"{self.name} gave {rows.min():g} and a sum of {rows.sum(axis=1).min():g}: for "
+                "logits leave probabilities=True out."
+            )
+        return np.log(np.maximum(rows, 1e-8))
 
     def _checked(self, out: Any, count: int, columns: int) -> np.ndarray:
         """Returns an answer as an array ``(count, columns)`` of finite numbers."""

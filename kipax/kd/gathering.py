@@ -41,7 +41,7 @@ class Answers(NamedTuple):
 
     Attributes:
         sampled: numbers of at most a thousand images.
-        of_sampled: the teacher's outputs for these images.
+        of_sampled: the teacher's outputs for these images; none if the loss does not ask it.
         of_all: its outputs for all images; None if it was not asked about all.
     """
 
@@ -91,6 +91,9 @@ def gather(
     )
     if config.boundary:
         images = _move(config, teacher, images, folder, reporter)
+    if not config.needs.asks:
+        nothing = np.zeros((0, 0), np.float32)
+        return images, Answers(np.arange(0), Outputs(nothing, nothing, {}), None)
     sampled = np.linspace(0, len(images) - 1, min(ASKED, len(images))).astype(int)
     if config.cached:
         keeping = Keeping(config.needs.embeddings, config.answers, config.top_k)

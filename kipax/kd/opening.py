@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -108,13 +110,31 @@ def _is_network(path: Path) -> bool:
 
 def _of_python(text: str) -> Teacher:
     found = import_object(text, "teacher")
-    made = found() if callable(found) else found
+    made = found
+    if callable(found) and not isinstance(found, Teacher):
+        if not _takes_nothing(found):
+            raise UsageError(
+                f"python:{text} must be a kipax.kd.Teacher, or a function without arguments that "
+                "returns one; this function has arguments: wrap it in a kipax.kd.FunctionTeacher."
+            )
+        made = found()
     if not isinstance(made, Teacher):
         raise UsageError(
             f"python:{text} must be or return a kipax.kd.Teacher, such as a FunctionTeacher; got a "
             f"{type(made).__name__}."
         )
     return made
+
+
+def _takes_nothing(function: Callable[..., Any]) -> bool:
+    """Returns whether a function can be called without arguments, or does not tell."""
+    try:
+        inspect.signature(function).bind()
+    except TypeError:
+        return False
+    except ValueError:
+        pass
+    return True
 
 
 def load_own_data(teacher: Teacher, config: KDConfig, reporter: Reporter) -> Dataset | None:
@@ -135,6 +155,13 @@ def load_own_data(teacher: Teacher, config: KDConfig, reporter: Reporter) -> Dat
         data = load_dataset(own, data_dir=config.data_dir, image_size=config.image_size)
     except (KipaxError, ImportError) as error:
         reporter.say(f"no test accuracy, unless --dataset says where the data lie: {error}")
+        return None
+    known = teacher.domain.training_hash
+    if known and data.training_hash != known:
+        reporter.say(
+            f"no test accuracy, unless --dataset says where the data lie: {own} has other images "
+            "here than the data set of this name that the teacher was trained on"
+        )
         return None
     check_fits(data, teacher)
     return data

@@ -81,7 +81,7 @@ def prepare_trainee(
         chosen_by=chosen_by,
         distance=distance,
         what=AGREEMENT,
-        labels=None if classes is None else int(np.count_nonzero(classes >= 0)),
+        labels=_used_labels(config, classes, trained),
     )
 
 
@@ -162,6 +162,16 @@ def _usable_classes(
     usable = np.full(len(images), -1)
     usable[labelled_ones] = known[labelled_ones]
     return usable
+
+
+def _used_labels(config: KDConfig, classes: np.ndarray | None, trained: np.ndarray) -> int | None:
+    """Returns the number of labels that the loss uses; None if it uses none.
+
+    A loss that does not need labels uses those of all images or none.
+    """
+    if classes is None or not (config.needs.labels or np.all(classes[trained] >= 0)):
+        return None
+    return int(np.count_nonzero(classes >= 0))
 
 
 def _clusters(config: KDConfig, images: StoredImages, answers: Answers) -> np.ndarray | None:

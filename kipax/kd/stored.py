@@ -21,6 +21,7 @@ from kipax.kd.sources.base import ImageSpace, Source, classes_of
 from kipax.kd.teachers import Teacher
 from kipax.ledger import array_hash
 from kipax.report import Progress, Reporter
+from kipax.runs import SECONDS_BETWEEN_SAVES
 from kipax.students import Outputs
 from kipax.training import Batch
 
@@ -269,7 +270,8 @@ def make_in_parts(
 ) -> np.ndarray:
     """Computes the rows of an array part by part and saves them, even if it is interrupted.
 
-    Rows that the file holds already are not made again.
+    They are saved at the end, when it is stopped, and so often that a kill costs little more than
+    ten seconds of work. Rows that the file holds already are not made again.
 
     Args:
         path: the file.
@@ -283,16 +285,26 @@ def make_in_parts(
     parts = _kept(path, facts)
     done, began = sum(map(len, parts)), time.monotonic()
     first, saved = done, done
+
+    def save() -> None:
+        files.write_npz(path, {"rows": np.concatenate(parts), "facts": facts})
+
+    saved_at, pause = began, SECONDS_BETWEEN_SAVES
     try:
         while done < count:
             stop = min(done + size, count)
             parts.append(make(np.arange(done, stop)))
             done = stop
             pace = (time.monotonic() - began) / (done - first)
+            now = time.monotonic()
+            if done < count and now - saved_at > pause:
+                save()
+                saved, saved_at = done, time.monotonic()
+                pause = max(SECONDS_BETWEEN_SAVES, 10 * (saved_at - now))  # a tenth for saving
             reporter.progress(Progress(done, count, unit=unit, seconds_per_step=pace))
     finally:
         if done > saved:
-            files.write_npz(path, {"rows": np.concatenate(parts), "facts": facts})
+            save()
     return np.concatenate(parts)
 
 

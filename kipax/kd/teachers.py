@@ -289,8 +289,13 @@ class Ensemble(Teacher):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The facts of each teacher."""
-        return {"teacher": "ensemble", "teachers": [t.facts for t in self.teachers]}
+        """The facts of each teacher, and a hash of theirs if each has one."""
+        members = [t.facts for t in self.teachers]
+        facts: dict[str, Any] = {"teacher": "ensemble", "teachers": members}
+        hashes = [member.get("teacher_hash") for member in members]
+        if all(hashes):
+            facts["teacher_hash"] = hash_arrays({"hashes": np.array(hashes)})[:16]
+        return facts
 
     def logits(self, raw: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Averages the teachers' probabilities; returns the logarithm of the mean as logits."""

@@ -113,6 +113,8 @@ def _open(
 
 def _resolve(config: TeacherConfig, dataset: Dataset | None) -> TeacherConfig:
     """Fills in the fields that depend on the preset and on the data's name."""
+    if dataset is not None:
+        dataset.check_held_out(config.validation_examples)
     config = resolve(config)
     if dataset is not None:  # its name and split count
         held = len(dataset.x_validation)

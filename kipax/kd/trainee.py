@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from kipax import files, plots
 from kipax.data import Dataset
-from kipax.errors import FailedRunError, OutOfTime
+from kipax.errors import FailedRunError, Interrupted, OutOfTime
 from kipax.networks import NETWORK_FILE, TrainedNetwork
 from kipax.report import Progress, Reporter
 from kipax.runs import RunFolder
@@ -35,10 +36,10 @@ from kipax.training import (
 
 __all__ = [
     "LAST_NETWORK",
-    "Interrupted",
     "Trainee",
     "TrainingResult",
     "finish_training",
+    "stops_in",
     "tested_network",
     "train_in_folder",
 ]
@@ -48,8 +49,25 @@ _EVALUATIONS = 10
 _LAST = "last step"
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user stopped the training; its state is saved."""
+@contextlib.contextmanager
+def stops_in(folder: RunFolder, save: Callable[[], dict[str, Any]]) -> Iterator[None]:
+    """Saves the state of a run that is stopped, and says how to continue it.
+
+    Args:
+        folder: folder of the run.
+        save: saves the state; returns facts about it, such as ``step``.
+
+    Raises:
+        Interrupted, OutOfTime: the run was stopped; the state is saved.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        facts = save()
+        after = f" after step {facts['step']}" if "step" in facts else ""
+        raise Interrupted(f"stopped{after}; continue with --resume") from None
+    except OutOfTime as error:
+        raise OutOfTime(str(error), **save(), workdir=str(folder.path)) from None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -225,7 +243,7 @@ def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> 
     )
     checkpoint = Checkpoint(folder, beside=[selection])
     progress = _Progress(reporter, selection, trainee.descent.steps, trainee.what)
-    try:
+    with stops_in(folder, lambda: {"step": checkpoint.save(), "steps": trainee.descent.steps}):
         fit(
             trainee.module,
             trainee.batches,
@@ -243,12 +261,6 @@ def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> 
                 progress,
             ],
         )
-    except KeyboardInterrupt:
-        step = checkpoint.save()
-        raise Interrupted(f"stopped after step {step}; continue with --resume") from None
-    except OutOfTime as error:
-        facts = {"step": checkpoint.save(), "steps": trainee.descent.steps}
-        raise OutOfTime(str(error), **facts, workdir=str(folder.path)) from None
     return selection
 
 

@@ -111,7 +111,10 @@ def _jitter_grey(key: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def _change(views: Views, fill: float, key: jax.Array, x: jax.Array) -> jax.Array:
-    """Returns one image after the changes of a level, with whole values from 0 to 255."""
+    """Returns one image after the changes of a level, with values from 0 to 255.
+
+    They are whole but for the levels crop and contrastive; crop leaves pixels beyond the range.
+    """
     if views.level == "contrastive":
         return _contrastive(views, key, x)
     of_policy, of_extra, of_use, of_invert, of_crop, of_erasing = jax.random.split(key, 6)

@@ -92,7 +92,7 @@ def test_a_folders_test_images_are_not_trained_on(taught, tmp_path):
     seen = f"folder:{tmp_path / 'parts/train'}"
     for source in (seen, f"matched:{seen}", f"concat:noise:uniform,matched:{seen}"):
         with pytest.raises(
-            UsageError, match=r"images that it has not seen; .* of folder.* are test"
+            UsageError, match=r"has not seen; 10 test images of .* are among the images of folder"
         ):
             Distillation.open(
                 dataclasses.replace(EMBEDDED, loss="kl", source=source),

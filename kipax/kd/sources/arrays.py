@@ -32,6 +32,8 @@ class Images:
         words: where they come from and how they were made to fit.
         origins: a number for each image ``(n,)``, the same for copies; None without copies.
         labels: the teacher's class of each image ``(n,)``, -1 for none; None without labels.
+        unfitted: the images before they were made to fit the teacher; None for the training
+            images of its own data set, and for distilled images.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Images:
     words: str
     origins: np.ndarray | None = None
     labels: np.ndarray | None = None
+    unfitted: np.ndarray | None = None
 
     @property
     def size(self) -> int:
@@ -107,6 +110,7 @@ def from_dataset(
         repeated = "" if different == part.size else f" ({different:,} different ones)"
         x, words, origins = x[chosen], f"{part.size:,}{repeated} of the {words}, {kind}", chosen
         labels = None if labels is None else labels[chosen]
+    unfitted = None if own else x
     if not own:
         low, high = span or (dataset.pixels.low, dataset.pixels.high)
         words += _changes(x.shape[1:], space)
@@ -114,7 +118,7 @@ def from_dataset(
         if labels is not None:
             words += f", {np.count_nonzero(labels >= 0):,} of them with a class of the teacher's"
             words += _unknown(dataset.class_names, class_names)
-    return Images(name, x, words, origins, labels)
+    return Images(name, x, words, origins, labels, unfitted)
 
 
 def _labels(dataset: Dataset, class_names: Sequence[str], *, own: bool) -> np.ndarray | None:
@@ -124,7 +128,9 @@ def _labels(dataset: Dataset, class_names: Sequence[str], *, own: bool) -> np.nd
     the known sets of digits: such names are what a file without names gets.
     """
     numbers = tuple(str(c) for c in range(dataset.num_classes))
-    if not own and dataset.class_names == numbers and short_name(dataset.name) not in KNOWN:
+    facts = KNOWN.get(short_name(dataset.name))
+    of_digits = facts is not None and facts.class_names == numbers
+    if not own and dataset.class_names == numbers and not of_digits:
         return None
     number = {name: place for place, name in enumerate(class_names)}
     known = np.array([number.get(name, -1) for name in dataset.class_names])
@@ -162,6 +168,8 @@ def _choose(name: str, dataset: Dataset, part: Part) -> np.ndarray:
 
 def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:
     """Makes a source of a distilled set's images, with whitening undone and not clipped.
+
+    In a source of several (`blend`, `concat`, `join`, `matched`) they are clipped as all are there.
 
     Args:
         name: its name on a command line.
@@ -205,6 +213,8 @@ def _with_channels(x: np.ndarray, channels: int, high: float) -> np.ndarray:
         return x[..., :3]
     if own == 3 and channels == 4:
         return np.concatenate([x, np.full_like(x[..., :1], high)], axis=-1)
+    if own == 1 and channels == 4:
+        return _with_channels(np.repeat(x, 3, axis=-1), 4, high)
     if own == 1:
         return np.repeat(x, channels, axis=-1)
     raise UsageError(f"images of {own} channels do not become images of {channels}.")
@@ -217,7 +227,7 @@ def _changes(shape: tuple[int, ...], space: ImageSpace) -> str:
     if shape[2] != space.shape[2]:
         words += {
             (1, 3): ", its one channel repeated",
-            (1, 4): ", its one channel repeated",
+            (1, 4): ", its one channel repeated, with an opaque fourth",
             (3, 4): ", with an opaque fourth channel",
             (4, 3): ", its fourth channel left out",
         }.get((shape[2], space.shape[2]), ", in grey")

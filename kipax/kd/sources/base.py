@@ -42,7 +42,7 @@ class ImageSpace:
 
     Raises:
         UsageError: the shape has not three sides, the range is empty, or the mean or deviation
-            are of another number of channels.
+            have another number of channels or an impossible value.
     """
 
     shape: tuple[int, int, int]
@@ -64,6 +64,11 @@ class ImageSpace:
             if len(numbers) not in (0, shape[-1]):
                 raise UsageError(
                     f"{name} has a number for each of the {shape[-1]} channels; got {numbers}."
+                )
+            lowest = 0.0 if name == "deviation" else -math.inf
+            if not all(math.isfinite(number) and number >= lowest for number in numbers):
+                raise UsageError(
+                    f"{name} has finite numbers, a deviation none below 0; got {numbers}."
                 )
             plain[name] = numbers
         for name, value in plain.items():
