@@ -15,6 +15,8 @@ from kipax.transfer import align
 
 __all__ = ["define_table_flags", "run_table", "seeds_of_flags"]
 
+flags.disclaim_key_flags()  # the calling program owns the flags
+
 _COLUMNS = ("validation", "test")
 
 

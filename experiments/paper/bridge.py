@@ -2,7 +2,7 @@ r"""Ten distilled images as a teacher: what their kernel teaches a network, on w
 
 Claim (no paper has it): a network that the kernel of ten distilled images teaches comes close to
 the kernel itself, on unlabelled real images and on patches of one photo, where training on the ten
-images loses a third.
+images loses two fifths to a half.
 
 Command:  python -m experiments.paper.bridge --teacher=fashion_mnist-convnet-10 \
               --dataset=npz:fashion_mnist.npz --student=convnet3 --width=48 --table=sources \

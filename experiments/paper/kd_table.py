@@ -27,6 +27,8 @@ from kipax.transfer import align
 
 __all__ = ["Table", "run_tables"]
 
+flags.disclaim_key_flags()  # the calling program owns the flags
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:

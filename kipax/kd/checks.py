@@ -18,6 +18,7 @@ from kipax.kd.sources.base import Source, classes_of, parts_of
 from kipax.kd.teachers import Teacher
 from kipax.kd.terms import TERMS, check_queue, distil
 from kipax.kd.views import Views
+from kipax.probes.clusters import check_scikit_learn
 from kipax.report import Reporter
 
 __all__ = [
@@ -62,6 +63,8 @@ def check_settings(config: KDConfig, teacher: Teacher, views: Views) -> None:
             f"loss {config.loss} compares embeddings of length 2 or more; this teacher's have the "
             f"length {teacher.embedding_size or 0}: take another teacher, or the loss kl."
         )
+    if "clusters" in names:
+        check_scikit_learn()
     if "clusters" in names and not config.cached:
         raise UsageError(
             "clusters are found in the teacher's saved embeddings; got cached false: take --cached."

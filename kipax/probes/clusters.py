@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +10,22 @@ from scipy.optimize import linear_sum_assignment
 
 from kipax.probes.features import count_classes, normalise
 
-__all__ = ["Alignment", "align_clusters", "cluster_alignment", "find_clusters", "nearest_centre"]
+__all__ = [
+    "Alignment",
+    "align_clusters",
+    "check_scikit_learn",
+    "cluster_alignment",
+    "find_clusters",
+    "nearest_centre",
+]
 
 _ITERATIONS = 20
+
+
+def check_scikit_learn() -> None:
+    """Raises an `ImportError` that names the extra if scikit-learn is missing."""
+    if importlib.util.find_spec("sklearn") is None:
+        raise ImportError("clusters need scikit-learn: pip install 'kipax[analysis]'.")
 
 
 def find_clusters(features: np.ndarray, count: int, *, seed: int = 0) -> np.ndarray:
@@ -25,10 +39,9 @@ def find_clusters(features: np.ndarray, count: int, *, seed: int = 0) -> np.ndar
     Raises:
         ImportError: scikit-learn is missing; the message names the extra.
     """
-    try:
-        from sklearn.cluster import KMeans
-    except ImportError as error:
-        raise ImportError("clusters need scikit-learn: pip install 'kipax[analysis]'.") from error
+    check_scikit_learn()
+    from sklearn.cluster import KMeans
+
     found = KMeans(count, n_init=1, max_iter=_ITERATIONS, random_state=seed)
     return found.fit(normalise(features)).cluster_centers_
 

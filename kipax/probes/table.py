@@ -23,7 +23,7 @@ from kipax.data import Dataset, Standard
 from kipax.data.testing import check_units
 from kipax.errors import UsageError, check_choice, split_list
 from kipax.networks import TrainedNetwork
-from kipax.probes.clusters import Alignment, align_clusters
+from kipax.probes.clusters import Alignment, align_clusters, check_scikit_learn
 from kipax.probes.cost import cost
 from kipax.probes.features import features_of
 from kipax.probes.few import few_shot, labelled_part
@@ -112,19 +112,38 @@ def probe(
     Source: Koohpayegani et al. 2020, arXiv:2010.14713, section 4.
     """
     config, reporter = config or ProbeConfig(), reporter or Reporter()
+    chosen = _possible(config, reporter)
     if network is not None:
         check_fits(network, dataset)
     if config.pictures is not None:
         files.make_folder(config.pictures)  # before the work, which would be lost
     data = _Features.of(network, dataset, config)
     results: dict[str, Any] = {}
-    for number, name in enumerate(config.chosen, 1):
+    for number, name in enumerate(chosen, 1):
         results[name] = _measure(name, data, network, config)
         reporter.say(f"{name}: {_RULES[name]}")
-        reporter.progress(Progress(number, len(config.chosen), unit="probe"))
+        reporter.progress(Progress(number, len(chosen), unit="probe"))
     if config.pictures is not None:
         _write_pictures(files.expand(config.pictures), data, dataset, config)
     return results
+
+
+def _possible(config: ProbeConfig, reporter: Reporter) -> list[str]:
+    """Returns the chosen probes; of those chosen by default, the ones whose libraries are here.
+
+    Raises:
+        ImportError: the user asked for clusters, and scikit-learn is missing.
+    """
+    chosen = list(config.chosen)
+    if "cluster_alignment" in chosen:
+        try:
+            check_scikit_learn()
+        except ImportError as error:
+            if config.probes != ProbeConfig().probes or config.pictures is not None:
+                raise
+            chosen.remove("cluster_alignment")
+            reporter.say(f"cluster_alignment is left out: {error}")
+    return chosen
 
 
 def _write_pictures(folder: Path, data: _Features, dataset: Dataset, config: ProbeConfig) -> None:

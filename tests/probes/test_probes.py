@@ -1,5 +1,8 @@
 """Probes against NumPy, known geometry and scikit-learn; what they refuse."""
 
+import dataclasses
+import importlib.util
+
 import jax
 import numpy as np
 import pytest
@@ -7,7 +10,9 @@ import pytest
 from kipax import load_dataset, probes
 from kipax.errors import FileError, UsageError
 from kipax.probes import ProbeConfig, align_clusters, probe
+from kipax.probes.table import PROBES
 from kipax.students import StudentSpec, init_variables
+from tests.kd.cases import Listener
 
 
 def _blobs(n=300, classes=5, d=8, spread=0.3, seed=0):
@@ -170,3 +175,19 @@ def test_wrong_numbers_are_refused():
         probes.few_shot(x, y, x, y, share=1.5)
     with pytest.raises(UsageError, match="draws must be positive"):
         probes.few_shot(x, y, x, y, per_class=1, draws=0)
+
+
+def test_clusters_are_left_out_where_scikit_learn_is_missing(monkeypatch):
+    """By default; whoever asks for them is told before anything is measured."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "sklearn" else find(name, *a)
+    )
+    listener, data = Listener(), load_dataset("digits")
+    config = ProbeConfig(train_examples=60, eval_examples=60)
+    results = probe(None, data, config, reporter=listener)
+    assert set(results) == {*PROBES} - {"cluster_alignment"}
+    assert any("cluster_alignment is left out: clusters need scikit-l" in s for s in listener.said)
+    asked = dataclasses.replace(config, probes="knn,cluster_alignment")
+    with pytest.raises(ImportError, match=r"pip install 'kipax\[analysis\]'"):
+        probe(None, data, asked, reporter=listener)
