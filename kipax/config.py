@@ -44,6 +44,7 @@ __all__ = [
     "check_not_negative",
     "check_positive",
     "check_seed",
+    "check_share",
     "check_values",
     "config_field",
     "field_types",
@@ -132,6 +133,14 @@ def check_not_negative(config: Any, *fields: str) -> None:
         value = getattr(config, name)
         if value is not None and not (value >= 0 and math.isfinite(value)):
             raise UsageError(f"{name} must not be negative; got {value}.")
+
+
+def check_share(config: Any, *fields: str) -> None:
+    """Raises a `UsageError` unless each field is at least 0 and below 1, or None."""
+    for name in fields:
+        value = getattr(config, name)
+        if value is not None and not 0 <= value < 1:
+            raise UsageError(f"{name} runs from 0 to below 1; got {value}.")
 
 
 def check_seed(seed: int) -> None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kipax.config import check_share
 from kipax.errors import UsageError, check_choice
 from kipax.kd.projectors import apply_linear, draw_rows, init_linear, unit
 from kipax.training import Objective
@@ -55,8 +56,7 @@ class Anchors(Objective):
         check_choice("mode", self.mode, ANCHOR_MODES)
         if not self.tau > 0 or self.queue < 1:
             raise UsageError(f"tau and queue must be positive; got {self.tau} and {self.queue}.")
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"momentum runs from 0 to below 1; got {self.momentum}.")
+        check_share(self, "momentum")
 
     @property
     def averaging(self) -> float | None:

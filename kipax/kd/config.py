@@ -18,6 +18,7 @@ from kipax.config import (
     check_not_negative,
     check_positive,
     check_seed,
+    check_share,
     check_values,
     config_field,
     given,
@@ -164,8 +165,7 @@ class TeacherConfig(TrainingConfig):
         check_positive(self, "image_size", "temperature", "queue", "backbone_rate")
         check_not_negative(self, "validation_examples")
         check_kind(self)
-        if not 0 <= self.smoothing < 1:
-            raise UsageError(f"smoothing runs from 0 to below 1; got {self.smoothing}.")
+        check_share(self, "smoothing")
         _ = self.spec  # raises for a network that does not exist
 
     @property

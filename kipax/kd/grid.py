@@ -81,7 +81,7 @@ class CellResult:
 
     @property
     def accuracy(self) -> float:
-        """The mean test accuracy."""
+        """The mean of the cell's measure: test accuracy, unless the cell says another."""
         return float(np.mean(self.accuracies))
 
     @property

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kipax.config import check_share
 from kipax.errors import UsageError, check_choice
 from kipax.training import Objective
 
@@ -88,8 +89,7 @@ class Distil(Objective):
             raise UsageError(f"temperature must be positive; got {self.temperature}.")
         if self.top_k < 1:
             raise UsageError(f"top_k must be at least 1; got {self.top_k}.")
-        if not 0 <= self.smoothing < 1:
-            raise UsageError(f"smoothing runs from 0 to below 1; got {self.smoothing}.")
+        check_share(self, "smoothing")
         if self.loss != "kl" and self.signal != "full":
             raise UsageError(
                 f"signal has no effect on {self.loss}; got {self.signal}: leave it out, or take kl."

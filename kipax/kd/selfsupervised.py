@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from kipax.config import check_share
 from kipax.errors import UsageError
 from kipax.kd.anchors import enqueue
 from kipax.kd.projectors import check_projection, init_projector, project, unit
@@ -130,8 +131,7 @@ class MoCo(Objective):
         _check(self)
         if self.queue < 1:
             raise UsageError(f"queue must be positive; got {self.queue}.")
-        if not 0 <= self.momentum < 1:
-            raise UsageError(f"momentum runs from 0 to below 1; got {self.momentum}.")
+        check_share(self, "momentum")
 
     @property
     def averaging(self) -> float | None:

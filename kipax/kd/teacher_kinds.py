@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from kipax.config import check_share
 from kipax.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,8 +85,7 @@ def check_kind(config: TeacherConfig) -> None:
             "a linear probe computes the features of each image once; got augmentation "
             f"{config.augmentation}: leave it out, or take --fine_tune."
         )
-    if config.averaging is not None and not 0 <= config.averaging < 1:
-        raise UsageError(f"averaging runs from 0 to below 1; got {config.averaging}.")
+    check_share(config, "averaging")
 
 
 def _check_settings(config: TeacherConfig, kind: str) -> None:

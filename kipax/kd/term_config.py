@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from kipax.config import check_positive, config_field
+from kipax.config import check_positive, check_share, config_field
 from kipax.errors import UsageError, check_choice
 from kipax.kd.anchors import ANCHOR_MODES
 from kipax.kd.contrast import LEAST_TEMPERATURE
@@ -45,8 +45,7 @@ class TermConfig:
             check_choice("anchor_mode", self.anchor_mode, ANCHOR_MODES)
         sizes = ("features", "anchor_temperature", "queue", "contrast_temperature", "negatives")
         check_positive(self, *sizes, "clusters")
-        if self.averaging is not None and not 0 <= self.averaging < 1:
-            raise UsageError(f"averaging runs from 0 to below 1; got {self.averaging}.")
+        check_share(self, "averaging")
         if self.contrast_temperature < LEAST_TEMPERATURE:
             raise UsageError(
                 f"contrast_temperature is at least {LEAST_TEMPERATURE:g}, below which exponentials "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,18 @@ from kipax.errors import UsageError
 from kipax.kd.sources.base import Source, classes_of
 
 __all__ = ["Blend", "Concatenation", "Join"]
+
+
+class _Turn(NamedTuple):
+    """The images that come from one of several sources.
+
+    Attributes:
+        here: which of the images come from it, bool ``(n,)``.
+        own: their indices in it ``(n,)``; those of the other images have no meaning.
+    """
+
+    here: np.ndarray
+    own: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,22 +84,12 @@ class Concatenation:
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
         """Takes each image from the source whose turn it is."""
-        count, made = len(self.sources), {}
-        for number, source in enumerate(self.sources):
-            places = np.flatnonzero(index % count == number)
-            if len(places):
-                made[number] = places, source.images(index[places] // count, seed=seed + number)
-        first = next(iter(made.values()))[1]
-        out = np.zeros((len(index), *first.shape[1:]), np.float32)
-        for places, images in made.values():
-            out[places] = images
-        return out
+        seeds = [seed + number for number in range(len(self.sources))]
+        return _images(self.sources, self._turns(index), seeds)
 
     def classes(self, index: np.ndarray) -> np.ndarray | None:
         """Returns the labels of the images; see `kipax.kd.sources.base.classes_of`."""
-        count = len(self.sources)
-        turns = [(index % count == n, index // count) for n in range(count)]
-        return _classes(self.sources, turns, len(index))
+        return _classes(self.sources, self._turns(index))
 
     def describe(self) -> str:
         """Returns the sources in their order."""
@@ -94,6 +97,10 @@ class Concatenation:
         if self.size is not None and any(s.size != self.sources[0].size for s in self.sources):
             cut = f"{self.size // len(self.sources):,} of each, as many as the smallest has: "
         return "in turn " + cut + "; ".join(source.describe() for source in self.sources)
+
+    def _turns(self, index: np.ndarray) -> list[_Turn]:
+        count = len(self.sources)
+        return [_Turn(index % count == number, index // count) for number in range(count)]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,35 +137,37 @@ class Join:
 
     def images(self, index: np.ndarray, *, seed: int) -> np.ndarray:
         """Returns the images; each comes from the source whose range its index falls in."""
-        made = [
-            (here, source.images(own[here], seed=seed))
-            for source, (here, own) in zip(self.sources, self._turns(index), strict=True)
-            if here.any()
-        ]
-        out = np.zeros((len(index), *made[0][1].shape[1:]), np.float32)
-        for here, images in made:
-            out[here] = images
-        return out
+        return _images(self.sources, self._turns(index), [seed] * len(self.sources))
 
     def classes(self, index: np.ndarray) -> np.ndarray | None:
         """Returns the labels of the images; see `kipax.kd.sources.base.classes_of`."""
-        return _classes(self.sources, self._turns(index), len(index))
+        return _classes(self.sources, self._turns(index))
 
     def describe(self) -> str:
         """Returns the sources in their order."""
         return "together " + "; ".join(source.describe() for source in self.sources)
 
-    def _turns(self, index: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Returns a mask of the images that come from each source, and their indices in it."""
+    def _turns(self, index: np.ndarray) -> list[_Turn]:
         bounds = zip(self._starts[:-1], self._starts[1:], strict=True)
-        return [((index >= low) & (index < high), index - low) for low, high in bounds]
+        return [_Turn((index >= low) & (index < high), index - low) for low, high in bounds]
 
 
-def _classes(
-    sources: Sequence[Source], turns: Sequence[tuple[np.ndarray, np.ndarray]], count: int
-) -> np.ndarray | None:
+def _images(sources: Sequence[Source], turns: Sequence[_Turn], seeds: Sequence[int]) -> np.ndarray:
+    """Returns images of several sources, each from the source whose turn it is."""
+    made = [
+        (here, source.images(own[here], seed=seed))
+        for source, (here, own), seed in zip(sources, turns, seeds, strict=True)
+        if here.any()
+    ]
+    out = np.zeros((len(turns[0].here), *made[0][1].shape[1:]), np.float32)
+    for here, images in made:
+        out[here] = images
+    return out
+
+
+def _classes(sources: Sequence[Source], turns: Sequence[_Turn]) -> np.ndarray | None:
     """Returns the labels of images of several sources, -1 where a source has none."""
-    out, known = np.full(count, -1), False
+    out, known = np.full(len(turns[0].here), -1), False
     for source, (here, own) in zip(sources, turns, strict=True):
         found = classes_of(source, own[here])
         if found is not None:
