@@ -208,7 +208,8 @@ def test_a_preset_fills_what_is_not_given():
     assert (paper.loss, paper.learning_rate, paper.target_batch) == ("mse", 0.01, "5000")
     assert (paper.final_learning_rate, paper.label_learning_rate) == (None, None)
     assert (ours.loss, ours.temperature, ours.target_batch) == ("xent", 0.1, "48")
-    assert (ours.learning_rate, ours.final_learning_rate) == (0.08, 0.0)
+    assert (ours.learning_rate, ours.final_learning_rate) == (0.03, 0.0)
+    assert (paper.keep_norms, ours.keep_norms) == (False, True)
     assert (ours.label_learning_rate, ours.steps) == (0.008, 5000)
     assert resolve(ours) == ours
     mixed = KIPConfig(preset="small_steps", loss="mse", steps=9, learning_rate=0.02)
@@ -220,7 +221,7 @@ def test_a_preset_fills_what_is_not_given():
     assert resolve(ours).may_change == resolve(paper).may_change - {"steps"}
     with pytest.raises(UsageError, match="unknown preset 'papers'; did you mean paper"):
         KIPConfig(preset="papers")
-    with pytest.raises(UsageError, match=r"must not exceed learning_rate, which is 0.08; got 0.1"):
+    with pytest.raises(UsageError, match=r"must not exceed learning_rate, which is 0.03; got 0.1"):
         resolve(KIPConfig(preset="small_steps", final_learning_rate=0.1))
 
 
@@ -229,7 +230,7 @@ def test_svhn_falls_back_to_the_rates_of_cifar_with_every_preset():
     paper = resolve(KIPConfig(**svhn))
     assert (paper.learning_rate, paper.zca_lambda) == (0.04, 0.1)
     ours = resolve(KIPConfig(**svhn, preset="small_steps"))
-    assert (ours.learning_rate, ours.zca_lambda) == (0.08, 0.1)
+    assert (ours.learning_rate, ours.zca_lambda) == (0.03, 0.1)
     augmented = resolve(KIPConfig(**svhn, augment_fraction=1.0))
     assert (augmented.learning_rate, augmented.zca_lambda) == (0.01, 100.0)
 

@@ -209,10 +209,10 @@ class KIPConfig(RunConfig):
     temperature_learning_rate: float | None = config_field(
         None, "Adam's rate of the temperature's logarithm; 0 keeps the first (0.01)"
     )
-    keep_norms: bool = config_field(
-        False,
-        "each image keeps the norm with which it begins (paper: free); free images grow over many "
-        "steps, and networks learn less from them",
+    keep_norms: bool | None = config_field(
+        None,
+        "each image keeps the norm with which it begins (by preset; paper: free); free images grow "
+        "over many steps, and networks learn less from them",
     )
     augment_fraction: float = config_field(
         0.0, "share of the targets of a step that is augmented (the paper: 0, 0.25, 0.5, 1)"
