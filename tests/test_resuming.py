@@ -128,13 +128,13 @@ def test_label_solve_keeps_its_sums_at_ctrl_c(tmp_path):
 
 
 def test_a_run_evaluates_with_its_backend(tmp_path, monkeypatch):
-    real, asked = support.make_kernel_fn, set()
+    real, asked = support.KernelSpec, set()
 
-    def make_kernel_fn(*args, **kwargs):
-        asked.add(kwargs["backend"])
-        return real(*args, **kwargs)
+    def spec(architecture, kind, backend):
+        asked.add(backend)
+        return real(architecture, kind, backend)
 
-    monkeypatch.setattr(support, "make_kernel_fn", make_kernel_fn)
+    monkeypatch.setattr(support, "KernelSpec", spec)
     run_kip(dataclasses.replace(SMALL, backend="portable"), workdir=tmp_path)
     assert asked == {"portable"}
 
