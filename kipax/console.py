@@ -14,7 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from absl import flags
 from rich.console import Console
@@ -87,12 +87,19 @@ def describe_progress(progress: report.Progress) -> str:
     return " · ".join(parts)
 
 
+class _Console(Console):
+    """A console that raises where nobody reads it; rich's own would discard stdout."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # the error that is being handled
+
+
 class ConsoleReporter(report.Reporter):
     """Prints sentences and a bar; without a terminal, a line now and then."""
 
     def __init__(self) -> None:
         # With emojis rich would print a picture for the ":leaves:" in "matched:leaves: holds".
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+        self._console = _Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._printed_at = -_SECONDS_BETWEEN_LINES
@@ -103,8 +110,9 @@ class ConsoleReporter(report.Reporter):
             return
         try:
             self._console.print(sentence, markup=False)
-        except (OSError, SystemExit):  # nobody reads the output; rich then exits the program
+        except OSError:  # nobody reads the output
             self._mute = True
+            _discard(sys.stderr)
 
     def progress(self, progress: report.Progress) -> None:
         text = describe_progress(progress)
@@ -244,6 +252,8 @@ def run_command(
         fail(str(error), status=2 if isinstance(error, UsageError) else 1)
     else:
         print_result(json.dumps(result))
+    finally:
+        _settle(sys.stderr)
 
 
 def print_result(text: str) -> None:
@@ -251,10 +261,25 @@ def print_result(text: str) -> None:
     try:
         print(text, flush=True)
     except OSError as error:
-        with open(os.devnull, "w") as nowhere:  # else Python tries to write again when it exits
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        _discard(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             fail(f"could not print the result: {error.strerror or error}.", status=1)
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Drops what a stream cannot write; Python would try again, and fail, when it exits."""
+    if stream is not None:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def _settle(stream: TextIO | None) -> None:
+    """Writes what a stream still holds, or drops what nobody reads; None for a closed stream."""
+    try:
+        if stream is not None:
+            stream.flush()
+    except OSError:
+        _discard(stream)
 
 
 def _check_words(words: list[str], operand: str | None) -> None:

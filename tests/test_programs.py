@@ -168,16 +168,22 @@ def test_killed_and_resumed_is_the_same_run(tmp_path, how):
     assert whole == cut
 
 
-_OTHER_PLACES = [pytest.param(place, marks=pytest.mark.slow) for place in ("/dev/full", "closed")]
+_OTHER_PLACES = [
+    pytest.param(place, marks=pytest.mark.slow) for place in ("/dev/full", "closed", "messages")
+]
 
 
 @pytest.mark.parametrize("place", ["pipe", *_OTHER_PLACES])
 def test_a_result_that_nobody_reads(tmp_path, place):
-    """``| head``, a full disk, ``>&-``: the run is saved, and nobody sees a traceback."""
+    """``| head``, a full disk, ``>&-``: the run is saved, and nobody sees a traceback.
+
+    Where nobody reads the messages alone, the result is still printed.
+    """
     run = f"{sys.executable} -m experiments.kip {' '.join(FAST)} --workdir={tmp_path / 'run'}"
-    after = {"pipe": "2>&1 | true", "/dev/full": ">/dev/full", "closed": ">&-"}[place]
+    after = {"pipe": "2>&1 | true", "/dev/full": ">/dev/full", "closed": ">&-"}
+    after["messages"] = "2> >(true)"
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {run} {after}"],
+        ["bash", "-c", f"set -o pipefail; {run} {after[place]}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -192,6 +198,8 @@ def test_a_result_that_nobody_reads(tmp_path, place):
         assert done.stderr.endswith("could not print the result: No space left on device.\n")
     else:
         assert done.returncode == 0
+    if place == "messages":
+        assert json.loads(done.stdout)["steps"] == 3
 
 
 @pytest.mark.slow

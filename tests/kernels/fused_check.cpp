@@ -61,7 +61,7 @@ Result Run(const kipax::Program& p, const std::vector<float>& x1, const std::vec
   const kipax::Kept kept{reinterpret_cast<float*>(at), int64_t(keep * groups)};
   KIPAX_WIDTH.forward(p, a, b, same.data(), false, threads, r.k.data(), r.t.data(), kept);
   const std::vector<float> gk(n1 * n2, 0.0f), gt = Noise(n1 * n2, 5);
-  KIPAX_WIDTH.backward(p, a, b, same.data(), gk.data(), gt.data(), threads, r.dx.data(),
+  KIPAX_WIDTH.backward(p, a, b, same.data(), false, gk.data(), gt.data(), threads, r.dx.data(),
                        r.ds.data(), kept);
   return r;
 }

@@ -74,24 +74,26 @@ def test_kept_tables_change_no_bit(monkeypatch, kept):
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_tables_of_a_symmetric_kernel_change_no_bit(monkeypatch):
-    """They are kept where all of them fit, and the matrix is then computed whole, not halved."""
-    kernel_fn = make_kernel_fn(NETWORK, backend="fused")
-    x = _images(37)
-    cotangent = np.random.default_rng(0).normal(size=(37, 37)).astype(np.float32)
+@pytest.mark.parametrize("n", [5, 37])
+def test_tables_and_threads_change_no_bit_of_a_symmetric_kernel(monkeypatch, n):
+    """A kernel of one set: within a vector of images, and beyond, where each pair is taken once."""
+    x, same = _images(n), jnp.eye(n, dtype=bool)
+    cotangent = np.random.default_rng(0).normal(size=(n, n)).astype(np.float32)
+    kernel = functools.partial(fused.matrix, symmetric=True, architecture=NETWORK, ntk=True)
     attributes = fused._attributes(NETWORK, x.shape[1:], ntk=True)
-    groups, floats = loading.kept_tables(attributes["program"], 37, 37, all_or_none=True)
-    assert groups >= 3 * 37
+    whole, floats = loading.kept_tables(attributes["program"], n, n)
+    groups, _ = loading.kept_tables(attributes["program"], n, n, symmetric=True)
+    assert groups == whole if n == 5 and loading.isa() != "base" else n < groups < whole
     results = []
-    for fitting in (groups, groups - 1):
+    for fitting, count in ((groups, 1), (groups, 2), (groups // 2, 8), (0, 2)):
+        monkeypatch.setenv("KIPAX_NUM_THREADS", str(count))
         monkeypatch.setattr(window, "KEPT_TABLES_BYTES", 4 * floats * fitting)
-        kept = loading.kept_tables(attributes["program"], 37, 37, all_or_none=True)
-        assert kept == (groups if fitting == groups else 0, floats)
-        k, pull = jax.vjp(kernel_fn, x)
+        k, pull = jax.vjp(lambda a: kernel(a, a, same), x)
         results.append((np.asarray(k), np.asarray(pull(cotangent)[0])))
-    np.testing.assert_array_equal(results[0][0], kernel_fn(x))
-    for a, b in zip(*results, strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(results[0][0], make_kernel_fn(NETWORK, backend="fused")(x))
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_no_tables_without_a_pool():
@@ -226,6 +228,13 @@ def test_a_library_that_does_not_load(monkeypatch, tmp_path):
     file.write_bytes(b"no library")
     monkeypatch.setattr(loading, "_path", lambda: file)
     assert "could not be loaded" in loading.load.__wrapped__()[1]
+
+
+def test_a_library_of_another_version_is_not_called(monkeypatch):
+    monkeypatch.setattr(loading, "_INTERFACE", loading._INTERFACE + 1)
+    library, reason = loading.load.__wrapped__()
+    assert library is None
+    assert reason == "it was built from another version of kipax: install kipax again"
 
 
 @pytest.mark.parametrize(

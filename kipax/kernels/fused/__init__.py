@@ -153,8 +153,6 @@ def _call_forward(
     """Returns each pair's mean over the readout: covariance and NTK, ``(n1, n2)`` each, and tables.
 
     The tables are what `_call_backward` of the same sides takes to save work; none without `keep`.
-    The pullback of a symmetric matrix goes over its pairs in both orders, so that a pass forward
-    that keeps their tables computes the whole of it.
     """
     x1, x2 = sides.x1, sides.x2
     attributes = _attributes(architecture, x1.shape[1:], ntk=ntk)
@@ -163,20 +161,28 @@ def _call_forward(
         return *_undifferentiated(on_gpu, *sides), jnp.zeros((0, 0), x1.dtype)
     kept, sizes = (0, 0), (x1.shape[0], x2.shape[0])
     if keep:
-        kept = kept_tables(attributes["program"], *sizes, all_or_none=symmetric)
+        kept = kept_tables(attributes["program"], *sizes, symmetric=symmetric)
     shape = jax.ShapeDtypeStruct(sizes, x1.dtype)
     results = (shape, shape, jax.ShapeDtypeStruct(kept, x1.dtype))
     call = jax.ffi.ffi_call("kipax_forward", results, vmap_method="sequential")
-    halved = symmetric and not kept[0]
-    chosen = attributes | {"symmetric": bool(halved), "threads": np.int64(threads())}
-    k, theta, tables = _undifferentiated(lambda *a: call(*a, **chosen), *sides)
-    if symmetric and not halved:  # one of the two orders for both, as in the halved work
-        k, theta = (jnp.triu(a) + jnp.triu(a, 1).T for a in (k, theta))
-    return k, theta, tables
+    chosen = attributes | {"symmetric": bool(symmetric), "threads": np.int64(threads())}
+    return _undifferentiated(lambda *a: call(*a, **chosen), *sides)
 
 
-def _call_backward(architecture: Architecture, sides: Sides, cotangents, tables, *, ntk: bool):
-    """Returns the cotangents of the second side's pixels and scales."""
+def _call_backward(
+    architecture: Architecture,
+    sides: Sides,
+    cotangents,
+    tables,
+    *,
+    ntk: bool,
+    symmetric: bool = False,
+):
+    """Returns the cotangents of the second side's pixels and scales.
+
+    Of a symmetric matrix, both of whose sides are one set, they are the whole cotangents;
+    `cotangents` hold those of both orders of a pair together.
+    """
     x2, s2 = sides.x2, sides.s2
     attributes = _attributes(architecture, x2.shape[1:], ntk=ntk)
     if jax.default_backend() == "gpu":
@@ -184,7 +190,7 @@ def _call_backward(architecture: Architecture, sides: Sides, cotangents, tables,
         return _undifferentiated(on_gpu, *sides, *cotangents)
     shapes = (jax.ShapeDtypeStruct(x2.shape, x2.dtype), jax.ShapeDtypeStruct(s2.shape, s2.dtype))
     call = jax.ffi.ffi_call("kipax_backward", shapes, vmap_method="sequential")
-    chosen = attributes | {"threads": np.int64(threads())}
+    chosen = attributes | {"symmetric": bool(symmetric), "threads": np.int64(threads())}
     return _undifferentiated(lambda *a: call(*a, **chosen), *sides, *cotangents, tables)
 
 
@@ -236,7 +242,9 @@ def _pairs_backward(architecture, ntk, symmetric, residuals, cotangents):
         cotangents, first, second = [c + c.T for c in cotangents], False, first or second
     d_x1, d_x2, d_s1, d_s2 = (jnp.zeros_like(a) for a in sides[:4])
     if second:
-        d_x2, d_s2 = _call_backward(architecture, sides, cotangents, tables, ntk=ntk)
+        d_x2, d_s2 = _call_backward(
+            architecture, sides, cotangents, tables, ntk=ntk, symmetric=symmetric
+        )
     if first:
         turned, none_kept = [c.T for c in cotangents], jnp.zeros((0, 0), tables.dtype)
         d_x1, d_s1 = _call_backward(architecture, sides.turned(), turned, none_kept, ntk=ntk)

@@ -48,6 +48,11 @@ static bool Fits(const Program& p, const Floats& x, const Floats* scales) {
   return s.size() == 2 && s[0] == d[0] && s[1] == p.num_scales;
 }
 
+// Whether both sides have as many images where they are one set.
+static bool Pairs(const Floats& x1, const Floats& x2, bool symmetric) {
+  return !symmetric || x1.dimensions()[0] == x2.dimensions()[0];
+}
+
 static ffi::Error Bad() { return ffi::Error::InvalidArgument("kipax: shapes differ from the plan"); }
 
 // The tables that a call keeps or takes: a row a group, none where nothing is kept.
@@ -76,7 +81,7 @@ static ffi::Error ForwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes 
   Kept kept;
   if (!ParseProgram(code.begin(), code.size(), weight_variance, bias_variance, &p) ||
       !Fits(p, x1, &s1) || !Fits(p, x2, &s2) ||
-      !TakeKept(p, tables->typed_data(), tables->dimensions(), &kept) || (symmetric && kept.groups))
+      !TakeKept(p, tables->typed_data(), tables->dimensions(), &kept) || !Pairs(x1, x2, symmetric))
     return Bad();
   Choose().forward(p, Of(x1, s1), Of(x2, s2), same.typed_data(), symmetric, threads,
                    k->typed_data(), t->typed_data(), kept);
@@ -85,14 +90,16 @@ static ffi::Error ForwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes 
 
 static ffi::Error BackwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes same, Floats gk,
                                Floats gt, Floats tables, OutFloats dx, OutFloats ds, Code code,
-                               float weight_variance, float bias_variance, int64_t threads) {
+                               float weight_variance, float bias_variance, int64_t threads,
+                               bool symmetric) {
   Program p;
   Kept kept;  // only read
   if (!ParseProgram(code.begin(), code.size(), weight_variance, bias_variance, &p) ||
       !Fits(p, x1, &s1) || !Fits(p, x2, &s2) ||
-      !TakeKept(p, const_cast<float*>(tables.typed_data()), tables.dimensions(), &kept))
+      !TakeKept(p, const_cast<float*>(tables.typed_data()), tables.dimensions(), &kept) ||
+      !Pairs(x1, x2, symmetric))
     return Bad();
-  Choose().backward(p, Of(x1, s1), Of(x2, s2), same.typed_data(), gk.typed_data(),
+  Choose().backward(p, Of(x1, s1), Of(x2, s2), same.typed_data(), symmetric, gk.typed_data(),
                     gt.typed_data(), threads, dx->typed_data(), ds->typed_data(), kept);
   return ffi::Error::Success();
 }
@@ -102,6 +109,9 @@ static ffi::Error BackwardImpl(Floats x1, Floats x2, Floats s1, Floats s2, Bytes
 extern "C" {
 
 const char* kipax_isa() { return kipax::Choose().name; }
+
+// The number of loading.py, so that a library from before a change of a call is not called.
+int kipax_interface() { return 2; }
 
 // First images of a group of image pairs, which is what one row of kept tables belongs to.
 int64_t kipax_lanes() { return kipax::Choose().lanes; }
@@ -147,4 +157,5 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(kipax_backward, kipax::BackwardImpl,
                                               .Arg<kipax::Floats>()
                                               .Arg<kipax::Floats>()
                                               .Ret<kipax::Floats>()
-                                              .Ret<kipax::Floats>()));
+                                              .Ret<kipax::Floats>())
+                                  .Attr<bool>("symmetric"));

@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <thread>
 
 #include "backend.h"
@@ -84,6 +85,13 @@ static inline vec Low(const uint8_t* same, int64_t n1, int64_t n2, int64_t begin
 // Floats of a group's tables.
 int64_t TableFloats(const Program& p) { return int64_t(Tables(p, false).size) * kLanes; }
 
+// The place of the group of block b of first images and second image j among the groups of a call, in
+// the order of blocks, then second images. A symmetric matrix has those that reach its diagonal or lie
+// above it.
+static inline int64_t GroupOf(bool symmetric, int64_t n2, int64_t b, int64_t j) {
+  return b * n2 + j - (symmetric ? kLanes * b * (b + 1) / 2 : 0);
+}
+
 // A group's tables, or null where they are not kept.
 static inline vec* TablesOf(Kept kept, int64_t group, int64_t floats) {
   return group < kept.groups ? reinterpret_cast<vec*>(kept.tables + group * floats) : nullptr;
@@ -135,7 +143,8 @@ void Forward(const Program& p, Images first, Images second, const uint8_t* same,
       vec k_mean = Splat(0.0f), t_mean = Splat(0.0f);
       work.recursion.Forward({work.block.side(), work.column.Take(p, second, j),
                               Low(same, n1, n2, begin, j)},
-                             TablesOf(kept, unit / parts * n2 + j, floats), &k_mean, &t_mean);
+                             TablesOf(kept, GroupOf(symmetric, n2, unit / parts, j), floats),
+                             &k_mean, &t_mean);
       for (int lane = 0; lane < kLanes && begin + lane < n1; ++lane) {
         const int64_t i = begin + lane;
         if (symmetric && i > j) break;
@@ -146,25 +155,103 @@ void Forward(const Program& p, Images first, Images second, const uint8_t* same,
   });
 }
 
-void Backward(const Program& p, Images first, Images second, const uint8_t* same, const float* gk,
-              const float* gt, int threads, float* dx, float* ds, Kept kept) {
-  struct Workspace {
-    Pullback pullback;
-    Block block;
-    Column column;
-    Buffer x, scale;
+struct PullWorkspace {
+  explicit PullWorkspace(const Program& p) : pullback(p) {
+    for (Buffer* b : {&x, &first_x}) b->Resize(Pixels(p));
+    for (Buffer* b : {&scale, &first_scale}) b->Resize(p.num_scales + 1);
+  }
+  BothPulled out() { return {{x.data(), scale.data()}, {first_x.data(), first_scale.data()}}; }
+
+  Pullback pullback;
+  Block block;
+  Column column;
+  Buffer x, scale, first_x, first_scale;  // sums of the second side, and of the first
+};
+
+// Writes sums of the second side, over lanes.
+static inline void SumLanes(const Program& p, PullWorkspace& work, float* out) {
+  auto sum = [](vec v) {
+    float total = 0;
+    for (int lane = 0; lane < kLanes; ++lane) total += v[lane];
+    return total;
   };
+  const size_t pixels = Pixels(p);
+  for (size_t i = 0; i < pixels; ++i) out[i] = sum(work.x[i]);
+  for (int i = 0; i < p.num_scales; ++i) out[pixels + i] = sum(work.scale[i]);
+}
+
+// The pullback of a symmetric matrix of more than one block: of each pair once, to both images. gk
+// and gt hold the cotangents of both orders together, so that the diagonal's count twice.
+void BackwardOnce(const Program& p, Images images, const uint8_t* same, const float* gk,
+                  const float* gt, int threads, float* dx, float* ds, Kept kept) {
+  struct Unit {
+    int64_t block, from, to;  // second images
+  };
+  const int64_t n = images.n, blocks = CeilDiv(n, kLanes), floats = TableFloats(p);
+  const size_t pixels = Pixels(p), values = pixels + p.num_scales;
+  const int64_t groups = GroupOf(true, n, blocks - 1, n - 1) + 1;
+  const int64_t width = CeilDiv(groups, kUnits / 4);  // a unit keeps the sums of a whole block
+  std::vector<Unit> units;
+  for (int64_t b = 0; b < blocks; ++b) {
+    for (int64_t from = b * kLanes; from < n; from += width)
+      units.push_back({b, from, std::min(n, from + width)});
+  }
+  std::vector<float> of_second(size_t(groups) * values);
+  std::vector<float> of_first(units.size() * kLanes * values);
+  auto make = [&] { return std::make_unique<PullWorkspace>(p); };
+  ForEachUnit(units.size(), threads, make, [&](int64_t number, PullWorkspace& work) {
+    const Unit& unit = units[number];
+    const int64_t begin = unit.block * kLanes;
+    work.block.Pack(p, images, begin, true);
+    work.first_x.Zero(pixels), work.first_scale.Zero(p.num_scales);
+    for (int64_t j = unit.from; j < unit.to; ++j) {
+      work.x.Zero(pixels), work.scale.Zero(p.num_scales);
+      vec k = Splat(0.0f), t = Splat(0.0f);
+      for (int lane = 0; lane < kLanes && begin + lane <= j; ++lane) {
+        const int64_t i = begin + lane;
+        const float part = i == j ? 0.5f : 1.0f;
+        k[lane] = part * gk[i * n + j], t[lane] = part * gt[i * n + j];
+      }
+      const int64_t group = GroupOf(true, n, unit.block, j);
+      work.pullback.Backward<true>(
+          {work.block.side(), work.column.Take(p, images, j), Low(same, n, n, begin, j)},
+          TablesOf(kept, group, floats), k, t, work.out());
+      SumLanes(p, work, of_second.data() + size_t(group) * values);
+    }
+    float* out = of_first.data() + size_t(number) * kLanes * values;
+    for (int lane = 0; lane < kLanes; ++lane, out += values) {
+      for (size_t i = 0; i < pixels; ++i) out[i] = work.first_x[i][lane];
+      for (int i = 0; i < p.num_scales; ++i) out[pixels + i] = work.first_scale[i][lane];
+    }
+  });
+  for (int64_t image = 0; image < n; ++image) {
+    std::vector<double> total(values);
+    auto add = [&](const float* from) {
+      for (size_t i = 0; i < values; ++i) total[i] += from[i];
+    };
+    const int64_t block = image / kLanes;
+    for (int64_t b = 0; b <= block; ++b)
+      add(of_second.data() + size_t(GroupOf(true, n, b, image)) * values);
+    for (size_t unit = 0; unit < units.size(); ++unit) {
+      if (units[unit].block == block)
+        add(of_first.data() + (unit * kLanes + image % kLanes) * values);
+    }
+    std::copy(total.begin(), total.begin() + pixels, dx + image * pixels);
+    std::copy(total.begin() + pixels, total.end(), ds + image * p.num_scales);
+  }
+}
+
+void Backward(const Program& p, Images first, Images second, const uint8_t* same, bool symmetric,
+              const float* gk, const float* gt, int threads, float* dx, float* ds, Kept kept) {
+  if (symmetric && first.n > kLanes)
+    return BackwardOnce(p, first, same, gk, gt, threads, dx, ds, kept);
   const int64_t n1 = first.n, n2 = second.n, blocks = CeilDiv(n1, kLanes);
   const int64_t height = std::max<int64_t>(1, blocks * n2 / kUnits);  // blocks in a unit
   const int64_t parts = CeilDiv(blocks, height), floats = TableFloats(p);
   const size_t pixels = Pixels(p), scales = p.num_scales;
   std::vector<float> partial(size_t(n2 * parts) * (pixels + scales));
-  auto make = [&] {
-    auto work = std::unique_ptr<Workspace>(new Workspace{Pullback(p), {}, {}, {}, {}});
-    work->x.Resize(pixels), work->scale.Resize(scales + 1);
-    return work;
-  };
-  ForEachUnit(n2 * parts, threads, make, [&](int64_t unit, Workspace& work) {
+  auto make = [&] { return std::make_unique<PullWorkspace>(p); };
+  ForEachUnit(n2 * parts, threads, make, [&](int64_t unit, PullWorkspace& work) {
     const int64_t j = unit / parts, part = unit % parts;
     const Side<false> side = work.column.Take(p, second, j);
     work.x.Zero(pixels), work.scale.Zero(scales);
@@ -176,17 +263,9 @@ void Backward(const Program& p, Images first, Images second, const uint8_t* same
       for (int lane = 0; lane < kLanes && begin + lane < n1; ++lane) {
         k[lane] = gk[(begin + lane) * n2 + j], t[lane] = gt[(begin + lane) * n2 + j];
       }
-      work.pullback.Backward(group, TablesOf(kept, b * n2 + j, floats), k, t,
-                             {work.x.data(), work.scale.data()});
+      work.pullback.Backward<false>(group, TablesOf(kept, b * n2 + j, floats), k, t, work.out());
     }
-    float* out = partial.data() + size_t(unit) * (pixels + scales);
-    auto sum = [](vec v) {
-      float total = 0;
-      for (int lane = 0; lane < kLanes; ++lane) total += v[lane];
-      return total;
-    };
-    for (size_t i = 0; i < pixels; ++i) out[i] = sum(work.x[i]);
-    for (size_t i = 0; i < scales; ++i) out[pixels + i] = sum(work.scale[i]);
+    SumLanes(p, work, partial.data() + size_t(unit) * (pixels + scales));
   });
   for (int64_t j = 0; j < n2; ++j) {
     std::vector<double> total(pixels + scales);

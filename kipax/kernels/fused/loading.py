@@ -14,6 +14,7 @@ from kipax.kernels import window
 
 __all__ = ["isa", "kept_tables", "load", "register"]
 
+_INTERFACE = 2  # of ffi.cpp, as there; another number where the arguments of a call change
 _CALLS = ("kipax_own_scales", "kipax_forward", "kipax_backward")
 
 
@@ -35,6 +36,8 @@ def load() -> tuple[ctypes.CDLL | None, str | None]:
         return None, "it was not built: kipax was installed without a C++17 compiler"
     try:
         library = ctypes.CDLL(str(path))
+        if getattr(library, "kipax_interface", lambda: 0)() != _INTERFACE:
+            return None, "it was built from another version of kipax: install kipax again"
         library.kipax_isa.restype = ctypes.c_char_p
         library.kipax_lanes.restype = ctypes.c_int64
         library.kipax_table_floats.restype = ctypes.c_int64
@@ -59,7 +62,7 @@ def isa() -> str | None:
 
 
 def kept_tables(
-    program: np.ndarray, first: int, second: int, *, all_or_none: bool = False
+    program: np.ndarray, first: int, second: int, *, symmetric: bool = False
 ) -> tuple[int, int]:
     """Returns the shape of the tables that a gradient keeps: groups of pairs, floats of each.
 
@@ -67,15 +70,14 @@ def kept_tables(
         program: the network as program.h parses it, int64.
         first: number of first images; a vector's width of them makes a group with a second one.
         second: number of second images.
-        all_or_none: whether to keep nothing where not all groups fit in `KEPT_TABLES_BYTES`.
+        symmetric: whether both are one set, so that groups below the diagonal are left out.
     """
     library = load()[0]
     assert library is not None
     floats = library.kipax_table_floats(
         program.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(len(program))
     )
-    groups = -(-first // library.kipax_lanes()) * second
-    fitting = window.KEPT_TABLES_BYTES // (4 * floats) if floats else 0
-    if all_or_none and groups > fitting:
-        return 0, floats
-    return min(groups, fitting), floats
+    lanes = library.kipax_lanes()
+    blocks = -(-first // lanes)
+    groups = blocks * second - (lanes * blocks * (blocks - 1) // 2 if symmetric else 0)
+    return min(groups, window.KEPT_TABLES_BYTES // (4 * floats)) if floats else 0, floats

@@ -1,14 +1,18 @@
-// The pullback of the recursion of one group of image pairs, to the second side.
+// The pullback of the recursion of one group of image pairs, to the second side or to both.
 
 #include "recursion.h"
 
 namespace kipax {
 namespace KIPAX_ISA {
 
-// Sums that the pullback adds to, for the second side; vectors still to be summed over lanes.
+// Sums that the pullback adds to. Those of the second side are still to be summed over lanes; of the
+// first side a lane is an image.
 struct Pulled {
   vec* x;      // (H, W, C)
   vec* scale;  // (P)
+};
+struct BothPulled {
+  Pulled second, first;
 };
 
 // One thread's workspace.
@@ -24,18 +28,20 @@ class Pullback : public Recursion<false> {
   }
 
   // Adds the pullback of cotangents of `Forward`'s results; tables: those that it left, or null,
-  // then they are computed again.
-  void Backward(const Group<false>& g, vec* tables, vec gk, vec gt, Pulled out) {
+  // then they are computed again. kBoth: to the first side as well.
+  template <bool kBoth>
+  void Backward(const Group<false>& g, vec* tables, vec gk, vec gt, BothPulled out) {
     if (!tables && tables_.size) {
       vec unused_k, unused_t;
       Forward(g, nullptr, &unused_k, &unused_t);
     }
     Use(tables);
-    for (size_t l = program_.levels.size(); l-- > 0;) PullLevel(g, l, gk, gt, out);
+    for (size_t l = program_.levels.size(); l-- > 0;) PullLevel<kBoth>(g, l, gk, gt, out);
   }
 
  private:
-  void PullLevel(const Group<false>& g, size_t l, vec gk, vec gt, Pulled out) {
+  template <bool kBoth>
+  void PullLevel(const Group<false>& g, size_t l, vec gk, vec gt, BothPulled out) {
     const Level& level = program_.levels[l];
     const bool last = l + 1 == program_.levels.size();
     const bool theta = last ? tables_.theta_leaves : tables_.theta_enters[l + 1];
@@ -57,7 +63,7 @@ class Pullback : public Recursion<false> {
       const vec low = place.dy == 0 && place.dx == 0 ? g.low : low_everywhere;
       for (size_t i = passes_.size(); i-- > 0;) {
         const Pass& pass = passes_[i];
-        if (pass.relu) PullRelu(g, place, pass, low, k, has ? t : nullptr, out);
+        if (pass.relu) PullRelu<kBoth>(g, place, pass, low, k, has ? t : nullptr, out);
         if (pass.conv) {
           turn = 2 - turn;
           vec* k_in = cotangents_[turn].data();
@@ -67,7 +73,7 @@ class Pullback : public Recursion<false> {
         }
         has = pass.theta_entered;
       }
-      Leave(g, l, place, k, has ? t : nullptr, out);
+      Leave<kBoth>(g, l, place, k, has ? t : nullptr, out);
     });
   }
 
@@ -88,8 +94,9 @@ class Pullback : public Recursion<false> {
   }
 
   // In place: cotangents after the ReLU become those before it.
+  template <bool kBoth>
   void PullRelu(const Group<false>& g, const Place& place, const Pass& pass, vec low, vec* gk,
-                vec* gt, Pulled out) {
+                vec* gt, BothPulled out) {
     const int h = place.rect.h(), w = place.rect.w();
     const vec zero = Splat(0.0f);
     for (int y = 0; y < h; ++y) {
@@ -105,7 +112,8 @@ class Pullback : public Recursion<false> {
             gt ? PullDual<true>(d, gk[i], gt[i], pass.t[i]) : PullDual<false>(d, gk[i], zero, zero);
         if (gt) gt[i] = pulled.t;
         gk[i] = pulled.n;
-        out.scale[b + x] += pulled.m * s1;
+        out.second.scale[b + x] += pulled.m * s1;
+        if constexpr (kBoth) out.first.scale[a + x] += pulled.m * g.second.scale[b + x];
       }
     }
   }
@@ -130,8 +138,9 @@ class Pullback : public Recursion<false> {
   }
 
   // Cotangents of what entered a level go to the pixels, or to the table that it came from.
+  template <bool kBoth>
   void Leave(const Group<false>& g, size_t l, const Place& place, const vec* gk, const vec* gt,
-             Pulled out) {
+             BothPulled out) {
     const int n = place.rect.size();
     if (l > 0) {
       const size_t at = tables_.layouts[l].offsets[tables_.layouts[l].At(place.dy, place.dx)];
@@ -142,12 +151,19 @@ class Pullback : public Recursion<false> {
     const int c = program_.channels;
     const float share = 1.0f / c;
     for (int y = 0; y < place.rect.h(); ++y) {
-      const vec* a = g.first.x + size_t(place.first + y * place.width) * c;
-      vec* dx = out.x + size_t(place.second + y * place.width) * c;
-      for (int x = 0; x < place.rect.w(); ++x, ++gk) {
-        const vec shared = *gk * share;
-        for (int i = 0; i < c; ++i) *dx++ += shared * *a++;
+      const size_t first = size_t(place.first + y * place.width) * c;
+      const size_t second = size_t(place.second + y * place.width) * c;
+      const vec* a = g.first.x + first;
+      const float* b = g.second.x + second;
+      vec* db = out.second.x + second;
+      for (int x = 0, i = 0; x < place.rect.w(); ++x) {
+        const vec shared = gk[x] * share;
+        for (const int end = i + c; i < end; ++i) {
+          db[i] += shared * a[i];
+          if constexpr (kBoth) out.first.x[first + i] += shared * b[i];
+        }
       }
+      gk += place.rect.w();
     }
   }
 
