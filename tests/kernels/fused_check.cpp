@@ -43,9 +43,10 @@ struct Result {
   std::vector<float> k, t, dx, ds;
 };
 
-// keep: the share of the groups of pairs whose tables are kept for the pullback.
+// keep: the share of the groups of pairs whose tables are kept for the pullback. symmetric: whether
+// the two sides, which are then the same, are taken as one set.
 Result Run(const kipax::Program& p, const std::vector<float>& x1, const std::vector<float>& x2,
-           int threads, double keep) {
+           int threads, double keep, bool symmetric = false) {
   const int64_t pixels = 9 * 8 * 3, n1 = x1.size() / pixels, n2 = x2.size() / pixels;
   std::vector<float> s1(n1 * p.num_scales), s2(n2 * p.num_scales), h1(n1), h2(n2);
   KIPAX_WIDTH.own_scales(p, x1.data(), n1, threads, s1.data(), h1.data());
@@ -59,11 +60,39 @@ Result Run(const kipax::Program& p, const std::vector<float>& x1, const std::vec
   std::vector<float> room(groups * floats + 16);
   const auto at = (reinterpret_cast<uintptr_t>(room.data()) + 63) & ~uintptr_t{63};
   const kipax::Kept kept{reinterpret_cast<float*>(at), int64_t(keep * groups)};
-  KIPAX_WIDTH.forward(p, a, b, same.data(), false, threads, r.k.data(), r.t.data(), kept);
-  const std::vector<float> gk(n1 * n2, 0.0f), gt = Noise(n1 * n2, 5);
-  KIPAX_WIDTH.backward(p, a, b, same.data(), false, gk.data(), gt.data(), threads, r.dx.data(),
+  KIPAX_WIDTH.forward(p, a, b, same.data(), symmetric, threads, r.k.data(), r.t.data(), kept);
+  const std::vector<float> gk(n1 * n2, 0.0f);
+  std::vector<float> gt = Noise(n1 * n2, 5);
+  if (x1 == x2) {  // the cotangents of both orders together
+    for (int64_t i = 0; i < n1; ++i)
+      for (int64_t j = 0; j <= i; ++j) gt[i * n1 + j] = gt[j * n1 + i] += gt[i * n1 + j];
+  }
+  KIPAX_WIDTH.backward(p, a, b, same.data(), symmetric, gk.data(), gt.data(), threads, r.dx.data(),
                        r.ds.data(), kept);
   return r;
+}
+
+// The largest difference of two arrays, as a share of the largest number.
+double Difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double worst = 0, largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    worst = std::fmax(worst, std::fabs(double(a[i]) - b[i]));
+    largest = std::fmax(largest, std::fabs(double(a[i])));
+  }
+  return worst / largest;
+}
+
+// Whether a set taken as one has the bits of any number of threads and the values of two sides.
+bool SymmetricAgrees(const kipax::Program& p, const std::vector<float>& x) {
+  const Result two_sides = Run(p, x, x, 1, 1.0), one = Run(p, x, x, 1, 0.0, true);
+  for (int threads : {1, 2, 8}) {
+    for (double keep : {0.0, 0.5, 1.0}) {
+      const Result many = Run(p, x, x, threads, keep, true);
+      if (one.k != many.k || one.dx != many.dx || one.ds != many.ds) return false;
+    }
+  }
+  return Difference(two_sides.k, one.k) < 1e-5 && Difference(two_sides.dx, one.dx) < 1e-4 &&
+         Difference(two_sides.ds, one.ds) < 1e-4;
 }
 
 }  // namespace
@@ -79,6 +108,12 @@ int main() {
         std::printf("FAILED: %d threads, %g of the tables kept: other bits\n", threads, keep);
         return 1;
       }
+    }
+  }
+  for (size_t images : {5, 37}) {
+    if (!SymmetricAgrees(p, {x1.begin(), x1.begin() + images * 216})) {
+      std::printf("FAILED: a set of %zu images with itself\n", images);
+      return 1;
     }
   }
   // d sum(gt t) / d s2 by central differences of one scale, pixels fixed.

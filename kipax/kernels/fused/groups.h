@@ -180,61 +180,75 @@ static inline void SumLanes(const Program& p, PullWorkspace& work, float* out) {
   for (int i = 0; i < p.num_scales; ++i) out[pixels + i] = sum(work.scale[i]);
 }
 
+// Some columns of a symmetric matrix against a block of its rows, and the sums of their pullbacks.
+struct Columns {
+  int64_t block, from, to;  // second images
+};
+struct Sums {
+  size_t values;                  // of an image: pixels, scales
+  std::vector<float> of_second;   // (groups, values)
+  std::vector<float> of_first;    // (units, kLanes, values)
+};
+
+// Pulls each pair of a unit back once, to both images.
+static void PullColumns(const Program& p, Images images, const uint8_t* same, const float* gk,
+                        const float* gt, Kept kept, Columns unit, int64_t number,
+                        PullWorkspace& work, Sums& sums) {
+  const int64_t n = images.n, begin = unit.block * kLanes, floats = TableFloats(p);
+  const size_t pixels = Pixels(p);
+  work.block.Pack(p, images, begin, true);
+  work.first_x.Zero(pixels), work.first_scale.Zero(p.num_scales);
+  for (int64_t j = unit.from; j < unit.to; ++j) {
+    work.x.Zero(pixels), work.scale.Zero(p.num_scales);
+    vec k = Splat(0.0f), t = Splat(0.0f);
+    for (int lane = 0; lane < kLanes && begin + lane <= j; ++lane) {
+      const int64_t i = begin + lane;
+      const float part = i == j ? 0.5f : 1.0f;
+      k[lane] = part * gk[i * n + j], t[lane] = part * gt[i * n + j];
+    }
+    const int64_t group = GroupOf(true, n, unit.block, j);
+    work.pullback.Backward<true>(
+        {work.block.side(), work.column.Take(p, images, j), Low(same, n, n, begin, j)},
+        TablesOf(kept, group, floats), k, t, work.out());
+    SumLanes(p, work, sums.of_second.data() + size_t(group) * sums.values);
+  }
+  float* out = sums.of_first.data() + size_t(number) * kLanes * sums.values;
+  for (int lane = 0; lane < kLanes; ++lane, out += sums.values) {
+    for (size_t i = 0; i < pixels; ++i) out[i] = work.first_x[i][lane];
+    for (int i = 0; i < p.num_scales; ++i) out[pixels + i] = work.first_scale[i][lane];
+  }
+}
+
 // The pullback of a symmetric matrix of more than one block: of each pair once, to both images. gk
 // and gt hold the cotangents of both orders together, so that the diagonal's count twice.
 void BackwardOnce(const Program& p, Images images, const uint8_t* same, const float* gk,
                   const float* gt, int threads, float* dx, float* ds, Kept kept) {
-  struct Unit {
-    int64_t block, from, to;  // second images
-  };
-  const int64_t n = images.n, blocks = CeilDiv(n, kLanes), floats = TableFloats(p);
-  const size_t pixels = Pixels(p), values = pixels + p.num_scales;
+  const int64_t n = images.n, blocks = CeilDiv(n, kLanes);
   const int64_t groups = GroupOf(true, n, blocks - 1, n - 1) + 1;
   const int64_t width = CeilDiv(groups, kUnits / 4);  // a unit keeps the sums of a whole block
-  std::vector<Unit> units;
+  std::vector<Columns> units;
   for (int64_t b = 0; b < blocks; ++b) {
     for (int64_t from = b * kLanes; from < n; from += width)
       units.push_back({b, from, std::min(n, from + width)});
   }
-  std::vector<float> of_second(size_t(groups) * values);
-  std::vector<float> of_first(units.size() * kLanes * values);
+  const size_t pixels = Pixels(p), values = pixels + p.num_scales;
+  Sums sums{values, std::vector<float>(size_t(groups) * values),
+            std::vector<float>(units.size() * kLanes * values)};
   auto make = [&] { return std::make_unique<PullWorkspace>(p); };
   ForEachUnit(units.size(), threads, make, [&](int64_t number, PullWorkspace& work) {
-    const Unit& unit = units[number];
-    const int64_t begin = unit.block * kLanes;
-    work.block.Pack(p, images, begin, true);
-    work.first_x.Zero(pixels), work.first_scale.Zero(p.num_scales);
-    for (int64_t j = unit.from; j < unit.to; ++j) {
-      work.x.Zero(pixels), work.scale.Zero(p.num_scales);
-      vec k = Splat(0.0f), t = Splat(0.0f);
-      for (int lane = 0; lane < kLanes && begin + lane <= j; ++lane) {
-        const int64_t i = begin + lane;
-        const float part = i == j ? 0.5f : 1.0f;
-        k[lane] = part * gk[i * n + j], t[lane] = part * gt[i * n + j];
-      }
-      const int64_t group = GroupOf(true, n, unit.block, j);
-      work.pullback.Backward<true>(
-          {work.block.side(), work.column.Take(p, images, j), Low(same, n, n, begin, j)},
-          TablesOf(kept, group, floats), k, t, work.out());
-      SumLanes(p, work, of_second.data() + size_t(group) * values);
-    }
-    float* out = of_first.data() + size_t(number) * kLanes * values;
-    for (int lane = 0; lane < kLanes; ++lane, out += values) {
-      for (size_t i = 0; i < pixels; ++i) out[i] = work.first_x[i][lane];
-      for (int i = 0; i < p.num_scales; ++i) out[pixels + i] = work.first_scale[i][lane];
-    }
+    PullColumns(p, images, same, gk, gt, kept, units[number], number, work, sums);
   });
   for (int64_t image = 0; image < n; ++image) {
+    const int64_t block = image / kLanes;
     std::vector<double> total(values);
     auto add = [&](const float* from) {
       for (size_t i = 0; i < values; ++i) total[i] += from[i];
     };
-    const int64_t block = image / kLanes;
     for (int64_t b = 0; b <= block; ++b)
-      add(of_second.data() + size_t(GroupOf(true, n, b, image)) * values);
+      add(sums.of_second.data() + size_t(GroupOf(true, n, b, image)) * values);
     for (size_t unit = 0; unit < units.size(); ++unit) {
       if (units[unit].block == block)
-        add(of_first.data() + (unit * kLanes + image % kLanes) * values);
+        add(sums.of_first.data() + (unit * kLanes + image % kLanes) * values);
     }
     std::copy(total.begin(), total.begin() + pixels, dx + image * pixels);
     std::copy(total.begin() + pixels, total.end(), ds + image * p.num_scales);
