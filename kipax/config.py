@@ -136,7 +136,7 @@ def check_not_negative(config: Any, *fields: str) -> None:
 
 
 def check_share(config: Any, *fields: str) -> None:
-    """Raises a `UsageError` unless each field is at least 0 and below 1, or None."""
+    """Raises a `UsageError` unless each field is None, or a number from 0 to below 1."""
     for name in fields:
         value = getattr(config, name)
         if value is not None and not 0 <= value < 1:

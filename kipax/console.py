@@ -88,7 +88,7 @@ def describe_progress(progress: report.Progress) -> str:
 
 
 class _Console(Console):
-    """A console that raises where nobody reads it; rich's own would discard stdout."""
+    """A rich console that raises `BrokenPipeError`, where rich itself would discard stdout."""
 
     def on_broken_pipe(self) -> None:
         raise  # the error that is being handled
@@ -267,14 +267,14 @@ def print_result(text: str) -> None:
 
 
 def _discard(stream: TextIO | None) -> None:
-    """Drops what a stream cannot write; Python would try again, and fail, when it exits."""
+    """Redirects a stream to the null device, so that Python can flush it when it exits."""
     if stream is not None:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _settle(stream: TextIO | None) -> None:
-    """Writes what a stream still holds, or drops what nobody reads; None for a closed stream."""
+    """Flushes a stream, and discards output that cannot be written; a closed stream is None."""
     try:
         if stream is not None:
             stream.flush()

@@ -43,7 +43,7 @@ class FailedRunError(KipaxError, RuntimeError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user stopped the work; its state is saved."""
+    """Raised when the user interrupts a run (Ctrl-C), after the state of the run was saved."""
 
 
 class OutOfTime(KipaxError):

@@ -52,7 +52,7 @@ class SupportSet:
         backend: the backend of its kernels, see `kipax.make_kernel_fn`; not kept in files.
         function: the kernel, where the metadata name a function of the user's (an architecture
             ``python:NAME``); not kept in files.
-        pictured: hash of the images that `pictures` show; leave it out.
+        pictured: hash of the images that `pictures` show; it is computed if left empty.
 
     Raises:
         UsageError: images, labels or class names do not fit together.
@@ -155,7 +155,7 @@ class SupportSet:
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        """The kernel that it was distilled with, and the backend that computes it here."""
+        """The kernel that the set was distilled with, and the backend that computes it."""
         return KernelSpec(self.architecture, self.kernel, self.backend)
 
     def kernel_fn(self) -> KernelFn:

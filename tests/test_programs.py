@@ -175,9 +175,10 @@ _OTHER_PLACES = [
 
 @pytest.mark.parametrize("place", ["pipe", *_OTHER_PLACES])
 def test_a_result_that_nobody_reads(tmp_path, place):
-    """``| head``, a full disk, ``>&-``: the run is saved, and nobody sees a traceback.
+    """A run is saved and prints no traceback, whatever becomes of its output.
 
-    Where nobody reads the messages alone, the result is still printed.
+    The output goes to a program that does not read it, to a full disk, or to a closed stream. If
+    only the messages are not read, the result is still printed.
     """
     run = f"{sys.executable} -m experiments.kip {' '.join(FAST)} --workdir={tmp_path / 'run'}"
     after = {"pipe": "2>&1 | true", "/dev/full": ">/dev/full", "closed": ">&-"}

@@ -33,6 +33,17 @@ __all__ = [
 
 _REPEATED = 0.01  # share of the test images that a source may show
 
+# Settings that have an effect only with certain values of other settings: the name, whether a
+# resolved config ignores the setting, and the flag with which it has an effect.
+_UNUSED: tuple[tuple[str, Callable[[KDConfig], bool], str], ...] = (
+    ("top_k", lambda c: "top_k" not in (c.signal, c.answers), "--signal=top_k or --answers=top_k"),
+    ("smoothing", lambda c: c.signal != "smoothed", "--signal=smoothed"),
+    ("mix_alpha", lambda c: c.mix == "none", "--mix"),
+    ("mix_per_example", lambda c: c.mix == "none", "--mix"),
+    ("mirror", lambda c: c.augmentation == "none", "--augmentation"),
+    ("averaging", lambda c: c.anchor_mode == "1q", "--anchor_mode=2q"),
+)
+
 NO_LABELS = (
     "the term ce needs labels, and these images have none: take a source with the teacher's "
     "classes, such as data, or another loss."
@@ -139,20 +150,8 @@ def check_apart(source: Source, data: Dataset | None, reporter: Reporter) -> Non
 
 
 def _contents(images: np.ndarray) -> set[bytes]:
-    """Returns a hash of each image's pixels, whatever their type of number."""
+    """Returns the hashes of the images, each of its pixels converted to float32."""
     return {hashlib.sha256(np.asarray(x, np.float32).tobytes()).digest() for x in images}
-
-
-# Settings that belong to the value of another: name, whether a resolved config ignores it, and
-# what it needs.
-_UNUSED: tuple[tuple[str, Callable[[KDConfig], bool], str], ...] = (
-    ("top_k", lambda c: "top_k" not in (c.signal, c.answers), "--signal=top_k or --answers=top_k"),
-    ("smoothing", lambda c: c.signal != "smoothed", "--signal=smoothed"),
-    ("mix_alpha", lambda c: c.mix == "none", "--mix"),
-    ("mix_per_example", lambda c: c.mix == "none", "--mix"),
-    ("mirror", lambda c: c.augmentation == "none", "--augmentation"),
-    ("averaging", lambda c: c.anchor_mode == "1q", "--anchor_mode=2q"),
-)
 
 
 def idle_settings(config: KDConfig) -> set[str]:

@@ -48,7 +48,7 @@ from kipax.kd.trainee import (
     Trainee,
     TrainingResult,
     finish_training,
-    stops_in,
+    saving_when_stopped,
     tested_network,
     train_in_folder,
 )
@@ -131,10 +131,11 @@ def _default_workdir(config: KDConfig) -> str:
 
 
 def _fingerprint(answers: np.ndarray) -> list[Any]:
-    """Describes answers ``(n, d)`` by few rounded numbers, which another device seldom changes.
+    """Summarises a teacher's answers ``(n, d)`` in a few rounded numbers that identify the teacher.
 
-    They are the root mean square, the place of each row's largest number, and that number, the
-    mean and the deviation of each row in hundredths of the root mean square.
+    Another device seldom changes one of them. They are the root mean square, the place of each
+    row's largest number, and that number, the mean and the deviation of each row in hundredths of
+    the root mean square.
     """
     size = float(np.sqrt(np.mean(answers**2))) or 1.0
     scaled = answers / size
@@ -237,7 +238,7 @@ class Distillation:
         if drawn is not None:
             drawn.mkdir(parents=True, exist_ok=True)
         with folder.open(self.identity, resume=resume):
-            with stops_in(folder, lambda: {}):
+            with saving_when_stopped(folder, lambda: {}):
                 images, answers = self.draw(drawn or folder.path)
             diagnosis = None
             if self.teacher.known_classes != 0 and self.config.needs.asks:

@@ -127,7 +127,7 @@ def _of_python(text: str) -> Teacher:
 
 
 def _takes_nothing(function: Callable[..., Any]) -> bool:
-    """Returns whether a function can be called without arguments, or does not tell."""
+    """Returns whether a function takes no arguments; True if Python does not know its signature."""
     try:
         inspect.signature(function).bind()
     except TypeError:

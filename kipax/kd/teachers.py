@@ -220,7 +220,7 @@ class KernelTeacher(Teacher):
         return self.scale * self.support.scores_of_preprocessed(np.asarray(x))
 
     def describe(self) -> str:
-        """Returns the set's own description, the factor, and what computes the kernel here."""
+        """Describes the set, the factor of its scores, and the backend that computes its kernel."""
         words = f"{self.support}".rstrip(".")
         computed_by = self.support.kernel_spec.computed_by()
         return (
@@ -289,7 +289,7 @@ class Ensemble(Teacher):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The facts of each teacher, and a hash of theirs if each has one."""
+        """The facts of each teacher, and a hash of the teachers' hashes if all of them have one."""
         members = [t.facts for t in self.teachers]
         facts: dict[str, Any] = {"teacher": "ensemble", "teachers": members}
         hashes = [member.get("teacher_hash") for member in members]

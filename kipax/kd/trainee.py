@@ -39,7 +39,7 @@ __all__ = [
     "Trainee",
     "TrainingResult",
     "finish_training",
-    "stops_in",
+    "saving_when_stopped",
     "tested_network",
     "train_in_folder",
 ]
@@ -50,8 +50,8 @@ _LAST = "last step"
 
 
 @contextlib.contextmanager
-def stops_in(folder: RunFolder, save: Callable[[], dict[str, Any]]) -> Iterator[None]:
-    """Saves the state of a run that is stopped, and says how to continue it.
+def saving_when_stopped(folder: RunFolder, save: Callable[[], dict[str, Any]]) -> Iterator[None]:
+    """Saves a run's state when the user or a time limit stops it; the error says how to continue.
 
     Args:
         folder: folder of the run.
@@ -243,7 +243,9 @@ def train_in_folder(folder: RunFolder, trainee: Trainee, reporter: Reporter) -> 
     )
     checkpoint = Checkpoint(folder, beside=[selection])
     progress = _Progress(reporter, selection, trainee.descent.steps, trainee.what)
-    with stops_in(folder, lambda: {"step": checkpoint.save(), "steps": trainee.descent.steps}):
+    with saving_when_stopped(
+        folder, lambda: {"step": checkpoint.save(), "steps": trainee.descent.steps}
+    ):
         fit(
             trainee.module,
             trainee.batches,

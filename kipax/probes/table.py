@@ -129,7 +129,7 @@ def probe(
 
 
 def _possible(config: ProbeConfig, reporter: Reporter) -> list[str]:
-    """Returns the chosen probes; of those chosen by default, the ones whose libraries are here.
+    """Returns the names of the chosen probes, without those of a default choice that cannot run.
 
     Raises:
         ImportError: the user asked for clusters, and scikit-learn is missing.

@@ -76,7 +76,7 @@ def test_kept_tables_change_no_bit(monkeypatch, kept):
 
 @pytest.mark.parametrize("n", [5, 37])
 def test_tables_and_threads_change_no_bit_of_a_symmetric_kernel(monkeypatch, n):
-    """A kernel of one set: within a vector of images, and beyond, where each pair is taken once."""
+    """The set fits in one vector of images, or needs several, where each pair is taken once."""
     x, same = _images(n), jnp.eye(n, dtype=bool)
     cotangent = np.random.default_rng(0).normal(size=(n, n)).astype(np.float32)
     kernel = functools.partial(fused.matrix, symmetric=True, architecture=NETWORK, ntk=True)

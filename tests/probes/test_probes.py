@@ -178,7 +178,7 @@ def test_wrong_numbers_are_refused():
 
 
 def test_clusters_are_left_out_where_scikit_learn_is_missing(monkeypatch):
-    """By default; whoever asks for them is told before anything is measured."""
+    """A default choice goes on without them; a request for them is refused at once."""
     find = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name == "sklearn" else find(name, *a)

@@ -169,7 +169,7 @@ def _choose(name: str, dataset: Dataset, part: Part) -> np.ndarray:
 def from_support(name: str, support: SupportSet, space: ImageSpace) -> Images:
     """Makes a source of a distilled set's images, with whitening undone and not clipped.
 
-    In a source of several (`blend`, `concat`, `join`, `matched`) they are clipped as all are there.
+    Sources made of others (`blend`, `concat`, `join`, `matched`) clip them to the teacher's range.
 
     Args:
         name: its name on a command line.

@@ -153,7 +153,7 @@ class Join:
 
 
 def _images(sources: Sequence[Source], turns: Sequence[_Turn], seeds: Sequence[int]) -> np.ndarray:
-    """Returns images of several sources, each from the source whose turn it is."""
+    """Returns the images that `turns` assigns to several sources, in their common order."""
     made = [
         (here, source.images(own[here], seed=seed))
         for source, (here, own), seed in zip(sources, turns, seeds, strict=True)

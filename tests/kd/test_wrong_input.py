@@ -1,4 +1,4 @@
-"""What would be wrong without a word is refused, or said; a killed run keeps what it asked."""
+"""Distillations refuse or report what would give a wrong result silently; kills lose little."""
 
 import dataclasses
 
@@ -41,7 +41,7 @@ def _save(path, digits, **changes):
 
 
 def test_test_images_in_another_data_set_are_not_trained_on(taught, tmp_path):
-    """As they are before they are spread to the teacher's range."""
+    """Images are compared as they were before they were scaled to the teacher's range."""
     digits = load_dataset("digits")
     inside = np.clip(digits.x_train, 1, 15)
     given = {"x_train": inside, "x_test": np.clip(digits.x_test, 1, 15)}
@@ -189,11 +189,11 @@ def logits_of(raw):
 
 def test_a_function_in_the_place_of_a_teacher_is_refused():
     with pytest.raises(UsageError, match="function has arguments: wrap it in a kipax"):
-        open_teacher("python:tests.kd.test_told:logits_of")
+        open_teacher("python:tests.kd.test_wrong_input:logits_of")
 
 
 def test_parts_are_saved_on_the_way(monkeypatch, tmp_path):
-    """A kill, which no `finally` survives, costs what was made since the last save."""
+    """A killed process loses only the rows that it made after the last save."""
     monkeypatch.setattr("kipax.kd.stored.SECONDS_BETWEEN_SAVES", 0.0)
     path, there = tmp_path / "rows.npz", []
 
